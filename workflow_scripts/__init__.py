@@ -1,0 +1,1 @@
+"""Orbweaver: from satellite archives to a geospatial foundation model and a report."""

@@ -1,0 +1,60 @@
+"""What every stage's command line shares: the recipe, the log, and how errors end."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from workflow_scripts.errors import UserError
+from workflow_scripts.files import read_json
+from workflow_scripts.logs import log, start_logging
+
+
+def stage_parser(stage: str, description: str) -> argparse.ArgumentParser:
+    """A parser for `python -m workflow_scripts.<stage>` with the options that all stages have."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m workflow_scripts.{stage}",
+        description=description,
+        epilog="`python -m workflow_scripts.recipes <rule> <name>` prints the config's recipe.",
+    )
+    parser.add_argument(
+        "--recipe", required=True, help="the recipe: JSON text, or the path of a JSON file"
+    )
+    parser.add_argument("--log", type=Path, help="also write the log to this file")
+    return parser
+
+
+def read_recipe(text: str) -> dict[str, Any]:
+    """The recipe from JSON text or from a file.
+
+    Raises:
+        UserError: It is neither.
+    """
+    if not text.lstrip().startswith("{"):
+        recipe = read_json(Path(text))
+    else:
+        try:
+            recipe = json.loads(text)
+        except ValueError as error:
+            raise UserError(f"--recipe is not valid JSON: {error}") from None
+    if not isinstance(recipe, dict):
+        raise UserError(f"--recipe must be a JSON object, not {type(recipe).__name__}")
+    return recipe
+
+
+def run_stage(
+    parser: argparse.ArgumentParser, work: Callable[[argparse.Namespace, dict[str, Any]], None]
+) -> None:
+    """Parse the command line, start the log, do the work; a UserError ends with its text and 1."""
+    arguments = parser.parse_args()
+    start_logging(arguments.log)
+    try:
+        work(arguments, read_recipe(arguments.recipe))
+    except UserError as error:
+        log.error("%s", error)
+        sys.exit(1)
+    except Exception:
+        log.exception("%s failed", parser.prog)
+        sys.exit(1)

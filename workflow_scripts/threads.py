@@ -1,0 +1,48 @@
+"""Run a function over many items in threads: results in order, few in memory at a time."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_WAITING_PER_WORKER = 4
+
+
+def usable_cores() -> int:
+    """How many cores this process may run on (a batch job often may not use all)."""
+    return len(os.sched_getaffinity(0))
+
+
+def map_in_order(
+    function: Callable[[T], R], items: Iterable[T], *, workers: int | None = None
+) -> Iterator[R]:
+    """Yield `function(item)` in the order of the items, computed ahead by a pool of threads.
+
+    At most a few results per worker wait at a time, so memory does not grow with the items.
+    The first exception of a call is raised here, and what has not begun is dropped.
+
+    Args:
+        function: What to do with an item; worth it where it reads, hashes or decodes, which
+            release the interpreter lock.
+        items: Taken one by one.
+        workers: Threads; as many as usable cores by default.
+    """
+    count = workers or usable_cores()
+    source = iter(items)
+    pool = ThreadPoolExecutor(count)
+    waiting: deque[Future[R]] = deque()
+    try:
+        for item in islice(source, count * _WAITING_PER_WORKER):
+            waiting.append(pool.submit(function, item))
+        while waiting:
+            result = waiting.popleft().result()
+            for item in islice(source, 1):
+                waiting.append(pool.submit(function, item))
+            yield result
+    finally:
+        pool.shutdown(cancel_futures=True)
