@@ -1,0 +1,20 @@
+"""Fixtures that several test modules share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of shared real data: ORBWEAVER_TEST_DATA or ../shared/data beside the checkout."""
+    folder = Path(os.environ.get("ORBWEAVER_TEST_DATA") or ROOT.parent / "shared" / "data")
+    if not folder.is_dir():
+        reason = f"the shared real data is not at {folder} (set ORBWEAVER_TEST_DATA)"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return folder
