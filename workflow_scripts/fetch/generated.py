@@ -1,0 +1,40 @@
+"""Folders whose files this pipeline makes: claimed by a mark, and cleared of what is not theirs."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from workflow_scripts.errors import UserError
+from workflow_scripts.logs import log
+
+_MARK = ".generated"
+_TEXT = "The fetch stage makes the files of this folder and removes those that are not its own.\n"
+
+
+def claim(folder: Path) -> None:
+    """Mark a new or empty folder as one of generated files.
+
+    Raises:
+        UserError: It holds files and no mark: they are somebody's, and would be removed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    mark = folder / _MARK
+    if mark.exists():
+        return
+    if any(folder.iterdir()):
+        raise UserError(
+            f"{folder} holds files that fetch did not make, and generated data would go there; "
+            "move them away, or give the dataset another folder"
+        )
+    mark.write_text(_TEXT, encoding="utf-8")
+
+
+def remove_others(folder: Path, kept: Iterable[Path]) -> None:
+    """Remove what earlier recipes or a killed process left in a claimed folder."""
+    wanted = {path.absolute() for path in kept} | {(folder / _MARK).absolute()}
+    for path in sorted(folder.rglob("*"), reverse=True):  # files before their folders
+        if path.is_dir() and not path.is_symlink():
+            if not any(path.iterdir()):
+                path.rmdir()
+        elif path.absolute() not in wanted:
+            log.info("removing %s, which does not belong to the recipe", path)
+            path.unlink()

@@ -1,0 +1,87 @@
+"""Splits by fraction: class by class, never with the same file on two sides, and lasting.
+
+Items are ordered by a hash of (seed, content) and the order is cut at the fractions. So the split
+does not depend on names or on the order of the files, and a new image shifts a cut by one place:
+few others move.
+"""
+
+import hashlib
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+
+from workflow_scripts.errors import UserError
+
+SPLITS = ("train", "val", "test")
+_ROUNDING = 1e-9  # fractions such as 0.7 + 0.2 + 0.1 sum to a little more than 1
+
+
+def check_fractions(fractions: dict[str, float]) -> None:
+    """Refuse fractions that are negative or sum to more than 1.
+
+    Raises:
+        UserError: Naming them.
+    """
+    total = sum(fractions.values())
+    if min(fractions.values()) < 0 or total > 1 + _ROUNDING:
+        listed = ", ".join(f"{name} {value:g}" for name, value in fractions.items())
+        raise UserError(
+            f"split fractions {listed} sum to {total:g}: none may be negative and the sum may be "
+            "at most 1 (what is left over belongs to no split)"
+        )
+
+
+def split_by_fraction(
+    items: Sequence[tuple[str, str | None]], fractions: dict[str, float], *, seed: int
+) -> list[str | None]:
+    """The split of each item.
+
+    Args:
+        items: (sha256 of the content, class) of each item.
+        fractions: Share of `train`, `val` and `test` in each class; a missing one is 0.
+        seed: Another seed, another split.
+
+    Returns:
+        Split names in the order of the items; None for what the fractions leave over. Items of
+        the same content share one, also where their classes differ.
+
+    Raises:
+        UserError: The fractions sum to more than 1.
+    """
+    shares = {name: float(fractions.get(name, 0.0)) for name in SPLITS}
+    check_fractions(shares)
+    copies: defaultdict[str, int] = defaultdict(int)
+    class_by_content: dict[str, str] = {}
+    for content, label in items:
+        copies[content] += 1
+        # Copies in two classes count with the first class by name.
+        class_by_content[content] = min(class_by_content.get(content, label or ""), label or "")
+    members: defaultdict[str, list[str]] = defaultdict(list)
+    for content, label in class_by_content.items():
+        members[label].append(content)
+    chosen: dict[str, str | None] = {}
+    for contents in members.values():
+        chosen.update(_cut(contents, copies, shares, seed=seed))
+    return [chosen[content] for content, _ in items]
+
+
+def _cut(
+    contents: list[str], copies: dict[str, int], shares: dict[str, float], *, seed: int
+) -> dict[str, str | None]:
+    """Cut one class: the split of each distinct content."""
+    ordered = sorted(contents, key=lambda content: _place(content, seed))
+    total = sum(copies[content] for content in ordered)
+    ends, share = [], 0.0
+    for name in SPLITS:
+        share += shares[name]
+        ends.append((name, math.floor(share * total + 0.5 + _ROUNDING)))
+    chosen: dict[str, str | None] = {}
+    start = 0
+    for content in ordered:
+        chosen[content] = next((name for name, end in ends if start < end), None)
+        start += copies[content]
+    return chosen
+
+
+def _place(content: str, seed: int) -> str:
+    return hashlib.sha256(f"{seed}:{content}".encode()).hexdigest()
