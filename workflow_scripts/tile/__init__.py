@@ -1,0 +1,1 @@
+"""Tile: a day of MODIS granules, cut into chips of lossless counts."""

@@ -1,0 +1,38 @@
+"""Cut one day's MODIS granules into chips of lossless counts: a shard and its summary."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from workflow_scripts.digests import file_sha256
+from workflow_scripts.files import exclusive
+from workflow_scripts.logs import log
+from workflow_scripts.results import stamp, write_result
+from workflow_scripts.stage import run_stage, stage_parser
+from workflow_scripts.tile.day import tile_day
+
+
+def work(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
+    """Run the stage: the day's shard, and `<date>.json` beside it."""
+    manifest, chips = arguments.manifest, arguments.chips
+    with exclusive(chips):
+        body = tile_day(recipe, manifest, chips)
+        inputs = {"manifest": file_sha256(manifest)}
+        write_result(chips.with_suffix(".json"), stamp=stamp("tile", recipe, inputs), body=body)
+    log.info(
+        "%s: %d granules, %d set aside, %d chips kept, %d dropped",
+        chips, body["granules_read"], body["granules_set_aside"], body["chips_kept"],
+        sum(body["chips_dropped"].values()),
+    )  # fmt: skip
+
+
+def main() -> None:
+    """The command line."""
+    parser = stage_parser("tile", __doc__)
+    parser.add_argument("--manifest", type=Path, required=True, help="the day's manifest")
+    parser.add_argument("--chips", type=Path, required=True, help="the shard to write, <date>.h5")
+    run_stage(parser, work)
+
+
+if __name__ == "__main__":
+    main()
