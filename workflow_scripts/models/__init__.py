@@ -1,0 +1,1 @@
+"""Encoders as timm architectures, their initial weights and their position tables."""

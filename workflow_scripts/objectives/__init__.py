@@ -1,0 +1,49 @@
+"""Pretraining objectives, one file each: `mae`, `simmim`, `gfm`, and `supervised` for teachers."""
+
+from pathlib import Path
+from typing import Any
+
+from workflow_scripts.errors import UserError
+from workflow_scripts.objectives.base import Objective
+from workflow_scripts.objectives.gfm import Gfm
+from workflow_scripts.objectives.mae import Mae
+from workflow_scripts.objectives.simmim import Simmim
+from workflow_scripts.objectives.supervised import Supervised
+
+
+def build_objective(
+    recipe: dict[str, Any],
+    *,
+    channels: int,
+    mean: list[float],
+    std: list[float],
+    classes: list[str],
+    teacher: Path | None,
+) -> Objective:
+    """The objective of a pretraining recipe; `initialise` has to fill it before its first step.
+
+    Args:
+        recipe: The run's recipe (`objective`, `encoder`, `decoder`, `mask`, `gfm`).
+        channels: Bands of the corpus.
+        mean: The corpus's mean of each band.
+        std: The corpus's deviation of each band.
+        classes: The corpus's classes, for `supervised`.
+        teacher: The run folder of the frozen teacher, for `gfm`.
+
+    Raises:
+        UserError: An unknown objective, numbers that do not fit together, or no usable teacher.
+    """
+    if len(mean) != channels or len(std) != channels:
+        raise UserError(f"{channels} channels but {len(mean)} means and {len(std)} deviations")
+    objective = recipe["objective"]
+    if objective == "mae":
+        return Mae(recipe, channels=channels, mean=mean, std=std)
+    if objective == "simmim":
+        return Simmim(recipe, channels=channels, mean=mean, std=std)
+    if objective == "gfm":
+        if teacher is None:
+            raise UserError("objective gfm needs a teacher: name a finished run to distil from")
+        return Gfm(recipe, channels=channels, mean=mean, std=std, teacher=teacher)
+    if objective == "supervised":
+        return Supervised(recipe, channels=channels, mean=mean, std=std, classes=classes)
+    raise UserError(f"objective: {objective!r} is not one of mae, simmim, gfm, supervised")
