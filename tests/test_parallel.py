@@ -1,0 +1,228 @@
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_runs import (
+    Trainee,
+    assert_same,
+    curve,
+    run_ranks,
+    simmim_recipe,
+    start,
+    tiny_images,
+    tiny_recipe,
+    train_here,
+    wait_for,
+)
+
+from workflow_scripts.errors import UserError
+from workflow_scripts.pretrain import parallel
+from workflow_scripts.pretrain.launch import Ranks
+from workflow_scripts.pretrain.strategies import shard_count
+
+RECIPES = {"mae": tiny_recipe(), "simmim": simmim_recipe()}
+STEPS = 3
+TWO = ["ddp", "no_shard", "hybrid_shard_1", "hybrid_shard_2", "shard_grad_op", "full_shard"]
+FOUR = ["hybrid_shard_2", "full_shard"]
+SAVED = ["full_shard", "hybrid_shard_2", "ddp"]  # on four ranks, to be loaded on two as:
+LOADED = [("full_shard", "shard_grad_op"), ("full_shard", "ddp"),
+          ("hybrid_shard_2", "full_shard"), ("ddp", "hybrid_shard_2")]  # fmt: skip
+
+
+def trained(recipe, index, strategy, ranks, *, clip=None):
+    """Initial weights, losses and gradient norms of a few steps, and the weights after them."""
+    one = Trainee(index, strategy, ranks, recipe)
+    initial = one.tensors()
+    losses = one.steps(0, STEPS, clip=clip)
+    return {"initial": initial, "losses": losses, "norms": one.norms, "final": one.tensors()}
+
+
+def compare_strategies(ranks, folder, index, strategies):
+    for strategy in strategies:
+        for name, recipe in RECIPES.items():
+            for clip in (None, 0.1):
+                found = trained(recipe, index, strategy, ranks, clip=clip)
+                if ranks.is_first:
+                    torch.save(found, folder / f"{ranks.world}-{strategy}-{name}-{clip}.pt")
+
+
+def save_each(ranks, folder, index):
+    for strategy in SAVED:
+        one = Trainee(index, strategy, ranks)
+        one.steps(0, 3)
+        one.save(folder / strategy, 3)
+        found, following = one.tensors(), one.steps(3, 5)
+        if ranks.is_first:
+            torch.save({"tensors": found, "losses": following}, folder / f"{strategy}.pt")
+
+
+def load_and_compare(ranks, folder, index, pairs):
+    for before, strategy in pairs:
+        expected = torch.load(folder / f"{before}.pt", weights_only=True)
+        one = Trainee(index, strategy, ranks)
+        one.load(folder / before, 3)
+        assert_same(one.tensors(), expected["tensors"])
+        assert one.steps(3, 5) == pytest.approx(expected["losses"], abs=1e-5)
+
+
+def agree(ranks):
+    agreement = parallel.Agreement()
+    asked = [agreement.stop(ranks.rank == 1 and step == 2) for step in range(5)]
+    agreement.close()
+    assert asked == [False, False, False, True, False]
+    assert parallel.from_first(40 + ranks.rank, torch.device("cpu")) == 40
+
+
+def four_ranks(ranks, folder, index):
+    parallel.join(ranks, timeout_s=120)
+    compare_strategies(ranks, folder, index, FOUR)
+    save_each(ranks, folder, index)
+    parallel.leave()
+
+
+def two_ranks(ranks, folder, index):
+    parallel.join(ranks, timeout_s=120)
+    compare_strategies(ranks, folder, index, TWO)
+    load_and_compare(ranks, folder, index, LOADED)
+    agree(ranks)
+    parallel.leave()
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ranks")
+    index = tiny_images(folder / "corpus")
+    run_ranks(4, four_ranks, folder, index)
+    run_ranks(2, two_ranks, folder, index)
+    alone = {
+        f"{name}-{clip}": trained(recipe, index, "no_shard", Ranks(), clip=clip)
+        for name, recipe in RECIPES.items()
+        for clip in (None, 0.1)
+    }
+    return folder, alone
+
+
+CASES = [(2, strategy) for strategy in TWO] + [(4, strategy) for strategy in FOUR]
+
+
+@pytest.mark.distributed
+@pytest.mark.parametrize("name", list(RECIPES))
+@pytest.mark.parametrize(("world", "strategy"), CASES)
+def test_every_strategy_computes_what_one_process_computes(results, world, strategy, name):
+    folder, alone = results
+    for clip in (None, 0.1):
+        found = torch.load(folder / f"{world}-{strategy}-{name}-{clip}.pt", weights_only=True)
+        expected = alone[f"{name}-{clip}"]
+        assert found["losses"] == pytest.approx(expected["losses"], abs=1e-5)
+        assert found["norms"] == pytest.approx(expected["norms"], rel=1e-5)
+        for key, value in expected["initial"].items():
+            assert torch.equal(found["initial"][key], value), key
+        for key, value in expected["final"].items():
+            torch.testing.assert_close(found["final"][key], value, atol=2e-4, rtol=0)
+
+
+@pytest.mark.distributed
+@pytest.mark.parametrize("before", SAVED)
+def test_a_checkpoint_of_four_ranks_goes_on_alone_as_it_did_on_two(results, before):
+    folder, _ = results
+    assert (folder / before / "step-000000003").is_dir()
+    load_and_compare(Ranks(), folder, folder / "corpus" / "index.json", [(before, "no_shard")])
+
+
+@pytest.mark.distributed
+def test_clipping_changes_the_steps_but_not_the_reported_norm(results):
+    _, alone = results
+    free, clipped = alone["mae-None"], alone["mae-0.1"]
+    assert free["norms"][0] == pytest.approx(clipped["norms"][0])
+    assert free["norms"][0] > 0.1
+
+
+@pytest.mark.parametrize(
+    ("strategy", "world", "shards"),
+    [("ddp", 8, 1), ("no_shard", 8, 1), ("hybrid_shard_1", 8, 1), ("hybrid_shard_4", 8, 4),
+     ("shard_grad_op", 8, 8), ("full_shard", 8, 8), ("hybrid_shard_1", 1, 1)],
+)  # fmt: skip
+def test_a_strategy_cuts_the_model_over_so_many_ranks(strategy, world, shards):
+    assert shard_count(strategy, world) == shards
+
+
+def test_impossible_strategies_are_refused_with_the_numbers():
+    with pytest.raises(UserError, match="3 ranks, which does not divide 8 ranks; k may be 1, 2, 4"):
+        shard_count("hybrid_shard_3", 8)
+    with pytest.raises(UserError, match="'zero3' is none of: ddp"):
+        shard_count("zero3", 8)
+
+
+# Real jobs of two ranks
+
+JOB = ("--ranks", "2", "--strategy", "full_shard", "--checkpoint-every", "20", "--log-every", "5")
+
+
+def children(pid):
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def rank_of(pid):
+    words = Path(f"/proc/{pid}/environ").read_text().split("\0")
+    return next(int(word.split("=")[1]) for word in words if word.startswith("ORBWEAVER_RANK="))
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.distributed
+@pytest.mark.kill
+def test_a_job_whose_ranks_or_parent_are_killed_ends_and_goes_on_to_the_same_curve(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    index, recipe, run = tiny_images(tmp_path / "c"), tiny_recipe(epochs=100), tmp_path / "run"
+
+    # A rank is killed: the job fails, says which rank, and ends the other.
+    job = start(recipe, index, run, *JOB)
+    wait_for(run, "*/step-000000020", job)
+    ranks = {rank_of(pid): pid for pid in children(job.pid)}
+    assert sorted(ranks) == [0, 1]
+    os.kill(ranks[1], signal.SIGKILL)
+    text = job.communicate(timeout=30)[1]
+    assert job.returncode == 1
+    assert "rank 1 of 2 was ended by SIGKILL" in text
+    assert not any(alive(pid) for pid in ranks.values())
+
+    # The parent is killed: its ranks die with it, and the run's lock is free.
+    job = start(recipe, index, run, *JOB)
+    wait_for(run, "*/step-000000100", job)
+    orphans = children(job.pid)
+    assert len(orphans) == 2
+    job.kill()
+    job.communicate()
+    end = time.monotonic() + 30
+    while any(alive(pid) for pid in orphans):
+        assert time.monotonic() < end, "ranks outlived their parent"
+        time.sleep(0.05)
+
+    # A signal to the parent ends the segment well.
+    job = start(recipe, index, run, *JOB)
+    wait_for(run, "*/step-000000200", job)
+    job.send_signal(signal.SIGTERM)
+    assert job.wait() == 0, job.communicate()[1]
+    first = json.loads((run / "segments" / "1.json").read_text())
+    assert first["reason"] == "walltime"
+    assert 200 <= first["end_step"] < 500
+
+    job = start(recipe, index, run, *JOB, number=2)
+    assert job.wait() == 0, job.communicate()[1]
+    assert json.loads((run / "segments" / "2.json").read_text())["reason"] == "done"
+
+    train_here(recipe, index, tmp_path / "alone", "--log-every", "5")
+    ours, alone = curve(run), curve(tmp_path / "alone")
+    assert [step for step, _ in ours] == [step for step, _ in alone] == list(range(5, 501, 5))
+    assert [loss for _, loss in ours][:20] == pytest.approx([x for _, x in alone][:20], abs=1e-4)

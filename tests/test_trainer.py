@@ -1,0 +1,291 @@
+import json
+import math
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_runs import (
+    curve,
+    simmim_recipe,
+    start,
+    tiny_chips,
+    tiny_images,
+    tiny_recipe,
+    train_here,
+    wait_for,
+)
+
+from workflow_scripts.errors import UserError
+from workflow_scripts.export.__main__ import load_objective
+from workflow_scripts.files import exclusive
+from workflow_scripts.pretrain import saved
+from workflow_scripts.pretrain.construct import adamw, meta_objective
+from workflow_scripts.pretrain.meter import Window
+from workflow_scripts.pretrain.run_digest import stored_identity
+from workflow_scripts.pretrain.schedule import learning_rate, peak_rate
+from workflow_scripts.shards.corpus import Corpus
+
+LONG = {"epochs": 60}  # 300 steps of a few milliseconds
+EVERY = ("--checkpoint-every", "20", "--log-every", "5")
+
+
+@pytest.fixture(autouse=True)
+def _signals(monkeypatch):
+    """Training takes over two signals of its process; equal bytes need equal threads."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)}
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def weights(run: Path, index: Path) -> dict[str, bytes]:
+    """The bytes of each weight in a run's last checkpoint."""
+    identity = stored_identity(run, "")
+    objective = load_objective(identity, Corpus(index, "train"), run=run, teacher=None)
+    return {name: value.numpy().tobytes() for name, value in objective.state_dict().items()}
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory) -> tuple[Path, Path]:
+    """An index, and the folder of a run on it that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("reference")
+    index = tiny_images(folder / "corpus")
+    process = start(tiny_recipe(**LONG), index, folder / "run", *EVERY)
+    assert process.wait() == 0, process.communicate()[1]
+    return index, folder / "run"
+
+
+# The schedule and the optimizer
+
+
+def test_the_rate_warms_up_linearly_and_falls_by_half_a_cosine():
+    optim = {"base_lr": 1e-3, "lr_reference_batch": 256, "warmup_epochs": 2.0, "min_lr": 1e-6}
+    known = {"steps_per_epoch": 10, "total_steps": 100, "batch": 64}
+    rates = [learning_rate(optim, step=step, **known) for step in range(100)]
+    peak = 1e-3 * 64 / 256
+    assert peak_rate(optim, batch=64) == pytest.approx(peak)
+    np.testing.assert_allclose(rates[:20], peak * np.arange(20) / 20, rtol=1e-12)
+    assert rates[20] == pytest.approx(peak)
+    assert rates[60] == pytest.approx((peak + 1e-6) / 2)
+    last = 1e-6 + (peak - 1e-6) * (1 + math.cos(math.pi * 79 / 80)) / 2
+    assert rates[99] == pytest.approx(last)
+
+
+def test_a_run_without_warm_up_starts_at_the_peak():
+    optim = {"base_lr": 1e-3, "lr_reference_batch": 256, "warmup_epochs": 0.0, "min_lr": 0.0}
+    known = {"steps_per_epoch": 10, "total_steps": 100, "batch": 256}
+    assert learning_rate(optim, step=0, **known) == pytest.approx(1e-3)
+
+
+@pytest.mark.parametrize("recipe", [tiny_recipe(), simmim_recipe()])
+def test_the_optimizer_has_each_parameter_once_and_decays_the_named(tmp_path, recipe):
+    objective = meta_objective(recipe, Corpus(tiny_images(tmp_path)), None)
+    names = {id(p): name for name, p in objective.named_parameters()}
+    decayed, free = adamw(objective, recipe["optim"]).param_groups
+    assert {names[id(p)] for p in decayed["params"]} == objective.decay_names()
+    assert len(decayed["params"]) + len(free["params"]) == len(names)
+    assert decayed["weight_decay"] == 0.05
+    assert free["weight_decay"] == 0.0
+
+
+# The window
+
+
+def test_a_window_means_the_same_wherever_it_is_collected():
+    losses = torch.rand(23, generator=torch.Generator().manual_seed(0)) * 3
+    whole, parts = Window(), Window()
+    for number, loss in enumerate(losses):
+        whole.add({"loss": loss})
+        parts.add({"loss": loss})
+        if number in (2, 17):  # a checkpoint, and a resume from it
+            assert parts.collect(world=1) is None
+            parts = Window(json.loads(json.dumps(parts.state())))
+    whole.collect(world=1)
+    parts.collect(world=1)
+    assert whole.state() == parts.state()
+    expected = losses.double().mean().item()
+    assert whole.means()["loss"] == pytest.approx(expected, rel=1e-6)
+    assert whole.count == 0
+
+
+def test_a_window_tells_how_many_steps_ago_a_loss_was_not_finite():
+    window = Window()
+    for value in (1.0, math.nan, 2.0, 3.0):
+        window.add({"loss": torch.tensor(value)})
+    assert window.collect(world=1) == 3
+
+
+# Runs
+
+
+def test_a_run_learns_and_its_curve_has_the_promised_columns(reference):
+    _, run = reference
+    (path,) = (run / "checkpoints").glob("*/history.jsonl")
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [row["step"] for row in rows] == list(range(5, 301, 5))
+    columns = ["step", "epoch", "samples", "loss", "lr", "grad_norm", "images_per_s", "data_wait",
+               "seconds"]  # fmt: skip
+    assert list(rows[-1]) == columns
+    assert rows[-1]["samples"] == 2400
+    assert rows[-1]["epoch"] == 60
+    assert rows[-1]["loss"] < 0.95 * rows[0]["loss"]
+    state = json.loads(path.with_name("progress.json").read_text())
+    assert state["state"] == "done"
+    assert (state["step"], state["total_steps"], state["seconds_left"]) == (300, 300, 0)
+
+
+def test_a_killed_run_goes_on_to_the_same_weights_curve_and_segment(tmp_path, reference):
+    index, whole = reference
+    run, recipe = tmp_path / "run", tiny_recipe(**LONG)
+    for step in (40, 120):
+        process = start(recipe, index, run, *EVERY)
+        wait_for(run, f"*/step-{step:09d}", process)
+        process.kill()
+        process.communicate()
+        assert not list((run / "segments").glob("*.json"))
+    # What a kill in the middle of writing leaves behind.
+    (folder,) = (run / "checkpoints").iterdir()
+    (folder / ".step-000000300.tmp").mkdir()
+    (folder / "history.jsonl").open("a").write('{"step": 299, "lo')
+    process = start(recipe, index, run, *EVERY)
+    assert process.wait() == 0, process.communicate()[1]
+    assert "resumed at step" in process.communicate()[1]
+    assert weights(run, index) == weights(whole, index)
+    assert curve(run) == curve(whole)
+    expected = (whole / "segments" / "1.json").read_bytes()
+    assert (run / "segments" / "1.json").read_bytes() == expected
+    assert sorted(path.name for path in folder.glob("*step-*")) == [
+        "step-000000280",
+        "step-000000300",
+    ]
+
+
+def test_a_finished_run_returns_at_once_with_the_same_segment(reference):
+    index, run = reference
+    path = run / "segments" / "1.json"
+    before, lines = path.read_bytes(), curve(run)
+    path.unlink()
+    train_here(tiny_recipe(**LONG), index, run)
+    assert path.read_bytes() == before
+    assert curve(run) == lines
+    following = train_here(tiny_recipe(**LONG), index, run, number=2)
+    assert (following["start_step"], following["end_step"]) == (300, 300)
+    assert following["reason"] == "done"
+    (run / "segments" / "2.json").unlink()
+
+
+def test_checkpoint_cadence_and_workers_do_not_change_the_weights(tmp_path, reference):
+    index, whole = reference
+    run = tmp_path / "run"
+    train_here(
+        tiny_recipe(**LONG), index, run, "--checkpoint-every", "77", "--log-every", "5",
+        "--workers", "1",
+    )  # fmt: skip
+    assert weights(run, index) == weights(whole, index)
+    assert curve(run) == curve(whole)
+
+
+def test_segments_end_at_a_signal_or_when_time_is_up_and_chain_to_the_same_result(
+    tmp_path, reference
+):
+    index, whole = reference
+    run, recipe = tmp_path / "run", tiny_recipe(**LONG)
+    process = start(recipe, index, run, *EVERY)
+    wait_for(run, "*/step-000000040", process)
+    process.send_signal(signal.SIGUSR1)
+    assert process.wait() == 0, process.communicate()[1]
+    first = json.loads((run / "segments" / "1.json").read_text())
+    assert first["reason"] == "walltime"
+    assert (first["start_step"], first["total_steps"]) == (0, 300)
+    assert 40 <= first["end_step"] < 300
+    # No time at all still gives a step, so that a chain of segments comes to an end.
+    second = train_here(recipe, index, run, *EVERY, "--walltime-s", "0", number=2)
+    assert second["start_step"] == first["end_step"]
+    assert second["end_step"] == first["end_step"] + 1
+    third = train_here(recipe, index, run, *EVERY, number=3)
+    assert (third["reason"], third["end_step"]) == ("done", 300)
+    assert weights(run, index) == weights(whole, index)
+    assert curve(run) == curve(whole)
+
+
+def test_a_second_trainer_of_a_run_waits_for_the_first(tmp_path):
+    index, run, file = tiny_images(tmp_path / "corpus"), tmp_path / "run", tmp_path / "log"
+    with exclusive(run / "run.json"):
+        process = start(tiny_recipe(), index, run, "--log", str(file))
+        while not file.is_file() or "waiting for it to end" not in file.read_text():
+            assert process.poll() is None
+            time.sleep(0.01)
+        assert f"is being made by process {os.getpid()}" in file.read_text()
+        assert not (run / "checkpoints").exists()
+    assert process.wait() == 0, process.communicate()[1]
+    assert (run / "segments" / "1.json").is_file()
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_step_and_samples(tmp_path):
+    index = tiny_images(tmp_path / "corpus")
+    recipe = tiny_recipe()
+    recipe["optim"] = {**recipe["optim"], "base_lr": 1e30, "warmup_epochs": 0.0}
+    with pytest.raises(UserError, match=r"loss of step \d+ is not finite.*image\d+.*base_lr"):
+        train_here(recipe, index, tmp_path / "run", "--log-every", "4")
+    (state,) = (tmp_path / "run" / "checkpoints").glob("*/progress.json")
+    assert json.loads(state.read_text())["state"] == "failed"
+
+
+def test_a_pinned_run_goes_on_whatever_the_recipe_is_now(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("workflow_scripts.logs.log.propagate", True)
+    index, run = tiny_images(tmp_path / "corpus"), tmp_path / "run"
+    first = train_here(tiny_recipe(), index, run, "--walltime-s", "0")
+    (run / "segments" / "1.json").unlink()
+    pin = first["run_digest"][:12]
+    pinned = train_here(tiny_recipe(seed=99), index, run, "--pinned", pin)
+    assert pinned["run_digest"] == first["run_digest"]
+    assert pinned["recipe"]["seed"] == 3
+    assert pinned["digests"] == first["digests"]
+    assert "its recipe differ from the current ones" in caplog.text
+    with pytest.raises(UserError, match="0 stored runs begin with 'ffff'"):
+        train_here(tiny_recipe(), index, run, "--pinned", "ffff")
+
+
+def test_another_recipe_or_corpus_trains_in_a_folder_of_its_own(tmp_path):
+    index, run = tiny_images(tmp_path / "a"), tmp_path / "run"
+    first = train_here(tiny_recipe(), index, run)
+    other = train_here(tiny_recipe(seed=4), index, run)
+    third = train_here(tiny_recipe(), tiny_images(tmp_path / "b", seed=9), run)
+    assert len({one["run_digest"] for one in (first, other, third)}) == 3
+    assert len(list((run / "checkpoints").iterdir())) == 3
+    assert json.loads((run / "identity.json").read_text())["run_digest"] == third["run_digest"]
+
+
+def test_a_segment_after_that_of_another_run_is_refused(tmp_path):
+    index, run = tiny_images(tmp_path / "corpus"), tmp_path / "run"
+    train_here(tiny_recipe(), index, run, "--walltime-s", "0")
+    with pytest.raises(UserError, match=r"1\.json: belongs to run .* make it again"):
+        train_here(tiny_recipe(seed=4), index, run, number=2)
+
+
+def test_bf16_clipping_chips_and_simmim_train(tmp_path):
+    chips = tiny_chips(tmp_path / "chips")
+    recipe = simmim_recipe(epochs=6, precision="bf16")
+    recipe["optim"] = {**recipe["optim"], "clip": 0.01}
+    segment = train_here(recipe, chips, tmp_path / "run", "--log-every", "4")
+    assert segment["reason"] == "done"
+    losses = [loss for _, loss in curve(tmp_path / "run")]
+    assert losses[-1] < losses[0]
+    (folder,) = (tmp_path / "run" / "checkpoints").iterdir()
+    assert saved.latest(folder) == 12
+
+
+def test_the_command_line_refuses_with_a_message_and_no_traceback(tmp_path):
+    index = tiny_images(tmp_path / "corpus")
+    process = start(tiny_recipe(), index, tmp_path / "run", "--strategy", "hybrid_shard_3")
+    text = process.communicate()[1]
+    assert process.returncode == 1
+    assert "hybrid_shard_3 cuts the model over 3 ranks, which does not divide 1 ranks" in text
+    assert "Traceback" not in text

@@ -1,0 +1,246 @@
+"""Tiny corpora, recipes and real processes for the tests of pretraining and export."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.multiprocessing as mp
+from PIL import Image
+from torch.distributed.tensor import DTensor
+
+from workflow_scripts.digests import digest, file_sha256
+from workflow_scripts.pretrain import __main__ as pretrain
+from workflow_scripts.pretrain import checkpoint, parallel
+from workflow_scripts.pretrain.construct import adamw, meta_objective, order_of
+from workflow_scripts.pretrain.launch import Ranks
+from workflow_scripts.pretrain.loader import Normalise, Samples, collate
+from workflow_scripts.shards.corpus import Corpus, content_digest
+from workflow_scripts.shards.writer import (
+    ChipSample,
+    ImageSample,
+    write_chip_shard,
+    write_image_shard,
+)
+
+CPU = torch.device("cpu")
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def _index(folder: Path, shards: list[Path], **own: Any) -> Path:
+    rows = [
+        {"file": path.name, "sha256": file_sha256(path), "count": count, "bytes": 0}
+        for path, count in shards
+    ]
+    index = {"format_version": 1, "synthetic": True, "shards": rows, **own}
+    index["content"] = content_digest(index)
+    path = folder / "index.json"
+    path.write_text(json.dumps(index))
+    return path
+
+
+def tiny_images(folder: Path, *, count: int = 44, seed: int = 0) -> Path:
+    """A corpus of smooth random JPEGs of two sizes and three classes in two shards."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    samples = []
+    for number in range(count):
+        coarse = Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8))
+        image = coarse.resize((24, 20) if number % 2 else (22, 26), Image.Resampling.BICUBIC)
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", quality=95)
+        samples.append(
+            ImageSample(
+                key=f"image{number}", data=buffer.getvalue(), height=image.height,
+                width=image.width, label=number % 3, split=0,
+            )
+        )  # fmt: skip
+    classes, half = ["a", "b", "c"], count // 2
+    shards = []
+    for number, part in enumerate((samples[:half], samples[half:])):
+        path = folder / f"shard-{number:05d}.h5"
+        write_image_shard(path, part, classes=classes)
+        shards.append((path, len(part)))
+    return _index(
+        folder, shards, kind="images", corpus="tiny", channels=3, classes=classes,
+        bands=["red", "green", "blue"], mean=[0.5, 0.5, 0.5], std=[0.25, 0.25, 0.2], count=count,
+    )  # fmt: skip
+
+
+def tiny_chips(folder: Path, *, count: int = 20) -> Path:
+    """A corpus of two-band chips, unlabelled."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(1)
+    samples = [
+        ChipSample(
+            key=f"chip{number}", counts=rng.integers(0, 30000, (2, 20, 20)).astype(np.uint16),
+            scale=np.array([0.001, 0.02]), offset=np.array([0.0, 300.0]), split=0,
+        )
+        for number in range(count)
+    ]  # fmt: skip
+    path = folder / "day.h5"
+    write_chip_shard(path, samples, bands=["28", "31"], size=20, attributes={})
+    return _index(
+        folder, [(path, count)], kind="chips", corpus="tiny-chips", channels=2, classes=[],
+        bands=["28", "31"], mean=[15.0, 294.0], std=[8.7, 173.0], count=count,
+    )  # fmt: skip
+
+
+def tiny_recipe(**changes: Any) -> dict[str, Any]:
+    """A recipe of a few thousand parameters; `changes` replace top-level keys."""
+    recipe = {
+        "objective": "mae", "seed": 3, "epochs": 2, "batch": 8, "split": "train",
+        "encoder": {"family": "vit", "image_size": 16, "patch": 4, "width": 24, "depths": [2],
+                    "heads": [2], "mlp_ratio": 2.0, "window": None},
+        "decoder": {"width": 16, "depth": 1, "heads": 2},
+        "mask": {"ratio": 0.75, "patch": None, "norm_pix": True},
+        "augment": {"scale": [0.3, 1.0], "ratio": [0.75, 1.3333333333333333], "flip": True,
+                    "rotate": True},
+        "optim": {"base_lr": 0.05, "lr_reference_batch": 256, "betas": [0.9, 0.95],
+                  "weight_decay": 0.05, "warmup_epochs": 0.5, "min_lr": 0.0, "clip": None},
+        "gfm": None, "precision": "fp32",
+    }  # fmt: skip
+    return {**recipe, **changes}
+
+
+def simmim_recipe(**changes: Any) -> dict[str, Any]:
+    """The same with SimMIM over a two-stage Swin."""
+    encoder = {"family": "swin", "image_size": 16, "patch": 2, "width": 8, "depths": [1, 1],
+               "heads": [1, 2], "mlp_ratio": 2.0, "window": 4}  # fmt: skip
+    mask = {"ratio": 0.6, "patch": 4, "norm_pix": False}
+    own = {"objective": "simmim", "encoder": encoder, "decoder": {"kind": "pixelshuffle"}}
+    return tiny_recipe(**own, mask=mask, **changes)
+
+
+def arguments(recipe: dict[str, Any], index: Path, run: Path, *more: str, number: int = 1) -> list:
+    """The command line of a segment."""
+    previous = run / "segments" / f"{number - 1}.json"
+    chain = ["--previous", str(previous)] if number > 1 else []
+    return [
+        "--recipe", json.dumps(recipe), "--index", str(index), "--run", str(run),
+        "--segment", str(run / "segments" / f"{number}.json"), *chain, *more,
+    ]  # fmt: skip
+
+
+def train_here(recipe: dict[str, Any], index: Path, run: Path, *more: str, number: int = 1) -> Any:
+    """Run a segment in this process and return its JSON."""
+    parsed = pretrain.parser().parse_args(arguments(recipe, index, run, *more, number=number))
+    pretrain.work(parsed, recipe)
+    return json.loads(parsed.segment.read_text())
+
+
+def start(
+    recipe: dict[str, Any], index: Path, run: Path, *more: str, number: int = 1
+) -> subprocess.Popen[str]:
+    """Start a segment as a process of its own, one compute thread a rank."""
+    command = [sys.executable, "-m", "workflow_scripts.pretrain"]
+    return subprocess.Popen(
+        [*command, *arguments(recipe, index, run, *more, number=number)],
+        cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, text=True, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def wait_for(run: Path, pattern: str, process: subprocess.Popen[str], seconds: float = 90) -> None:
+    """Wait until a file below the run's checkpoints exists; fail if the process ends before."""
+    end = time.monotonic() + seconds
+    while not list((run / "checkpoints").glob(pattern)):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < end, f"no {pattern} after {seconds} s"
+        time.sleep(0.005)
+
+
+def curve(run: Path) -> list[tuple[int, float]]:
+    """(step, loss) of a run's curve."""
+    (path,) = (run / "checkpoints").glob("*/history.jsonl")
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    return [(row["step"], row["loss"]) for row in rows]
+
+
+def full(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy of a whole tensor, gathered if it is sharded."""
+    return (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).detach().clone()
+
+
+class Trainee:
+    """A laid-out objective with its optimizer, stepped by hand."""
+
+    def __init__(
+        self, index: Path, strategy: str = "no_shard", ranks: Ranks | None = None,
+        recipe: dict[str, Any] | None = None,
+    ) -> None:  # fmt: skip
+        self.recipe, self.ranks = recipe or tiny_recipe(), ranks or Ranks()
+        self.corpus = Corpus(index, "train")
+        self.model = parallel.laid_out(
+            meta_objective(self.recipe, self.corpus, None), strategy, ranks=self.ranks, device=CPU,
+            precision="fp32", seed=self.recipe["seed"],
+        )  # fmt: skip
+        self.objective = parallel.plain(self.model)
+        self.optimizer = adamw(self.objective, self.recipe["optim"])
+        self.norms: list[float] = []
+
+    def steps(self, first: int, last: int, *, clip: float | None = None) -> list[float]:
+        """Train steps first … last − 1 and return their global losses."""
+        order, losses = order_of(self.recipe, len(self.corpus)), []
+        samples = Samples(self.corpus, self.recipe, cells=self.objective.cells)
+        for step in range(first, last):
+            chosen = order.batch_at(step, rank=self.ranks.rank, ranks=self.ranks.world)
+            batch = collate([samples[0, int(sample)] for sample in chosen])
+            loss = self.model(Normalise(self.corpus.index, CPU)(batch))["loss"]
+            loss.backward()
+            self.norms.append(float(parallel.gradient_norm(self.objective, clip)))
+            for group in self.optimizer.param_groups:
+                group["lr"] = 1e-3
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+            losses.append(float(parallel.summed(loss.detach().clone())) / self.ranks.world)
+        return losses
+
+    def save(self, root: Path, step: int, **meta: Any) -> None:
+        checkpoint.save(root, step, objective=self.objective, optimizer=self.optimizer, meta=meta)
+
+    def load(self, root: Path, step: int) -> dict[str, Any]:
+        return checkpoint.load(root, step, objective=self.objective, optimizer=self.optimizer)
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Whole weights and, after the first step, moments by name; every rank calls it."""
+        found = {name: full(value) for name, value in self.objective.state_dict().items()}
+        for name, parameter in self.objective.named_parameters():
+            for part, value in self.optimizer.state[parameter].items():
+                found[f"{name}.{part}"] = full(value)
+        return found
+
+
+def assert_same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert torch.equal(found[name], value), name
+
+
+def run_ranks(world: int, function: Any, folder: Path, *values: Any) -> None:
+    """Call function(ranks, folder, *values) in `world` fresh processes that can meet."""
+    store = folder / f"store-{world}-{digest([function.__name__, time.time()])[:8]}"
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    mp.start_processes(
+        _rank_main, args=(world, str(store), function, folder, values), nprocs=world,
+        start_method="spawn",
+    )  # fmt: skip
+
+
+def _rank_main(
+    rank: int, world: int, store: str, function: Any, folder: Path, values: tuple[Any, ...]
+) -> None:
+    import torch
+
+    from workflow_scripts.pretrain.launch import Ranks
+
+    torch.set_num_threads(1)
+    ranks = Ranks(
+        rank=rank, world=world, local_rank=rank, local_world=world, rendezvous=f"file://{store}"
+    )
+    function(ranks, folder, *values)

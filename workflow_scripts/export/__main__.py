@@ -1,0 +1,159 @@
+"""Export a finished run: weights and model card for timm, curve, summary, reconstructions."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from workflow_scripts.errors import UserError
+from workflow_scripts.export.curve import summary_of
+from workflow_scripts.export.reconstructions import write_reconstructions
+from workflow_scripts.files import atomic, exclusive, read_json, write_json, write_text
+from workflow_scripts.logs import log
+from workflow_scripts.models.encoders import timm_architecture
+from workflow_scripts.objectives.base import Objective
+from workflow_scripts.pretrain import checkpoint, saved
+from workflow_scripts.pretrain.construct import meta_objective
+from workflow_scripts.pretrain.history import CURVE, SEGMENTS, read_lines
+from workflow_scripts.pretrain.launch import Ranks
+from workflow_scripts.pretrain.parallel import laid_out, plain
+from workflow_scripts.pretrain.run_digest import Identity, stored_identity, warn_of_changes
+from workflow_scripts.results import SCHEMA_VERSION, stamp, write_result
+from workflow_scripts.shards import layout
+from workflow_scripts.shards.corpus import Corpus
+from workflow_scripts.stage import run_stage, stage_parser
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of the stage."""
+    one = stage_parser("export", __doc__ or "")
+    one.add_argument("--index", type=Path, required=True, help="the corpus's index.json")
+    one.add_argument("--run", type=Path, required=True, help="the run's folder")
+    one.add_argument("--segment", type=Path, required=True, help="the run's last segment")
+    one.add_argument("--teacher", type=Path, help="run folder of the teacher (gfm)")
+    one.add_argument("--pinned", metavar="DIGEST", help="export this stored run, whatever changed")
+    return one
+
+
+def finished(segment_path: Path, run: Path) -> dict[str, Any]:
+    """The last segment of a run that is done.
+
+    Raises:
+        UserError: Steps are left.
+    """
+    segment: dict[str, Any] = read_json(segment_path)
+    if segment["reason"] != "done":
+        left = segment["total_steps"] - segment["end_step"]
+        raise UserError(
+            f"{segment_path}: run {run.name} stopped at step {segment['end_step']} of "
+            f"{segment['total_steps']} when its time was up; {left} steps are left. Raise "
+            f"runs.{run.name}.segments or its walltime and start again: it goes on from there"
+        )
+    return segment
+
+
+def _identity(arguments: argparse.Namespace, recipe: dict[str, Any], digest: str) -> Identity:
+    """The stored identity of the segment's run, which must be the run that was asked for."""
+    stored = stored_identity(arguments.run, digest)
+    if arguments.pinned:
+        if not digest.startswith(arguments.pinned):
+            raise UserError(
+                f"{arguments.segment}: belongs to run {digest[:16]}, but {arguments.pinned} is "
+                "pinned; make it again"
+            )
+        warn_of_changes(stored, arguments.run, recipe=recipe, index=arguments.index)
+    elif stored.recipe != recipe:
+        raise UserError(
+            f"{arguments.segment}: belongs to a run of another recipe; make it again, or pin the "
+            f"run to {digest[:16]}"
+        )
+    return stored
+
+
+def load_objective(
+    identity: Identity, corpus: Corpus, *, run: Path, teacher: Path | None
+) -> Objective:
+    """The trained objective on one process, from the run's last checkpoint.
+
+    Raises:
+        UserError: The checkpoints are gone.
+    """
+    folder = identity.folder(run)
+    step = saved.latest(folder)
+    if step is None:
+        raise UserError(f"{folder}: no checkpoint left to export; train the run again")
+    objective = plain(
+        laid_out(
+            meta_objective(identity.recipe, corpus, teacher), "no_shard", ranks=Ranks(),
+            device=torch.device("cpu"), precision="fp32", seed=identity.recipe["seed"],
+        )
+    )  # fmt: skip
+    checkpoint.load(folder, step, objective=objective, optimizer=None)
+    return objective.eval()
+
+
+def model_card(identity: Identity, corpus: Corpus) -> dict[str, Any]:
+    """What `model.json` says: enough to build the encoder with timm and to feed it."""
+    recipe, index = identity.recipe, corpus.index
+    architecture, kwargs = timm_architecture(recipe["encoder"], corpus.channels)
+    supervised = recipe["objective"] == "supervised"
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "architecture": architecture,
+        "kwargs": kwargs,
+        "family": recipe["encoder"]["family"],
+        "image_size": recipe["encoder"]["image_size"],
+        "channels": corpus.channels,
+        "normalisation": {
+            "mean": index["mean"],
+            "std": index["std"],
+            "scale": "unit" if corpus.kind == layout.IMAGES else "physical",
+        },
+        "objective": recipe["objective"],
+        "synthetic": index["synthetic"],
+        "corpus": index["corpus"],
+        "bands": index["bands"],
+        "run_digest": identity.run_digest,
+        "encoder": recipe["encoder"],
+        "classes": corpus.classes if supervised else None,
+    }
+
+
+def work(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
+    """Write the run's files; each is whole or absent, and the summary is the last."""
+    run: Path = arguments.run
+    with exclusive(run / "summary.json"):
+        segment = finished(arguments.segment, run)
+        identity = _identity(arguments, recipe, segment["run_digest"])
+        corpus = Corpus(arguments.index, identity.recipe["split"])
+        objective = load_objective(identity, corpus, run=run, teacher=arguments.teacher)
+        weights = {
+            name: value.detach().float().contiguous()
+            for name, value in objective.export_encoder_state(objective.state_dict()).items()
+        }
+        with atomic(run / "weights.safetensors") as temporary:
+            save_file(weights, temporary, metadata={"format": "pt"})
+            temporary.chmod(0o644)  # safetensors makes it readable by its owner alone
+        write_json(run / "model.json", model_card(identity, corpus))
+        folder = identity.folder(run)
+        write_text(run / CURVE, (folder / CURVE).read_text(encoding="utf-8"))
+        write_reconstructions(
+            run / "reconstructions.npz", objective, corpus, recipe=identity.recipe
+        )
+        body = summary_of(
+            read_lines(folder / CURVE), identity=identity, corpus=corpus, run=run.name,
+            parameters=sum(p.numel() for p in objective.parameters()),
+            encoder_parameters=sum(value.numel() for value in weights.values()),
+        )  # fmt: skip
+        inputs = {"run": identity.run_digest, "corpus": corpus.index["content"]}
+        facts = {"segments": read_lines(folder / SEGMENTS)}
+        write_result(
+            run / "summary.json", stamp=stamp("export", recipe, inputs), body=body, facts=facts
+        )
+    log.info("%s: %d steps, loss %.5f", run.name, body["steps"], body["loss_last"])
+
+
+if __name__ == "__main__":
+    run_stage(parser(), work)

@@ -1,0 +1,107 @@
+"""Pretrain one segment of a run, from its last checkpoint to the end or to the walltime."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from workflow_scripts.files import exclusive, read_json
+from workflow_scripts.pretrain import launch
+from workflow_scripts.pretrain.record import Record
+from workflow_scripts.pretrain.run_digest import (
+    Identity,
+    current_identity,
+    stored_identity,
+    warn_of_changes,
+)
+from workflow_scripts.pretrain.strategies import NAMES, shard_count
+from workflow_scripts.stage import run_stage, stage_parser
+
+MODULE = "workflow_scripts.pretrain"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of the stage."""
+    one = stage_parser("pretrain", __doc__ or "")
+    one.add_argument("--index", type=Path, required=True, help="the corpus's index.json")
+    one.add_argument("--run", type=Path, required=True, help="the run's folder")
+    one.add_argument("--segment", type=Path, required=True, help="the segment's JSON, written here")
+    one.add_argument("--previous", type=Path, help="the segment before it")
+    one.add_argument("--teacher", type=Path, help="run folder of the teacher (gfm)")
+    one.add_argument("--strategy", default="no_shard", help=NAMES)
+    one.add_argument("--ranks", type=int, default=1, help="processes, one for each accelerator")
+    one.add_argument("--workers", type=int, default=0, help="loader processes of each rank")
+    one.add_argument("--cache-mb", type=int, default=1024, help="decoded samples kept, by rank")
+    one.add_argument("--walltime-s", type=float, default=float("inf"), help="time of this job")
+    one.add_argument("--checkpoint-every", type=int, default=200, metavar="STEPS")
+    one.add_argument("--log-every", type=int, default=10, metavar="STEPS")
+    one.add_argument("--pinned", metavar="DIGEST", help="use the stored run that begins so")
+    return one
+
+
+def _identity(arguments: argparse.Namespace, recipe: dict[str, Any]) -> Identity:
+    if arguments.pinned:
+        stored = stored_identity(arguments.run, arguments.pinned)
+        warn_of_changes(stored, arguments.run, recipe=recipe, index=arguments.index)
+        return stored
+    return current_identity(recipe, read_json(arguments.index), arguments.teacher)
+
+
+def _train(arguments: argparse.Namespace, record: Record, ranks: launch.Ranks) -> None:
+    launch.follow_parent()
+    # Here, so that the parent of ranks and a segment after the end start without torch.
+    from workflow_scripts.pretrain.segment import train_segment
+    from workflow_scripts.pretrain.trainer import Layout
+
+    layout = Layout(
+        strategy=arguments.strategy,
+        workers=arguments.workers,
+        cache_mb=arguments.cache_mb,
+        log_every=arguments.log_every,
+        checkpoint_every=arguments.checkpoint_every,
+    )
+    train_segment(
+        record,
+        index=arguments.index,
+        teacher=arguments.teacher,
+        layout=layout,
+        ranks=ranks,
+        walltime_s=arguments.walltime_s,
+    )
+
+
+def _record(arguments: argparse.Namespace, identity: Identity) -> Record:
+    return Record(
+        path=arguments.segment, previous=arguments.previous, identity=identity, run=arguments.run
+    )
+
+
+def _guarded(arguments: argparse.Namespace, recipe: dict[str, Any], ranks: launch.Ranks) -> None:
+    """Under the run's lock: return at once if the run is done, else train or start the ranks."""
+    identity = _identity(arguments, recipe)
+    record = _record(arguments, identity)
+    shard_count(arguments.strategy, ranks.world)
+    launched = ranks.world > 1 and not ranks.must_spawn  # then other ranks wait for this one
+    if not launched and record.write_if_done():
+        return
+    identity.write(arguments.run)
+    if ranks.must_spawn:
+        launch.spawn(ranks, MODULE, decided=identity.run_digest)
+    else:
+        _train(arguments, record, ranks)
+
+
+def work(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
+    """Run the stage: alone, as the parent of ranks, or as one rank."""
+    ranks, decided = launch.place(arguments.ranks), launch.decided()
+    if decided is not None:  # the parent's identity, though code may have been edited since
+        identity = stored_identity(arguments.run, decided)
+        _train(arguments, _record(arguments, identity), ranks)
+    elif ranks.is_first:
+        with exclusive(arguments.run / "run.json"):
+            _guarded(arguments, recipe, ranks)
+    else:
+        _train(arguments, _record(arguments, _identity(arguments, recipe)), ranks)
+
+
+if __name__ == "__main__":
+    run_stage(parser(), work)

@@ -1,0 +1,46 @@
+"""What a recipe builds: its order, its objective and its optimizer."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from workflow_scripts.objectives import build_objective
+from workflow_scripts.objectives.base import Objective
+from workflow_scripts.pretrain.order import Order
+from workflow_scripts.shards.corpus import Corpus
+
+
+def order_of(recipe: dict[str, Any], samples: int) -> Order:
+    """The sample order of a recipe."""
+    return Order(count=samples, batch=recipe["batch"], epochs=recipe["epochs"], seed=recipe["seed"])
+
+
+def meta_objective(recipe: dict[str, Any], corpus: Corpus, teacher: Path | None) -> Objective:
+    """The objective without memory; `parallel.laid_out` gives it some."""
+    with torch.device("meta"):
+        return build_objective(
+            recipe,
+            channels=corpus.channels,
+            mean=corpus.index["mean"],
+            std=corpus.index["std"],
+            classes=corpus.classes,
+            teacher=teacher,
+        )
+
+
+def adamw(objective: Objective, optim: dict[str, Any]) -> torch.optim.AdamW:
+    """AdamW with decay on the parameters the objective names; the rate is set in each step."""
+    decayed = objective.decay_names()
+    with_decay: list[Any] = []
+    without: list[Any] = []
+    for name, parameter in objective.named_parameters():
+        (with_decay if name in decayed else without).append(parameter)
+    groups = [
+        {"params": with_decay, "weight_decay": optim["weight_decay"]},
+        {"params": without, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]],
+        lr=0.0, betas=tuple(optim["betas"]), fused=True,
+    )  # fmt: skip

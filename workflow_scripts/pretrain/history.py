@@ -1,0 +1,95 @@
+"""What a run tells while it trains: its curve, its state, and a record of each segment."""
+
+import datetime
+import json
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+from workflow_scripts.files import read_json, write_json, write_text
+from workflow_scripts.logs import log
+
+CURVE = "history.jsonl"
+STATE = "progress.json"
+SEGMENTS = "segments.jsonl"
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The rows of a JSON-lines file; a last line that a kill cut off is left out."""
+    if not path.is_file():
+        return []
+    rows = []
+    lines = path.read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines, 1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            if number < len(lines):
+                raise
+    return rows
+
+
+def rounded(value: float) -> float:
+    """Seven significant digits: what float32 holds."""
+    return float(f"{value:.7g}")
+
+
+class History:
+    """The curve of a run, one line a logged step, kept in the checkpoint folder.
+
+    Args:
+        folder: The run's checkpoint folder.
+        step: Steps done; later lines, of a segment that was killed, are cut off, so that the
+            curve of an interrupted run is the curve of an uninterrupted one.
+    """
+
+    def __init__(self, folder: Path, *, step: int) -> None:
+        self.path = folder / CURVE
+        kept = [row for row in read_lines(self.path) if row["step"] <= step]
+        write_text(self.path, "".join(json.dumps(row) + "\n" for row in kept))
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Append a line, whole or (killed) cut off at the end of the file."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+def add_segment(folder: Path, facts: dict[str, Any]) -> None:
+    """Record how fast and on what a segment ran, for the provenance of the export."""
+    with (folder / SEGMENTS).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(facts) + "\n")
+
+
+def write_state(folder: Path, now: str, **numbers: Any) -> None:
+    """Write `progress.json`: what a status table shows of a run."""
+    updated = datetime.datetime.now(datetime.UTC).isoformat("T", "seconds")
+    write_json(
+        folder / STATE,
+        {**numbers, "state": now, "updated": updated, "pid": os.getpid(),
+         "host": socket.gethostname()},
+    )  # fmt: skip
+
+
+def mark_failed(folder: Path) -> None:
+    """Set the state to `failed`, keeping the numbers of the last one."""
+    if folder.is_dir():
+        path = folder / STATE
+        write_state(folder, "failed", **(read_json(path) if path.is_file() else {}))
+
+
+def time_left(seconds: float) -> str:
+    """`3725` → `1 h 02 min`."""
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return f"{seconds:.0f} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"
+
+
+def log_row(row: dict[str, Any], *, total: int, seconds_left: float) -> None:
+    """One line of the log for a line of the curve."""
+    log.info(
+        "step %d of %d (epoch %.2f): loss %.5f, %.0f images/s, %.0f %% waiting for data, %s left",
+        row["step"], total, row["epoch"], row["loss"], row["images_per_s"],
+        100 * row["data_wait"], time_left(seconds_left),
+    )  # fmt: skip

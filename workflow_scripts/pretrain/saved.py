@@ -1,0 +1,47 @@
+"""Which checkpoints of a run are whole: folder names alone, for programs that need no torch.
+
+`checkpoint` writes and loads them and states the contract.
+"""
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from workflow_scripts.files import read_json
+from workflow_scripts.logs import log
+
+META = "meta.json"
+_NAME = re.compile(r"step-(\d{9})")
+
+
+def step_folder(root: Path, step: int) -> Path:
+    """Where the checkpoint of a step is, or would be."""
+    return root / f"step-{step:09d}"
+
+
+def steps(root: Path) -> list[int]:
+    """Steps of the whole checkpoints below a run's checkpoint folder, ascending."""
+    if not root.is_dir():
+        return []
+    found = (_NAME.fullmatch(path.name) for path in root.iterdir() if path.is_dir())
+    return sorted(int(match[1]) for match in found if match)
+
+
+def latest(root: Path) -> int | None:
+    """The last whole checkpoint's step, None if there is none."""
+    found = steps(root)
+    return found[-1] if found else None
+
+
+def read_meta(root: Path, step: int) -> dict[str, Any]:
+    """What was saved beside the tensors: plain numbers of the trainer."""
+    meta: dict[str, Any] = read_json(step_folder(root, step) / META)
+    return meta
+
+
+def clear_leftovers(root: Path) -> None:
+    """Remove what a kill left half-written (rank 0, under the run's lock)."""
+    for path in root.glob(".step-*.tmp") if root.is_dir() else ():
+        log.warning("%s: half-written checkpoint of a killed job, removed", path)
+        shutil.rmtree(path)

@@ -1,0 +1,242 @@
+"""The training loop of one segment: from the last checkpoint to `done` or to the walltime.
+
+Nothing in a step reads a value from the device; losses stay there until they are logged.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from workflow_scripts.errors import UserError
+from workflow_scripts.logs import log
+from workflow_scripts.pretrain import checkpoint, parallel, saved
+from workflow_scripts.pretrain.construct import adamw, meta_objective, order_of
+from workflow_scripts.pretrain.history import History, add_segment, log_row, rounded, write_state
+from workflow_scripts.pretrain.launch import Ranks, StopRequest
+from workflow_scripts.pretrain.loader import Normalise, Samples, batches, cache_bytes
+from workflow_scripts.pretrain.meter import Clock, Window
+from workflow_scripts.pretrain.order import RankSteps
+from workflow_scripts.pretrain.schedule import learning_rate
+from workflow_scripts.provenance import peak_memory_bytes
+from workflow_scripts.shards.corpus import Corpus
+
+_SECONDS_BETWEEN_LINES = 10.0
+_NAMED_SAMPLES = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """How a segment runs; nothing here can change a result beyond floating-point order."""
+
+    strategy: str = "no_shard"
+    workers: int = 0
+    cache_mb: int = 1024
+    log_every: int = 10
+    checkpoint_every: int = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """Where a segment ended."""
+
+    end_step: int
+    total_steps: int
+    facts: dict[str, Any]
+
+    @property
+    def reason(self) -> str:
+        """`done`, or `walltime` when steps are left."""
+        return "done" if self.end_step >= self.total_steps else "walltime"
+
+
+class Trainer:
+    """One segment of a run on this rank; made, it stands at the last checkpoint.
+
+    Args:
+        recipe: The run's recipe.
+        corpus: The packed corpus, its split chosen.
+        folder: The run's checkpoint folder.
+        teacher: Run folder of the frozen teacher, for `gfm`.
+        layout: How it runs.
+        ranks: This process's place.
+        device: This rank's device.
+
+    Raises:
+        UserError: A batch, strategy and number of ranks that do not fit together.
+    """
+
+    def __init__(
+        self, recipe: dict[str, Any], corpus: Corpus, *, folder: Path, teacher: Path | None,
+        layout: Layout, ranks: Ranks, device: torch.device,
+    ) -> None:  # fmt: skip
+        self.recipe, self.corpus, self.folder = recipe, corpus, folder
+        self.layout, self.ranks, self.device = layout, ranks, device
+        self.order = order_of(recipe, len(corpus))
+        self.order.batch_at(0, rank=ranks.rank, ranks=ranks.world)  # refuses what cannot be cut
+        self.model = parallel.laid_out(
+            meta_objective(recipe, corpus, teacher), layout.strategy, ranks=ranks, device=device,
+            precision=recipe["precision"], seed=recipe["seed"],
+        )  # fmt: skip
+        self.objective = parallel.plain(self.model)
+        self.optimizer = adamw(self.objective, recipe["optim"])
+        self.normalise = Normalise(corpus.index, device)
+        self.step, self.window = 0, Window()
+        self.saved: int | None = None
+        self.save_seconds, self.written = 0.0, 0.0
+        self.loss: float | None = None
+        earlier = self._resume()
+        self.clock = Clock(batch=self.order.batch, step=self.step, earlier=earlier)
+        self.history = History(folder, step=self.step) if ranks.is_first else None
+
+    def _resume(self) -> float:
+        """Load the last checkpoint, if any; returns the seconds trained until then."""
+        found = None
+        if self.ranks.is_first:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            saved.clear_leftovers(self.folder)
+            found = saved.latest(self.folder)
+        step = parallel.from_first(-1 if found is None else found, self.device)
+        if step < 0:
+            return 0.0
+        meta = checkpoint.load(
+            self.folder, step, objective=self.objective, optimizer=self.optimizer
+        )
+        self.step = self.saved = step
+        self.window = Window(meta["window"])
+        log.info("resumed at step %d of %d", step, self.order.total_steps)
+        return float(meta["seconds"])
+
+    def run(self, stop: StopRequest) -> Outcome:
+        """Train until the end or until asked to stop; either way a checkpoint is written."""
+        total, agreement = self.order.total_steps, parallel.Agreement()
+        for batch in self.clock.timed(self._batches()):
+            self._train_step(batch)
+            if self._is_logged():
+                self._log()
+            ending = agreement.stop(stop.asked(reserve=2 * self.save_seconds))
+            if ending or self.step == total or self.step % self.layout.checkpoint_every == 0:
+                self._save()
+            if ending:
+                break
+        agreement.close()
+        outcome = Outcome(end_step=self.step, total_steps=total, facts=self._facts())
+        if self.ranks.is_first:
+            self._write_state(outcome.reason)
+            add_segment(self.folder, outcome.facts)
+        return outcome
+
+    def _batches(self) -> Iterator[dict[str, Tensor]]:
+        workers = self.layout.workers
+        samples = Samples(
+            self.corpus, self.recipe, cells=self.objective.cells,
+            cache_bytes=cache_bytes(self.layout.cache_mb, workers=workers),
+        )  # fmt: skip
+        steps = RankSteps(self.order, start=self.step, rank=self.ranks.rank, ranks=self.ranks.world)
+        pin = self.device.type == "cuda"
+        return iter(batches(samples, steps, workers=workers, pin=pin))
+
+    def _is_logged(self) -> bool:
+        return self.step % self.layout.log_every == 0 or self.step == self.order.total_steps
+
+    def _train_step(self, batch: dict[str, Tensor]) -> None:
+        optim = self.recipe["optim"]
+        self.rate = learning_rate(
+            optim, step=self.step, steps_per_epoch=self.order.steps_per_epoch,
+            total_steps=self.order.total_steps, batch=self.order.batch,
+        )  # fmt: skip
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate
+        bf16 = self.recipe["precision"] == "bf16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+            terms = self.model(self.normalise(batch))
+        terms["loss"].backward()
+        self.step += 1
+        if optim["clip"] is not None or self._is_logged():
+            self.norm = parallel.gradient_norm(self.objective, optim["clip"])
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.window.add(terms)
+
+    def _collect(self) -> None:
+        """Read the window's losses; stop the run at the first that is not finite."""
+        ago = self.window.collect(world=self.ranks.world)
+        if ago is None:
+            return
+        bad = self.step - ago
+        samples = self.order.batch_at(bad)[:_NAMED_SAMPLES]
+        names = "; ".join(self.corpus.name(int(sample)) for sample in samples)
+        raise UserError(
+            f"the loss of step {bad + 1} is not finite. Its batch of {self.order.batch} begins "
+            f"with {names}. Lower optim.base_lr, set optim.clip, or look at these samples; the "
+            "last checkpoint is from before"
+        )
+
+    def _log(self) -> None:
+        self._collect()
+        norm = float(self.norm)
+        lap = self.clock.lap(self.step)
+        means = self.window.means()
+        self.loss = means["loss"]
+        if self.history is None:
+            return
+        row = {
+            "step": self.step,
+            "epoch": round(self.step / self.order.steps_per_epoch, 4),
+            "samples": self.step * self.order.batch,
+            **means,
+            "lr": rounded(self.rate),
+            "grad_norm": rounded(norm),
+            **lap,
+        }
+        self.history.add(row)
+        now = time.monotonic()
+        if now - self.written >= _SECONDS_BETWEEN_LINES:
+            self.written = now
+            log_row(row, total=self.order.total_steps, seconds_left=self._seconds_left())
+            self._write_state("running")
+
+    def _seconds_left(self) -> float:
+        speed = self.clock.images_per_s(self.step) / self.order.batch
+        return (self.order.total_steps - self.step) / speed if speed else 0.0
+
+    def _write_state(self, state: str) -> None:
+        write_state(
+            self.folder, state, step=self.step, total_steps=self.order.total_steps, loss=self.loss,
+            images_per_s=rounded(self.clock.images_per_s(self.step)),
+            seconds_left=round(self._seconds_left()),
+        )  # fmt: skip
+
+    def _save(self) -> None:
+        if self.saved == self.step:
+            return
+        self._collect()
+        began = time.monotonic()
+        meta = {"window": self.window.state(), "seconds": self.clock.seconds(),
+                "total_steps": self.order.total_steps}  # fmt: skip
+        checkpoint.save(
+            self.folder, self.step, objective=self.objective, optimizer=self.optimizer, meta=meta
+        )
+        self.saved = self.step
+        self.save_seconds = max(self.save_seconds, time.monotonic() - began)
+
+    def _facts(self) -> dict[str, Any]:
+        """How it ran, for the provenance."""
+        cuda = self.device.type == "cuda"
+        return {
+            "strategy": self.layout.strategy,
+            "ranks": self.ranks.world,
+            "threads": torch.get_num_threads(),
+            "workers": self.layout.workers,
+            "device": torch.cuda.get_device_name(self.device) if cuda else "cpu",
+            "start_step": self.clock.first_step,
+            "end_step": self.step,
+            "seconds": round(self.clock.seconds() - self.clock.earlier, 3),
+            "images_per_s": rounded(self.clock.images_per_s(self.step)),
+            "rank_peak_memory_bytes": peak_memory_bytes(),
+            "device_peak_memory_bytes": torch.cuda.max_memory_allocated() if cuda else None,
+        }
