@@ -1,0 +1,273 @@
+"""A small tree of results of every kind, made without running any stage, for the report's tests."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from workflow_scripts.digests import file_sha256
+from workflow_scripts.files import write_json
+from workflow_scripts.results import provenance_path
+from workflow_scripts.shards.corpus import content_digest
+from workflow_scripts.shards.writer import (
+    ChipSample,
+    ImageSample,
+    write_chip_shard,
+    write_image_shard,
+)
+
+TRAP = "<script>alert('x')</script> $\\frac{1$ & \"q\""
+BANDS = ["6", "7", "20", "28", "29", "31"]
+PROVENANCE = {
+    "host": "node1", "machine": "Linux x86_64, 2 cores", "started": "2026-01-02T03:04:05+00:00",
+    "seconds": 3.2, "peak_memory_bytes": 1, "git_commit": "0123456789abcdef" * 2 + "-dirty",
+    "job": None, "versions": {"python": "3.11.2", "torch": "2.15.0"},
+}  # fmt: skip
+
+
+def pattern(label, seed, side=96):
+    """An image whose stripes turn with its class."""
+    y, x = np.mgrid[:side, :side] / side
+    random = np.random.default_rng([label, seed])
+    angle = np.pi * label / 8
+    wave = np.sin((x * np.cos(angle) + y * np.sin(angle)) * 30 + random.uniform(0, 6))
+    base = random.uniform(60, 150, 3)
+    noise = random.normal(0, 8, (side, side, 1))
+    return np.clip(base + 45 * wave[..., None] + noise, 0, 255).astype(np.uint8)
+
+
+def clouds(seed, side=64):
+    """Six bands of blobs, (6, side, side) counts."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[:side, :side]
+    cloud = np.zeros((side, side))
+    for _ in range(12):
+        centre, width = random.uniform(0, side, 2), random.uniform(4, 14)
+        cloud += np.exp(-((y - centre[0]) ** 2 + (x - centre[1]) ** 2) / 2 / width**2)
+    cloud *= 1.6 / cloud.max()
+    planes = [
+        4000 + 9000 * cloud,
+        3000 + 6000 * cloud**2,
+        *(20000 - 7000 * cloud for _ in BANDS[2:]),
+    ]
+    return np.stack(planes).astype(np.uint16)
+
+
+def _index(folder, file, *, corpus, kind, bands, classes, counts, total):
+    body = {
+        "schema_version": 1, "format_version": 1, "corpus": corpus, "kind": kind,
+        "synthetic": True, "datasets": [corpus], "count": total, "channels": len(bands),
+        "bands": bands, "classes": classes, "mean": [0.0], "std": [1.0], "class_counts": counts,
+        "shards": [
+            {"file": file.name, "sha256": file_sha256(file), "count": total,
+             "bytes": file.stat().st_size}
+        ],
+        "set_aside": {"cannot be decoded": 1},
+        "set_aside_items": [{"key": "train/broken.jpg", "reason": "cannot be decoded"}],
+    }  # fmt: skip
+    write_json(folder / "index.json", {**body, "content": content_digest(body)})
+    write_json(folder / "index.provenance.json", PROVENANCE)
+
+
+def make_images(data: Path, corpus: str, classes):
+    folder = data / "shards" / corpus
+    samples = []
+    for label in range(len(classes)):
+        for number in range(6):
+            buffer = io.BytesIO()
+            Image.fromarray(pattern(label, number)).save(buffer, "JPEG", quality=85)
+            samples.append(
+                ImageSample(
+                    key=f"{label}/{number}", data=buffer.getvalue(), height=96, width=96,
+                    label=label, split=0 if number < 4 else 2,
+                )
+            )  # fmt: skip
+    write_image_shard(folder / "shard-00000.h5", samples, classes=classes)
+    counts = {split: dict.fromkeys(classes, n) for split, n in (("train", 4), ("test", 2))}
+    _index(
+        folder, folder / "shard-00000.h5", corpus=corpus, kind="images",
+        bands=["red", "green", "blue"], classes=classes, counts=counts, total=len(samples),
+    )  # fmt: skip
+    write_json(
+        data / "manifests" / f"{corpus}.json",
+        {"dataset": corpus, "synthetic": True, "items": len(samples) + 1, "bytes": 123456,
+         "classes": classes, "class_counts": counts, "duplicates": 2,
+         "set_aside": [{"key": "x.txt", "reason": "no image"}], "source": "generated here"},
+    )  # fmt: skip
+
+
+def make_chips(data: Path, corpus: str, day: str):
+    folder = data / "chips" / corpus
+    chips = [
+        ChipSample(
+            key=f"g/{i}", counts=clouds(i), scale=np.full(6, 5e-4), offset=np.full(6, 1500.0)
+        )
+        for i in range(8)
+    ]
+    units = {"units": "W m-2 sr-1 µm-1"}
+    write_chip_shard(folder / f"{day}.h5", chips, bands=BANDS, size=64, attributes=units)
+    write_json(
+        folder / f"{day}.json",
+        {"dataset": corpus, "date": day, "synthetic": True, "bands": BANDS,
+         "granules": [{"key": "g", "chips": 8}, {"key": "h", "chips": 0, "reason": "unreadable"}],
+         "granules_read": 1, "granules_set_aside": 1, "chips_kept": 8,
+         "chips_dropped": {"missing pixels": 3, "night": 5}},
+    )  # fmt: skip
+    shards = data / "shards" / corpus
+    shards.mkdir(parents=True)
+    (shards / f"{day}.h5").write_bytes((folder / f"{day}.h5").read_bytes())
+    _index(
+        shards, shards / f"{day}.h5", corpus=corpus, kind="chips", bands=BANDS, classes=[],
+        counts={"none": {"none": 8}}, total=8,
+    )  # fmt: skip
+    write_json(
+        data / "manifests" / corpus / f"{day}.json",
+        {"dataset": corpus, "synthetic": True, "items": 2, "bytes": 5, "classes": [],
+         "class_counts": {}, "duplicates": 0, "set_aside": [], "source": "generated here",
+         "recipe": {"date": day}},
+    )  # fmt: skip
+
+
+def make_run(results: Path, name: str, *, objective: str, bands, pictures):
+    folder = results / "runs" / name
+    folder.mkdir(parents=True)
+    physical = len(bands) == 6
+    write_json(
+        folder / "model.json",
+        {"architecture": "vit_base_patch16_224", "channels": len(bands), "image_size": 64,
+         "bands": bands, "synthetic": True, "corpus": "modis" if physical else "scenes",
+         "normalisation": {"scale": "physical" if physical else "unit"}},
+    )  # fmt: skip
+    steps = np.arange(1, 121)
+    loss = 0.4 + 0.6 * np.exp(-steps / 30) + np.random.default_rng(0).normal(0, 0.02, 120)
+    rows = [
+        {"step": int(s) * 5, "epoch": 0, "samples": int(s) * 160, "loss": float(v),
+         **({"reconstruction": float(v) + 0.8, "cosine": -0.8} if objective == "gfm" else {}),
+         "lr": 1e-3 * min(s / 20, 1) * (1 + np.cos(np.pi * s / 120)) / 2, "grad_norm": 1.0,
+         "images_per_s": 600 + 30 * float(np.sin(s)), "data_wait": 0.0, "seconds": float(s)}
+        for s, v in zip(steps, loss, strict=True)
+    ]  # fmt: skip
+    (folder / "history.jsonl").write_text("\n".join(json.dumps(row) for row in rows) + "\n")
+    write_json(
+        folder / "summary.json",
+        {"run": name, "objective": objective, "synthetic": True, "parameters": 1234567,
+         "encoder_parameters": 987654, "steps": 600, "epochs": 40, "batch": 32,
+         "samples_seen": 19200, "loss_first": 1.0, "loss_last": 0.41,
+         "terms_last": {"reconstruction": 1.2} if objective == "gfm" else {},
+         "corpus": {"name": "scenes", "content": "c" * 64, "count": 48}, "run_digest": "d" * 64,
+         "recipe": {"seed": 0, "mask": {"ratio": 0.75, "norm_pix": objective == "mae"},
+                    "optim": {"base_lr": 1.5e-4, "lr_reference_batch": 256}}},
+    )  # fmt: skip
+    write_json(
+        folder / "summary.provenance.json",
+        {
+            **PROVENANCE,
+            "segments": [
+                {
+                    "strategy": "full_shard",
+                    "ranks": 2,
+                    "device": "cpu",
+                    "start_step": start,
+                    "end_step": end,
+                    "images_per_s": speed,
+                    "rank_peak_memory_bytes": 700_000_000,
+                    "device_peak_memory_bytes": None,
+                }
+                for start, end, speed in ((0, 450, 600.0), (450, 600, 640.0))
+            ],
+        },
+    )
+    given = np.asarray(pictures, np.float32)
+    noise = np.random.default_rng(1)
+    count, side = given.shape[0], given.shape[1] if given.ndim == 4 else 64
+    cells = noise.random((count, side // 8, side // 8)) < 0.75
+    mask = np.kron(cells, np.ones((8, 8), bool)).astype(bool).reshape(count, side, side)
+    blurred = given.mean(axis=(1, 2), keepdims=True) + 0.4 * (
+        given - given.mean(axis=(1, 2), keepdims=True)
+    )
+    predicted = np.where(mask[..., None], blurred, given)
+    np.savez(
+        folder / "reconstructions.npz", input=given, masked=given, prediction=predicted, mask=mask,
+        keys=np.array([f"k{i}" for i in range(count)]),
+    )  # fmt: skip
+
+
+def make_probe(results: Path, run: str, benchmark: str, classes, *, right: float):
+    random = np.random.default_rng(0)
+    size = len(classes)
+
+    def who(share):
+        confusion = random.integers(0, 6, (size, size)) + np.diag([round(share)] * size)
+        found = 100 * np.diag(confusion) / confusion.sum(1)
+        values = [float(found.mean()) + d for d in (-1.0, 0.0, 1.0)]
+        top1 = {"mean": float(found.mean()), "std": 1.0, "values": values}
+        return {
+            "top1": top1, "top5": {"mean": 97.5, "std": 0.5, "values": [97.0, 97.5, 98.0]},
+            "chosen": [0.1, 0.1, 1.0], "confusion": confusion.tolist(),
+            "per_class": {n: float(v) for n, v in zip(classes, found, strict=True)},
+        }  # fmt: skip
+
+    path = results / "probes" / run / f"{benchmark}.json"
+    write_json(
+        path,
+        {"run": run, "benchmark": benchmark, "synthetic": True, "protocol": "linear",
+         "layer": "last block, after the final norm", "pooling": "mean", "image_size": 64,
+         "normalisation": "standardize", "split_digest": "e" * 64, "seeds": [0, 1, 2],
+         "classes": classes, "n_train": 320, "n_test": 160, "overlap": 0,
+         "encoder": who(right), "random": who(right / 4)},
+    )  # fmt: skip
+    write_json(provenance_path(path), PROVENANCE)
+
+
+def make_tree(root: Path, *, class_names=None, title="Orbweaver on its built-in sample") -> dict:
+    """Results and data below `root`; returns the report's recipe."""
+    data, results = root / "data", root / "results"
+    classes = sorted(class_names or ["airfield", "farmland", "forest", "harbour", "orchard",
+                                     "river", "suburb", "tank farm"])  # fmt: skip
+    make_images(data, "scenes", classes)
+    make_chips(data, "modis", "2026-01-01")
+    rgb = ["red", "green", "blue"]
+    views = [pattern(i, 9, 64) / 255 for i in range(8)]
+    chips = [((clouds(i) - 1500.0) * 5e-4).transpose(1, 2, 0) for i in range(8)]
+    make_run(results, "scenes-mae", objective="mae", bands=rgb, pictures=views)
+    make_run(results, "scenes-gfm", objective="gfm", bands=rgb, pictures=views)
+    make_run(results, "modis-simmim", objective="simmim", bands=BANDS, pictures=chips)
+    empty = np.zeros((0, 64, 64, 3))
+    make_run(results, "scenes-teacher", objective="supervised", bands=rgb, pictures=empty)
+    make_probe(results, "scenes-mae", "scenes", classes, right=60)
+    make_probe(results, "scenes-gfm", "scenes", classes, right=25)
+    for place, row in {
+        "fetch/scenes": "4.2\t0:00:04\t120.5\t200\t100\t110\t0\t1\t80\t3.9",
+        "pretrain/scenes-mae/1": "215.9\t0:03:35\t812.0\t900\t700\t750\t0\t1\t170\t400.1",
+        "pack/scenes": "0.9\t0:00:00\tNA\tNA\tNA\tNA\tNA\tNA\tNA\tNA",
+        "probe/scenes-mae/scenes": "31.0\t0:00:31\t640.0\t-\t-\t-\t-\t-\t-\t-",
+        "pack/of-another-config": "1\t0\t1\t1\t1\t1\t1\t1\t1\t1",
+    }.items():
+        file = results / "records" / f"{place}.tsv"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        names = "s h:m:s max_rss max_vms max_uss max_pss io_in io_out mean_load cpu_time"
+        file.write_text(names.replace(" ", "\t") + "\n" + row + "\n")
+    objectives = {"scenes-teacher": "supervised", "scenes-mae": "mae", "scenes-gfm": "gfm",
+                  "modis-simmim": "simmim"}  # fmt: skip
+    return {
+        "title": title, "name": "sample", "config_digest": "f" * 64, "samples_per_class": 4,
+        "config_yaml": "name: sample\nruns:\n  scenes-mae: {epochs: 40}\n", "synthetic_note": "",
+        "datasets": [
+            {"name": "scenes", "label": "Sample scenes", "synthetic": True, "kind": "x"},
+            {"name": "modis", "label": "Sample MODIS", "synthetic": True, "kind": "x"},
+        ],
+        "corpora": [
+            {"name": "scenes", "label": "sample scenes", "kind": "images"},
+            {"name": "modis", "label": "sample MODIS chips", "kind": "chips"},
+        ],
+        "benchmarks": [{"name": "scenes", "label": "Sample scenes"}],
+        "runs": [
+            {"name": n, "label": n, "objective": o, "pinned": n == "scenes-gfm", "corpus": "scenes"}
+            for n, o in objectives.items()
+        ],
+        "probes": [{"run": r, "benchmark": "scenes"} for r in ("scenes-mae", "scenes-gfm")],
+        "tiles": [{"dataset": "modis", "date": "2026-01-01"}],
+        "digests": {"runs": {"scenes-gfm": {"current": "a" * 64, "stored": "b" * 64}}},
+    }  # fmt: skip

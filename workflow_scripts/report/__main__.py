@@ -1,0 +1,56 @@
+"""Make the report: one self-contained page and its figures, from the results of all stages."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from workflow_scripts.files import exclusive, write_text
+from workflow_scripts.logs import log
+from workflow_scripts.report.collect import Collected, collect
+from workflow_scripts.report.figures_data import data_figure
+from workflow_scripts.report.figures_probes import accuracy_figure, probe_figure
+from workflow_scripts.report.figures_runs import reconstruction_figure, run_figure
+from workflow_scripts.report.page import render
+from workflow_scripts.report.style import styled
+from workflow_scripts.stage import run_stage, stage_parser
+
+
+def draw(collected: Collected, folder: Path) -> None:
+    """Write every figure of the page but the picture of the DAG, which has a rule of its own."""
+    with styled():
+        per_class = collected.recipe.get("samples_per_class", 4)
+        for corpus in collected.corpora:
+            data_figure(corpus, folder, per_class=per_class)
+        units = {corpus.name: corpus.samples.shards[0].units for corpus in collected.corpora}
+        for run in collected.runs:
+            run_figure(run, folder)
+            reconstruction_figure(run, folder, units=units.get(run.model["corpus"], ""))
+        for probe in collected.probes:
+            probe_figure(probe, folder)
+        if collected.probes:
+            accuracy_figure(collected.probes, folder)
+
+
+def work(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
+    """The stage, one at a time for a page."""
+    with exclusive(arguments.html):
+        collected = collect(
+            recipe, results=arguments.results, data=arguments.data, records=arguments.records
+        )
+        draw(collected, arguments.figures)
+        text = render(collected, arguments.figures)
+        write_text(arguments.html, text)
+        log.info("%s: %.1f MB", arguments.html, len(text.encode()) / 1e6)
+
+
+if __name__ == "__main__":
+    parser = stage_parser("report", __doc__)
+    for name, text in (
+        ("--results", "the folder of results"),
+        ("--data", "the folder of data"),
+        ("--html", "the page"),
+        ("--figures", "where the figures go; dag.svg there is shown"),
+        ("--records", "Snakemake's benchmark records"),
+    ):
+        parser.add_argument(name, type=Path, required=True, help=text)
+    run_stage(parser, work)

@@ -1,0 +1,244 @@
+"""Read every result that the page shows; what was optional and is missing becomes None."""
+
+import csv
+import json
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workflow_scripts.errors import UserError
+from workflow_scripts.files import read_json
+from workflow_scripts.results import provenance_path
+from workflow_scripts.shards.corpus import Corpus
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusData:
+    """A packed corpus: its index, and the shards behind it for sample pictures."""
+
+    name: str
+    label: str
+    index: Json
+    samples: Corpus
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether any dataset of it is generated."""
+        return bool(self.index["synthetic"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunData:
+    """One pretraining: what the exporter left in its folder."""
+
+    name: str
+    label: str
+    objective: str
+    pinned: bool
+    summary: Json
+    model: Json
+    history: list[Json]
+    pictures: dict[str, NDArray[Any]]
+    facts: Json | None
+    digests: Json
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether it was trained on generated data."""
+        return bool(self.summary["synthetic"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeData:
+    """One encoder on one benchmark."""
+
+    run: str
+    benchmark: str
+    run_label: str
+    benchmark_label: str
+    result: Json
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the encoder or the benchmark comes from generated data."""
+        return bool(self.result["synthetic"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One row of Snakemake's record of a job; None where it recorded nothing."""
+
+    stage: str
+    job: str
+    seconds: float | None
+    peak_mb: float | None
+    cpu_seconds: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Collected:
+    """Everything the page is made of."""
+
+    recipe: Json
+    manifests: list[tuple[Json, Json]] = field(default_factory=list)  # (dataset entry, summary)
+    tiles: list[Json] = field(default_factory=list)
+    corpora: list[CorpusData] = field(default_factory=list)
+    runs: list[RunData] = field(default_factory=list)
+    probes: list[ProbeData] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
+    provenances: list[Json] = field(default_factory=list)
+
+
+def optional_json(path: Path) -> Json | None:
+    """A JSON file, or None if there is none."""
+    return read_json(path) if path.is_file() else None
+
+
+def read_history(path: Path) -> list[Json]:
+    """The lines of a run's `history.jsonl`.
+
+    Raises:
+        UserError: No such file, or a line that is not a JSON object.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; export the run before the report is made")
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise UserError(f"{path} line {number}: not JSON ({error}); export it again") from None
+        if not isinstance(row, dict):
+            raise UserError(f"{path} line {number}: expected an object, found {line[:40]!r}")
+        rows.append(row)
+    return rows
+
+
+def read_pictures(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of a run's `reconstructions.npz`; empty where there are no rows.
+
+    Raises:
+        UserError: No such file, or not one of ours.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            pictures = {name: arrays[name] for name in ("input", "prediction", "mask")}
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; export the run again") from None
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path}: not reconstructions ({error}); export the run again") from None
+    return pictures if len(pictures["input"]) else {}
+
+
+def _number(text: str | None) -> float | None:
+    """A number of a record; Snakemake writes `NA` or `-` where it measured nothing."""
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if np.isfinite(value) else None
+
+
+def read_records(folder: Path, names: set[str]) -> list[Record]:
+    """Snakemake's records of jobs of these datasets, corpora and runs, in the order of stages."""
+    order = ["fetch", "tile", "pack", "pretrain", "export", "probe"]
+    records = []
+    for file in sorted(folder.rglob("*.tsv")):
+        stage, *rest = file.relative_to(folder).with_suffix("").parts
+        if not rest or rest[0] not in names:
+            continue  # of another configuration
+        with file.open(encoding="utf-8", newline="") as text:
+            for row in csv.DictReader(text, delimiter="\t"):
+                records.append(
+                    Record(
+                        stage=stage,
+                        job=" / ".join(rest),
+                        seconds=_number(row.get("s")),
+                        peak_mb=_number(row.get("max_rss")),
+                        cpu_seconds=_number(row.get("cpu_time")),
+                    )
+                )
+    return sorted(
+        records, key=lambda r: (order.index(r.stage) if r.stage in order else len(order), r.job)
+    )
+
+
+def _run(entry: Json, results: Path, digests: Json) -> RunData:
+    folder = results / "runs" / entry["name"]
+    return RunData(
+        name=entry["name"],
+        label=entry["label"],
+        objective=entry["objective"],
+        pinned=bool(entry["pinned"]),
+        summary=read_json(folder / "summary.json"),
+        model=read_json(folder / "model.json"),
+        history=read_history(folder / "history.jsonl"),
+        pictures=read_pictures(folder / "reconstructions.npz"),
+        facts=optional_json(provenance_path(folder / "summary.json")),
+        digests=digests.get(entry["name"]) or {},
+    )
+
+
+def _corpus(entry: Json, data: Path) -> CorpusData:
+    path = data / "shards" / entry["name"] / "index.json"
+    return CorpusData(
+        name=entry["name"], label=entry["label"], index=read_json(path), samples=Corpus(path)
+    )
+
+
+def _probe(entry: Json, results: Path, recipe: Json) -> ProbeData:
+    run: str = entry["run"]
+    benchmark: str = entry["benchmark"]
+    labels: dict[str, dict[str, str]] = {
+        kind: {e["name"]: e["label"] for e in recipe[kind]} for kind in ("runs", "benchmarks")
+    }
+    return ProbeData(
+        run=run,
+        benchmark=benchmark,
+        run_label=labels["runs"].get(run, run),
+        benchmark_label=labels["benchmarks"].get(benchmark, benchmark),
+        result=read_json(results / "probes" / run / f"{benchmark}.json"),
+    )
+
+
+def collect(recipe: Json, *, results: Path, data: Path, records: Path) -> Collected:
+    """Read everything a report recipe names.
+
+    Raises:
+        UserError: A required result is missing or unreadable.
+    """
+    days: dict[str, list[str]] = {}
+    for tile in recipe["tiles"]:
+        days.setdefault(tile["dataset"], []).append(tile["date"])
+    manifests, paths = [], []
+    for entry in recipe["datasets"]:
+        name = entry["name"]
+        for part in [f"{name}/{day}" for day in days.get(name, [])] or [name]:
+            paths.append(data / "manifests" / f"{part}.json")
+            manifests.append((entry, read_json(paths[-1])))
+    tiles = [data / "chips" / t["dataset"] / f"{t['date']}.json" for t in recipe["tiles"]]
+    for entry in recipe["corpora"]:
+        paths.append(data / "shards" / entry["name"] / "index.json")
+    for entry in recipe["probes"]:
+        paths.append(results / "probes" / entry["run"] / f"{entry['benchmark']}.json")
+    pins = recipe.get("digests", {}).get("runs", {})
+    runs = [_run(entry, results, pins) for entry in recipe["runs"]]
+    paths += tiles + [results / "runs" / run.name / "summary.json" for run in runs]
+    names = {e["name"] for kind in ("datasets", "corpora", "runs") for e in recipe[kind]}
+    found = [optional_json(provenance_path(path)) for path in paths]
+    return Collected(
+        recipe=recipe,
+        manifests=manifests,
+        tiles=[read_json(path) for path in tiles],
+        corpora=[_corpus(entry, data) for entry in recipe["corpora"]],
+        runs=runs,
+        probes=[_probe(entry, results, recipe) for entry in recipe["probes"]],
+        records=read_records(records, names) if records.is_dir() else [],
+        provenances=[p for p in found if p is not None],
+    )

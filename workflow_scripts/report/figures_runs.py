@@ -1,0 +1,128 @@
+"""Pictures of the runs: curves, and what the network fills in."""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from numpy.typing import NDArray
+
+from workflow_scripts.report.collect import RunData
+from workflow_scripts.report.figures_data import bare, grey_maps
+from workflow_scripts.report.pictures import FalseColour, cover, is_thermal, map_band, unit_rgb
+from workflow_scripts.report.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    HIDDEN,
+    ORANGE,
+    PURPLE,
+    RED,
+    SKY,
+    mark_synthetic,
+    plain,
+    plain_ticks,
+    save,
+)
+
+# What a line of history.jsonl holds besides the loss and its terms.
+_NOT_TERMS = {
+    "step", "epoch", "samples", "loss", "lr", "grad_norm", "images_per_s", "data_wait", "seconds",
+}  # fmt: skip
+
+
+def column(history: list[dict[str, Any]], name: str) -> NDArray[np.float64]:
+    """One value of each logged step, NaN where it was not logged."""
+    values = [row.get(name) for row in history]
+    return np.array([np.nan if value is None else value for value in values], float)
+
+
+def smooth(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
+    """Running mean over `width` neighbours, shorter at the ends, of what is finite."""
+    kernel = np.ones(width)
+    known = np.isfinite(values)
+    total = np.convolve(np.where(known, values, 0.0), kernel, "same")
+    count = np.convolve(known.astype(float), kernel, "same")
+    return np.divide(total, count, out=np.full(len(values), np.nan), where=count > 0)
+
+
+def _curve(axes: Axes, steps: Any, values: Any, *, colour: str, label: str = "") -> None:
+    if not np.isfinite(values).any():
+        return
+    width = max(1, len(values) // 25)
+    axes.plot(steps, values, color=colour, alpha=0.35 if width > 1 else 1, lw=1)
+    if width > 1:
+        axes.plot(steps, smooth(values, width), color=colour)
+    axes.plot([], [], color=colour, label=plain(label))
+
+
+def run_figure(run: RunData, folder: Path) -> Path:
+    """`run_<run>.svg`: loss and its terms, learning rate, images/s over steps."""
+    figure, (loss, rate, speed) = plt.subplots(
+        1, 3, figsize=(10.5, 3.0), layout="constrained", width_ratios=[1.5, 1, 1]
+    )
+    steps = column(run.history, "step")
+    _curve(loss, steps, column(run.history, "loss"), colour=BLUE, label="loss")
+    names = {name for row in run.history for name, v in row.items() if isinstance(v, int | float)}
+    terms = sorted(names - _NOT_TERMS)
+    for name, colour in zip(terms, (ORANGE, GREEN, PURPLE, RED), strict=False):
+        _curve(loss, steps, column(run.history, name), colour=colour, label=name)
+    if terms:
+        loss.legend(
+            loc="lower right", bbox_to_anchor=(1, 0.98), ncols=4, fontsize=8, borderpad=0,
+            handlelength=1.2, columnspacing=1.2,
+        )  # fmt: skip
+    rate.plot(steps, column(run.history, "lr"), color=GREEN)
+    _curve(speed, steps, column(run.history, "images_per_s"), colour=SKY)
+    speed.set_ylim(bottom=0)
+    titles = ("Loss", "Learning rate", "Speed"), ("loss", "learning rate", "images per second")
+    for axes, title, unit in zip((loss, rate, speed), *titles, strict=True):
+        axes.set_title(title)
+        axes.set_ylabel(unit)
+        axes.set_xlabel("optimiser step")
+        plain_ticks(axes, x_whole=True)
+        if not any(np.isfinite(line.get_ydata()).any() for line in axes.lines):
+            axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center", color=GREY)
+    mark_synthetic(figure, run.synthetic)
+    return save(figure, folder, f"run_{run.name}")
+
+
+def reconstruction_figure(run: RunData, folder: Path, *, units: str = "") -> Path | None:
+    """`reconstruction_<run>.svg`: input, what was left of it, and the prediction pasted in.
+
+    None for a run that reconstructs nothing. `units` are those of chips' values.
+    """
+    if not run.pictures:
+        return None
+    given, predicted, mask = (run.pictures[name] for name in ("input", "prediction", "mask"))
+    physical = run.model["normalisation"]["scale"] == "physical"
+    count, rows = len(given), 6 if physical else 3
+    figure, grid = plt.subplots(
+        rows, count, figsize=(10, 10 / max(count, 4) * rows + 0.3), squeeze=False,
+        layout=ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01),
+    )  # fmt: skip
+    bands = run.model["bands"]
+    colour = FalseColour(given, bands) if physical else unit_rgb
+    for number in range(count):
+        picture = colour(given[number])
+        shown = picture, cover(picture, mask[number], HIDDEN), colour(predicted[number])
+        for axes, image in zip(grid[:3, number], shown, strict=True):
+            axes.imshow(image)
+    if physical:
+        channel = map_band(bands)
+        values = given[..., channel], given[..., channel], predicted[..., channel]
+        maps = np.stack([values[0], np.where(mask, np.nan, values[1]), values[2]])
+        for axes in grid[3:].flat:
+            axes.set_facecolor(HIDDEN)
+        thermal = is_thermal(bands[channel])
+        grey_maps(grid[3:], maps, units=units, figure=figure, thermal=thermal)
+    for axes in grid.flat:
+        bare(axes)
+    names = ["input", "masked", "prediction"]
+    band = f"band {bands[map_band(bands)]} " if physical else ""
+    for number in range(rows):
+        grid[number][0].set_ylabel(plain((band if number > 2 else "") + names[number % 3]))
+    mark_synthetic(figure, run.synthetic)
+    return save(figure, folder, f"reconstruction_{run.name}")

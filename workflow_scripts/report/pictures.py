@@ -1,0 +1,106 @@
+"""From arrays to what people look at: thumbnails, grey maps, false colour."""
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from workflow_scripts.errors import UserError
+from workflow_scripts.shards.corpus import Corpus
+
+Rgb = NDArray[np.uint8]
+
+# Red, green, blue. Clouds of ice are cold (31) and dark at 1.6 and 2.1 µm (6, 7): they come out
+# red; clouds of water bright cyan; clear land and sea dark.
+_FALSE_COLOUR = ("31", "6", "7")
+MAP_BAND = "31"  # the 11 µm window: temperature of what is seen
+
+
+def spread_out(rows: NDArray[np.int64], count: int) -> list[int]:
+    """Up to `count` of `rows`, evenly spaced: the same ones each time."""
+    chosen = np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)
+    return [int(rows[index]) for index in chosen]
+
+
+def thumbnail(corpus: Corpus, row: int, side: int) -> Rgb:
+    """The middle square of an image sample, (side, side, 3) or smaller.
+
+    Raises:
+        UserError: The bytes are no image.
+    """
+    try:
+        with Image.open(io.BytesIO(corpus.image(row))) as file:
+            image = file.convert("RGB")
+    except OSError as error:
+        raise UserError(f"{corpus.name(row)}: cannot be decoded ({error})") from None
+    short = min(image.size)
+    left, top = (image.width - short) // 2, (image.height - short) // 2
+    image = image.crop((left, top, left + short, top + short))
+    if short > side:
+        image = image.resize((side, side), Image.Resampling.LANCZOS)
+    return np.asarray(image)
+
+
+def is_thermal(band: str) -> bool:
+    """Whether a MODIS band measures emitted light: 20 to 36 without 26."""
+    digits = "".join(character for character in band if character.isdigit())
+    return bool(digits) and 20 <= int(digits) <= 36 and digits != "26"
+
+
+def map_band(bands: Sequence[str]) -> int:
+    """Channel of the band shown as a grey map: 31, or the last one."""
+    return list(bands).index(MAP_BAND) if MAP_BAND in bands else len(bands) - 1
+
+
+def colour_bands(bands: Sequence[str]) -> list[int]:
+    """Channels of the false colour; the first three where the usual ones are missing."""
+    names = list(bands)
+    if all(name in names for name in _FALSE_COLOUR):
+        return [names.index(name) for name in _FALSE_COLOUR]
+    return [min(channel, len(names) - 1) for channel in range(3)]
+
+
+class FalseColour:
+    """Three bands stretched between their 2nd and 98th percentile, thermal ones turned round.
+
+    The stretch is of all samples together, so that they can be compared.
+
+    Args:
+        chips: (n, height, width, bands) in physical units.
+        bands: Their names.
+    """
+
+    def __init__(self, chips: NDArray[Any], bands: Sequence[str]) -> None:
+        self.channels = colour_bands(bands)
+        self.turned = [is_thermal(bands[channel]) for channel in self.channels]
+        self.limits = [np.nanpercentile(chips[..., c], (2, 98)) for c in self.channels]
+        names = [
+            f"band {bands[channel]}{' (cold is bright)' if turned else ''}"
+            for channel, turned in zip(self.channels, self.turned, strict=True)
+        ]
+        self.caption = "red: {}, green: {}, blue: {}".format(*names)
+
+    def __call__(self, chip: NDArray[Any]) -> Rgb:
+        """(height, width, bands) → (height, width, 3)."""
+        planes = []
+        for channel, turned, (low, high) in zip(
+            self.channels, self.turned, self.limits, strict=True
+        ):
+            plane = np.clip((chip[..., channel] - low) / max(high - low, 1e-12), 0, 1)
+            planes.append(1 - plane if turned else plane)
+        return (255 * np.nan_to_num(np.stack(planes, axis=-1))).round().astype(np.uint8)
+
+
+def unit_rgb(image: NDArray[Any]) -> Rgb:
+    """(height, width, 3) in [0, 1], clipped, → bytes."""
+    return (255 * np.clip(np.nan_to_num(image), 0, 1)).round().astype(np.uint8)
+
+
+def cover(image: Rgb, mask: NDArray[np.bool_], colour: str) -> Rgb:
+    """The image with removed pixels painted over."""
+    painted = image.copy()
+    painted[mask] = [int(colour[index : index + 2], 16) for index in (1, 3, 5)]
+    return painted

@@ -1,0 +1,111 @@
+"""How every figure looks and is saved: the same bytes each time, text as text."""
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from workflow_scripts.files import atomic
+from workflow_scripts.logs import log
+
+# Okabe and Ito's palette, told apart with any colour vision.
+BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+PURPLE, SKY = "#CC79A7", "#56B4E9"
+GREY, INK, FAINT = "#8a919c", "#27303b", "#e4e7eb"
+HIDDEN = "#b9bec6"  # removed patches
+
+_STYLE: dict[str, Any] = {
+    "svg.fonttype": "none",
+    "font.size": 9,
+    "text.color": INK,
+    "text.parse_math": False,  # names from data may hold dollar signs
+    "axes.edgecolor": GREY,
+    "axes.labelcolor": INK,
+    "axes.titlesize": 9.5,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.8,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "lines.linewidth": 1.6,
+    "legend.frameon": False,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "image.interpolation": "none",
+    "image.resample": False,
+}
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """The figures' style for the time of a block; figures made in it are closed at its end."""
+    with matplotlib.rc_context(_STYLE):  # type: ignore[arg-type]
+        try:
+            yield
+        finally:
+            plt.close("all")
+
+
+def plain(text: object, most: int = 40) -> str:
+    """Text fit for an SVG file: no control characters (XML has no way to write them), not long."""
+    kept = "".join(
+        "\N{REPLACEMENT CHARACTER}" if unicodedata.category(c) in ("Cc", "Cs", "Cn") else c
+        for c in str(text)
+    )
+    return kept if len(kept) <= most else kept[: most - 1] + "…"
+
+
+def pretty_units(units: str) -> str:
+    """`W m-2 sr-1` → `W m⁻² sr⁻¹`."""
+    raised = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+    if units == "1":
+        return "dimensionless"
+    return re.sub(r"(?<=[^\W\d])-?\d+", lambda found: found[0].translate(raised), plain(units))
+
+
+def mark_synthetic(figure: Figure, synthetic: bool) -> None:
+    """Write into the picture itself, above its top right corner, that its data are generated."""
+    if synthetic:
+        figure.text(
+            1.0, 1.01, "SYNTHETIC DATA", ha="right", va="bottom", fontsize=7.5, color="white",
+            fontweight="bold", bbox={"boxstyle": "square,pad=0.35", "fc": RED, "ec": "none"},
+        )  # fmt: skip
+
+
+def plain_ticks(axes: Axes, *, x_whole: bool = False) -> None:
+    """Tick labels as ordinary numbers, few of them."""
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
+    if x_whole:
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+
+
+def save(figure: Figure, folder: Path, name: str) -> Path:
+    """Write `<folder>/<name>.svg`; ids inside are salted with the name, so that none clash."""
+    path = folder / f"{name}.svg"
+    with matplotlib.rc_context({"svg.hashsalt": name}), atomic(path) as temporary:
+        figure.savefig(
+            temporary, format="svg", metadata={"Date": None}, bbox_inches="tight", pad_inches=0.08
+        )
+    plt.close(figure)
+    log.info("%s", path)
+    return path

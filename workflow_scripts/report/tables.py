@@ -1,0 +1,230 @@
+"""Numbers and tables of the page, as text: a missing one reads "not recorded"."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from workflow_scripts.report.collect import Collected, CorpusData, ProbeData, RunData
+from workflow_scripts.shards.layout import SPLIT_NAMES
+
+ABSENT = "not recorded"
+SHORT = 12  # digits of a digest that are shown
+
+Json = dict[str, Any]
+
+
+def number(value: float | None, pattern: str = "{:,.0f}") -> str:
+    """A number, or that there is none."""
+    return ABSENT if value is None else pattern.format(value)
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as people say them: `8.2 s`, `4 min 05 s`, `3 h 20 min`."""
+    if seconds is None:
+        return ABSENT
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def size(count: float | None) -> str:
+    """Bytes in decimal units."""
+    if count is None:
+        return ABSENT
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def accuracy(found: Json) -> str:
+    """`71.2 ± 0.4`, without a spread where there was one seed."""
+    text = f"{found['mean']:.1f}"
+    return f"{text} ± {found['std']:.1f}" if len(found["values"]) > 1 else text
+
+
+def stages(collected: Collected) -> tuple[list[Json], list[Json]]:
+    """Snakemake's records: by job, and by stage (time summed, the largest peak)."""
+    jobs, totals = [], []
+    names = list(dict.fromkeys(record.stage for record in collected.records))
+    for name in names:
+        rows = [record for record in collected.records if record.stage == name]
+        seconds = [row.seconds for row in rows if row.seconds is not None]
+        peaks = [row.peak_mb for row in rows if row.peak_mb is not None]
+        cpu = [row.cpu_seconds for row in rows if row.cpu_seconds is not None]
+        totals.append(
+            {
+                "stage": name,
+                "jobs": len(rows),
+                "time": duration(sum(seconds) if seconds else None),
+                "cpu": duration(sum(cpu) if cpu else None),
+                "peak": size(max(peaks) * 2**20 if peaks else None),
+            }
+        )
+        for row in rows:
+            jobs.append(
+                {
+                    "stage": row.stage,
+                    "job": row.job,
+                    "time": duration(row.seconds),
+                    "cpu": duration(row.cpu_seconds),
+                    "peak": size(None if row.peak_mb is None else row.peak_mb * 2**20),
+                }
+            )
+    return totals, jobs
+
+
+def _distinct(values: Iterable[Any]) -> str:
+    found = list(dict.fromkeys(str(value) for value in values if value))
+    return ", ".join(sorted(found)) or ABSENT
+
+
+def _time(text: str) -> str:
+    return text.replace("T", " ").replace("+00:00", " UTC")
+
+
+def environment(collected: Collected) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """What the results' provenance says: commit and machine, and versions of packages.
+
+    Results may come from several commits and machines: all of them are named.
+    """
+    made = collected.provenances
+    starts = sorted(str(p["started"]) for p in made if p.get("started"))
+    facts = [
+        ("git commit", _distinct(p.get("git_commit") for p in made)),
+        ("machine", _distinct(p.get("machine") for p in made)),
+        ("Slurm jobs", _distinct(p.get("job") or "none" for p in made)),
+        ("first result begun", _time(starts[0]) if starts else ABSENT),
+        ("last result begun", _time(starts[-1]) if starts else ABSENT),
+    ]
+    packages = sorted({name for p in made for name in p.get("versions") or {}})
+    return facts, [
+        (name, _distinct((p.get("versions") or {}).get(name) for p in made)) for name in packages
+    ]
+
+
+def class_counts(corpus: CorpusData) -> Json:
+    """Samples by class (rows) and split (columns), with sums."""
+    counts: dict[str, dict[str, int]] = corpus.index["class_counts"]
+    known = [name for name in SPLIT_NAMES if name in counts]
+    splits = known + sorted(set(counts) - set(known))
+    classes = sorted({name for split in splits for name in counts[split]})
+    rows = [
+        (name, [counts[split].get(name, 0) for split in splits]) for name in classes
+    ]  # "none" stands for unlabelled samples
+    sums = [sum(counts[split].values()) for split in splits]
+    return {"splits": splits, "rows": rows, "sums": sums}
+
+
+def reasons(counts: dict[str, int]) -> list[tuple[str, int]]:
+    """Reasons and how often, most often first."""
+    return sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+
+
+def tally(items: list[Json]) -> list[tuple[str, int]]:
+    """Reasons of items that carry one each, counted."""
+    counts: dict[str, int] = {}
+    for item in items:
+        counts[item["reason"]] = counts.get(item["reason"], 0) + 1
+    return reasons(counts)
+
+
+def _how_it_ran(run: RunData) -> list[tuple[str, str]]:
+    """Speed, ranks and memory from the provenance: of all segments of the run together."""
+    facts = run.facts or {}
+    segments = facts.get("segments") or [facts]
+    timed = [
+        (row["images_per_s"], max(row.get("end_step", 1) - row.get("start_step", 0), 1))
+        for row in segments
+        if row.get("images_per_s")
+    ]
+    steps = sum(weight for _, weight in timed)
+    speed = sum(rate * weight for rate, weight in timed) / steps if timed else None
+    host, device = (
+        max((row.get(f"{where}_peak_memory_bytes") or 0 for row in segments), default=0) or None
+        for where in ("rank", "device")
+    )
+    layouts = dict.fromkeys(
+        f"{row['ranks']} × {row.get('device', 'device not recorded')}, {row['strategy']}"
+        for row in segments
+        if "ranks" in row and "strategy" in row
+    )
+    return [
+        ("speed", number(speed, "{:,.1f} images/s")),
+        ("ranks, strategy", "; ".join(layouts) or ABSENT),
+        ("segments", str(len(segments)) if facts.get("segments") else ABSENT),
+        ("peak memory of a rank", size(host)),
+        *([("peak memory of a device", size(device))] if device else []),
+    ]
+
+
+def run_facts(run: RunData) -> list[tuple[str, str]]:
+    """What a run was and how it went, line by line."""
+    summary = run.summary
+    recipe = summary.get("recipe") or {}
+    optim, mask = recipe.get("optim") or {}, recipe.get("mask") or {}
+    lines = [
+        ("objective", run.objective),
+        ("corpus", f"{summary['corpus']['name']}, {summary['corpus']['count']:,} samples"),
+        ("encoder", f"{run.model['architecture']}, {number(summary['encoder_parameters'])} "
+         "parameters"),
+        ("parameters trained", number(summary["parameters"])),
+        ("input", f"{run.model['channels']} × {run.model['image_size']} × "
+         f"{run.model['image_size']}"),
+        ("epochs, steps", f"{summary['epochs']:,}, {summary['steps']:,} of batch "
+         f"{summary['batch']:,}"),
+        ("samples seen", number(summary["samples_seen"])),
+        ("loss, first → last", f"{_loss(summary['loss_first'])} → {_loss(summary['loss_last'])}"),
+    ]  # fmt: skip
+    terms = sorted((summary.get("terms_last") or {}).items())
+    lines += [(f"last {name.replace('_', ' ')}", _loss(value)) for name, value in terms]
+    lines += _how_it_ran(run)
+    if "base_lr" in optim:
+        lines.append(
+            ("base learning rate", f"{optim['base_lr']:g} × batch / {optim['lr_reference_batch']}")
+        )
+    if mask.get("ratio"):
+        lines.append(("hidden", f"{100 * mask['ratio']:g} % of the image"))
+    return [*lines, ("seed", str(recipe.get("seed", ABSENT)))]
+
+
+def _loss(value: float | None) -> str:
+    return number(value, "{:.4f}")
+
+
+def pins(run: RunData) -> Json | None:
+    """Both digests of a pinned run."""
+    if not run.pinned:
+        return None
+    stored, current = run.digests.get("stored"), run.digests.get("current")
+    return {
+        "stored": _digest(stored),
+        "current": _digest(current),
+        "same": bool(stored) and stored == current,
+    }
+
+
+def _digest(value: str | dict[str, str] | None) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {text[:SHORT]}" for name, text in sorted(value.items()))
+    return value[:SHORT] if value else ABSENT
+
+
+def probe_facts(probe: ProbeData) -> list[tuple[str, str]]:
+    """How a probe was done, line by line."""
+    result = probe.result
+    shared = result.get("overlap")
+    chosen = sorted(set(result["encoder"]["chosen"]))
+    return [
+        ("protocol", f"{result['protocol']}, features of the {result['layer']}"),
+        ("pooling, normalisation", f"{result['pooling']}, {result['normalisation']}"),
+        ("image size", f"{result['image_size']} px"),
+        ("training, test samples", f"{result['n_train']:,}, {result['n_test']:,}"),
+        ("seeds", ", ".join(map(str, result["seeds"]))),
+        ("chosen strength C", ", ".join(f"{c:g}" for c in chosen)),
+        ("test samples also in the pretraining corpus", number(shared)),
+        ("split digest", result["split_digest"][:SHORT]),
+    ]
