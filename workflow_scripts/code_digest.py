@@ -14,7 +14,16 @@ PACKAGE = "workflow_scripts"
 # Modules that cannot change a result, wherever they are imported: the one list of them.
 NEUTRAL = frozenset(
     f"{PACKAGE}.{name}"
-    for name in ("code_digest", "errors", "files", "logs", "provenance", "stage", "threads")
+    for name in (
+        "code_digest",
+        "errors",
+        "files",
+        "logs",
+        "pretrain.launch",
+        "provenance",
+        "stage",
+        "threads",
+    )  # fmt: skip
 )
 
 

@@ -1,0 +1,59 @@
+# From satellite archives to a geospatial foundation model and a report.
+# Validation, includes and named targets; the rules are in rules/, in the order data flows.
+import sys
+from pathlib import Path
+
+sys.path.insert(0, workflow.basedir)
+
+
+configfile: Path(workflow.basedir) / "config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/fetch.smk"
+include: "rules/tile.smk"
+include: "rules/pack.smk"
+include: "rules/pretrain.smk"
+include: "rules/probe.smk"
+include: "rules/report.smk"
+include: "rules/ask.smk"
+
+
+localrules:
+    all,
+    fetch_all,
+    probe_all,
+
+
+rule all:
+    default_target: True
+    input:
+        f"{RESULTS}/report.html",
+
+
+rule fetch_all:
+    input:
+        [
+            fetched(name)
+            for corpus in wanted_corpora(CONFIG)
+            for name in corpus_datasets(CONFIG, corpus)
+        ],
+
+
+rule probe_all:
+    input:
+        [
+            probe_result(run, name)
+            for name in CONFIG.benchmarks
+            for run in CONFIG.benchmarks[name].runs
+        ],
+
+
+for benchmark_name, benchmark_entry in CONFIG.benchmarks.items():
+
+    rule:
+        name:
+            f"probe_{benchmark_name.replace('-', '_')}"
+        input:
+            [probe_result(run, benchmark_name) for run in benchmark_entry.runs],
+        localrule: True

@@ -1,0 +1,24 @@
+# Targets without outputs that ask Snakemake itself, with the merged configuration handed on (in the
+# environment: see rules/common.smk).
+
+
+rule stale:
+    log:
+        "logs/ask/stale.log",
+    localrule: True
+    conda:
+        "../envs/environment.yaml"
+    shell:
+        "python -m workflow_scripts.stale 2> {log:q}"
+
+
+rule dag:
+    log:
+        "logs/ask/dag.log",
+    localrule: True
+    conda:
+        "../envs/environment.yaml"
+    params:
+        picture=f"{RESULTS}/dag.svg",
+    shell:
+        "python -m workflow_scripts.dag --output {params.picture:q} 2> {log:q}"

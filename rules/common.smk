@@ -1,0 +1,196 @@
+# What the rules share: the checked configuration, each job's recipe and code digest, file names.
+import re
+
+from snakemake.exceptions import WorkflowError
+
+from workflow_scripts.code_digest import code_digest
+from workflow_scripts.config_check import check_config
+from workflow_scripts.digests import canonical
+from workflow_scripts.driver import guard, note_start, prepare_jobs
+from workflow_scripts.errors import UserError
+from workflow_scripts.jobs import Jobs
+from workflow_scripts.recipes import (
+    BENCH,
+    corpus_datasets,
+    dataset_days,
+    is_chips,
+    wanted_corpora,
+    wanted_probes,
+    wanted_runs,
+)
+
+
+def refuse_as_workflow_error(action):
+    """Run an action; what it has to tell the user ends the workflow without a traceback."""
+    try:
+        return action()
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
+
+
+# Snakemake's flag for its own report; at the start of a line its parser takes `report` for a keyword.
+shown = report
+
+CONFIG = refuse_as_workflow_error(lambda: check_config(config))
+JOBS = Jobs(CONFIG)
+DATA, RESULTS = CONFIG.paths.data, CONFIG.paths.results
+
+prepare_jobs(canonical(config))
+
+if workflow.is_main_process:
+    refuse_as_workflow_error(lambda: guard(JOBS))
+
+
+onstart:
+    note_start()
+
+
+def one_of(names):
+    """A wildcard constraint: exactly these names."""
+    return "|".join(map(re.escape, names)) or "(?!)"
+
+
+wildcard_constraints:
+    date=r"\d{4}-\d{2}-\d{2}",
+    segment=r"\d+",
+    run=one_of(CONFIG.runs),
+    benchmark=one_of(CONFIG.benchmarks),
+    corpus=one_of([*CONFIG.corpora, *(f"{BENCH}{name}" for name in CONFIG.benchmarks)]),
+    images=one_of(name for name in CONFIG.datasets if not dataset_days(CONFIG, name)),
+    granules=one_of(name for name in CONFIG.datasets if dataset_days(CONFIG, name)),
+
+
+# The two parameters that make a job stale, each one string (Snakemake compares no more than that).
+def recipe(rule, *wildcards):
+    """A job's recipe as canonical JSON."""
+    return lambda w: canonical(
+        refuse_as_workflow_error(
+            lambda: getattr(JOBS, rule)(*(w[name] for name in wildcards)).recipe
+        )
+    )
+
+
+def code(rule, *wildcards):
+    """The digest of the code that computes a job."""
+    return lambda w: refuse_as_workflow_error(
+        lambda: getattr(JOBS, rule)(*(w[name] for name in wildcards)).code
+    )
+
+
+def fetched(dataset):
+    """Manifests of a dataset: one, or one a day."""
+    days = dataset_days(CONFIG, dataset)
+    return [f"{DATA}/manifests/{dataset}/{day}.jsonl" for day in days] or [
+        f"{DATA}/manifests/{dataset}.jsonl"
+    ]
+
+
+def probe_result(run, benchmark):
+    """The result of one probe."""
+    return f"{RESULTS}/probes/{run}/{benchmark}.json"
+
+
+# --- pack --------------------------------------------------------------------------------------
+
+
+def day_files(w, ending):
+    """Files of the days of a MODIS corpus."""
+    names = corpus_datasets(CONFIG, w.corpus) if is_chips(CONFIG, w.corpus) else []
+    return [
+        f"{DATA}/chips/{name}/{day}.{ending}"
+        for name in names
+        for day in dataset_days(CONFIG, name)
+    ]
+
+
+def image_manifests(w):
+    """Manifests of the datasets of an image corpus."""
+    names = [] if is_chips(CONFIG, w.corpus) else corpus_datasets(CONFIG, w.corpus)
+    return [manifest for name in names for manifest in fetched(name)]
+
+
+# --- pretrain, export --------------------------------------------------------------------------
+
+
+def run_file(path):
+    """A file in a run's folder."""
+    return f"{RESULTS}/runs/{{run}}/{path}"
+
+
+def kept(run, path):
+    """An input, or for a pinned run one whose changes are no reason to start again."""
+    return ancient(path) if CONFIG.runs[run].pinned else path
+
+
+def corpus_index(w):
+    """The index of a run's corpus."""
+    return kept(w.run, f"{DATA}/shards/{CONFIG.runs[w.run].corpus}/index.json")
+
+
+def teacher_folder(run):
+    """The folder of GFM's frozen teacher; empty for other objectives."""
+    name = getattr(CONFIG.runs[run], "teacher", "")
+    return f"{RESULTS}/runs/{name}" if name in CONFIG.runs else name
+
+
+def teacher_files(w):
+    """The frozen teacher's weights and model."""
+    folder = teacher_folder(w.run)
+    names = ("weights.safetensors", "model.json") if folder else ()
+    return [kept(w.run, f"{folder}/{name}") for name in names]
+
+
+def segment_before(w):
+    """The segment that this one goes on from."""
+    number = int(w.segment) - 1
+    return [f"{RESULTS}/runs/{w.run}/segments/{number}.json"] if number else []
+
+
+def launch(key):
+    """A launch setting of a run; these are resources, so that changing one reruns nothing."""
+    return lambda w: getattr(CONFIG.runs[w.run].launch, key)
+
+
+def ranks(w):
+    """Processes of a run."""
+    return CONFIG.runs[w.run].launch.nodes * CONFIG.runs[w.run].launch.ranks_per_node
+
+
+# --- report ------------------------------------------------------------------------------------
+
+
+def reported(w):
+    """Every result and provenance file the page shows."""
+    files = []
+    for corpus in wanted_corpora(CONFIG):
+        files += [f"{DATA}/shards/{corpus}/index.{kind}" for kind in ("json", "provenance.json")]
+        for name in corpus_datasets(CONFIG, corpus):
+            files += [manifest.removesuffix("l") for manifest in fetched(name)]
+            files += [f"{DATA}/chips/{name}/{day}.json" for day in dataset_days(CONFIG, name)]
+    for run in wanted_runs(CONFIG):
+        names = ("summary.json", "summary.provenance.json", "history.jsonl", "model.json")
+        files += [f"{RESULTS}/runs/{run}/{name}" for name in (*names, "reconstructions.npz")]
+    for benchmark, run in wanted_probes(CONFIG):
+        files += [
+            probe_result(run, benchmark),
+            f"{RESULTS}/probes/{run}/{benchmark}.provenance.json",
+        ]
+    return list(dict.fromkeys(files))
+
+
+def figures():
+    """The figures of the page by category, each an SVG file of its own."""
+    names = {"Data": [f"data_{corpus}" for corpus in wanted_corpora(CONFIG)]}
+    names["Runs"] = [f"run_{run}" for run in wanted_runs(CONFIG)]
+    names["Reconstructions"] = [
+        f"reconstruction_{run}"
+        for run in wanted_runs(CONFIG)
+        if CONFIG.runs[run].objective != "supervised"
+    ]
+    names["Probes"] = [f"probe_{run}_{name}" for name, run in wanted_probes(CONFIG)]
+    names["Probes"] += ["accuracy"] if wanted_probes(CONFIG) else []
+    return [
+        shown(f"{RESULTS}/figures/{name}.svg", category=category)
+        for category, group in names.items()
+        for name in group
+    ]

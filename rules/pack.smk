@@ -1,0 +1,28 @@
+# Datasets packed into shards; the index names them and everything later depends on it alone.
+
+
+rule pack:
+    input:
+        manifests=image_manifests,
+        # A day's summary holds the checksum of its chips, which may be too large to compare.
+        summaries=lambda w: day_files(w, "json"),
+        chips=lambda w: [ancient(path) for path in day_files(w, "h5")],
+    output:
+        index=f"{DATA}/shards/{{corpus}}/index.json",
+        provenance=f"{DATA}/shards/{{corpus}}/index.provenance.json",
+    log:
+        "logs/pack/{corpus}.log",
+    benchmark:
+        f"{RESULTS}/records/pack/{{corpus}}.tsv"
+    conda:
+        "../envs/environment.yaml"
+    resources:
+        source=lambda w, input: (
+            f"--chips {input.chips}" if input.chips else f"--manifests {input.manifests}"
+        ),
+    params:
+        recipe=recipe("pack", "corpus"),
+        code=code("pack", "corpus"),
+    shell:
+        "python -m workflow_scripts.pack --recipe {params.recipe:q} --index {output.index:q}"
+        " {resources.source} 2> {log:q}"

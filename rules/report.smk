@@ -1,0 +1,41 @@
+# One page on all that `all` made.
+
+
+rule dag_figure:
+    output:
+        figure=report(f"{RESULTS}/figures/dag.svg", category="Workflow"),
+    log:
+        "logs/report/dag.log",
+    localrule: True
+    conda:
+        "../envs/environment.yaml"
+    params:
+        recipe=canonical(sorted(job.title for job in JOBS.stamped())),
+        code=code_digest("dag_picture"),
+    shell:
+        "python -m workflow_scripts.dag --output {output.figure:q} 2> {log:q}"
+
+
+rule report:
+    input:
+        results=reported,
+        dag=f"{RESULTS}/figures/dag.svg",
+    output:
+        page=report(f"{RESULTS}/report.html", category="Report"),
+        figures=figures(),
+    log:
+        "logs/report/report.log",
+    localrule: True
+    conda:
+        "../envs/environment.yaml"
+    resources:
+        results_folder=RESULTS,
+        data_folder=DATA,
+    params:
+        recipe=recipe("report"),
+        code=code("report"),
+    shell:
+        "python -m workflow_scripts.report --recipe {params.recipe:q}"
+        " --results {resources.results_folder:q} --data {resources.data_folder:q}"
+        " --html {output.page:q} --figures {resources.results_folder:q}/figures"
+        " --records {resources.results_folder:q}/records 2> {log:q}"

@@ -1,0 +1,113 @@
+"""Every mistake in a configuration is named with its key, its value and the nearest valid name."""
+
+import copy
+import json
+
+import jsonschema
+import pytest
+import yaml
+
+from tests.conftest import ROOT
+from workflow_scripts.config_check import check_config, load_config
+from workflow_scripts.config_docs import generated
+from workflow_scripts.errors import UserError
+
+DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text())
+
+
+def changed(path, value):
+    raw = copy.deepcopy(DEFAULT)
+    place = raw
+    *way, last = path.split(".")
+    for key in way:
+        place = place[key]
+    place[last] = value
+    return raw
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("runs.scenes-mae.epoch", 3, ["runs.scenes-mae.epoch", "value 3", "'epochs'"]),
+        ("runs.scenes-mae.optim", {"base_rl": 1}, ["runs.scenes-mae.optim.base_rl", "'base_lr'"]),
+        ("runs.scenes-mae.objective", "mea", ["runs.scenes-mae.objective", "'mea'", "'mae'"]),
+        ("runs.scenes-mae.corpus", "scene-train", ["'scene-train'", "'scenes-train'"]),
+        ("runs.scenes-mae.epochs", "many", ["runs.scenes-mae.epochs", "integer", "'many'"]),
+        ("runs.scenes-mae.epochs", 0, ["runs.scenes-mae.epochs", "greater than 0"]),
+        ("runs.scenes-mae.launch", {"strategy": "fullshard"}, ["strategy", "'fullshard'"]),
+        ("runs.scenes-mae.batch", 33, ["runs.scenes-mae.batch", "33", "2 ranks"]),
+        (
+            "runs.scenes-gfm.teacher",
+            "scene-teacher",
+            ["runs.scenes-gfm.teacher", "'scenes-teacher'"],
+        ),
+        ("runs.modis-simmim.mask", {"patch": 48}, ["mask.patch", "48", "128"]),
+        ("datasets.ucm.split.train", 0.9, ["datasets.ucm.split", "1.1", "at most 1"]),
+        ("datasets.ucm.split.by", "fractoin", ["datasets.ucm.split.by", "'fraction'"]),
+        ("datasets.ucm.kind", "image-foldr", ["datasets.ucm.kind", "'image-folder'"]),
+        ("corpora.modis.datasets", ["sample-modis", "ucm"], ["corpora.modis", "cannot be mixed"]),
+        ("benchmarks.scenes.runs", ["scenes-mea"], ["benchmarks.scenes.runs", "'scenes-mae'"]),
+        ("all.runs", ["modis-simim"], ["all.runs", "'modis-simmim'"]),
+        ("Runs", {}, ["Runs", "unknown key", "'runs'"]),
+        ("runs", {"Bad Name": DEFAULT["runs"]["scenes-mae"]}, ["Bad Name"]),
+        ("report", None, ["report"]),
+    ],
+)
+def test_mistake_is_refused_by_name(path, value, words):
+    with pytest.raises(UserError) as error:
+        check_config(changed(path, value))
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_several_mistakes_are_told_together():
+    raw = changed("runs.scenes-mae.epoch", 3)
+    raw["reprot"] = {}
+    with pytest.raises(UserError) as error:
+        check_config(raw)
+    assert "runs.scenes-mae.epoch" in str(error.value)
+    assert "did you mean 'report'?" in str(error.value)
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda p: p.name)
+def test_examples_are_valid(file):
+    assert load_config(file).all.runs
+
+
+def test_every_key_of_the_default_config_is_explained():
+    """Each top-level key and each key of the first entry of its kind carries a comment."""
+    lines = (ROOT / "config.yaml").read_text().splitlines()
+    for key in DEFAULT:
+        number = next(i for i, line in enumerate(lines) if line.startswith(f"{key}:"))
+        block = [lines[number]]
+        for line in lines[number + 1 :]:
+            if line and not line.startswith(" "):
+                break
+            block.append(line)
+        assert any("#" in line for line in block) or key in ("benchmarks", "report"), key
+
+
+def test_generated_documents_are_current():
+    for path, text in generated().items():
+        assert path.read_text(encoding="utf-8") == text, (
+            f"{path} has drifted: run python -m workflow_scripts.config_docs"
+        )
+
+
+def test_schema_accepts_the_default_and_refuses_a_mistyped_key():
+    schema = json.loads((ROOT / "docs" / "config.schema.json").read_text())
+    jsonschema.validate(DEFAULT, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(changed("runs.scenes-mae.epoch", 3), schema)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("a: [", "not valid YAML"), ("- a", "expected keys and values")],
+)
+def test_broken_config_file_is_named(tmp_path, text, words):
+    file = tmp_path / "broken.yaml"
+    file.write_text(text)
+    with pytest.raises(UserError, match=words) as error:
+        load_config(file)
+    assert str(file) in str(error.value)

@@ -1,0 +1,121 @@
+"""Kill the driver or a stage with SIGKILL at random moments; `resume` ends in the same files."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from tests.workspace import Workspace
+
+pytestmark = [pytest.mark.pipeline, pytest.mark.kill]
+
+TRIALS = int(os.environ.get("ORBWEAVER_KILL_TRIALS", "20"))
+ONE_RUN = ("--config", "all={runs: [scenes-mae], benchmarks: [photos]}")
+RESUME = (sys.executable, "-m", "workflow_scripts.resume")
+
+
+def start(workspace, *command):
+    return subprocess.Popen(
+        command, cwd=workspace.folder, env=workspace.environment,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def snakemake(workspace):
+    words = ("-m", "snakemake", "all", "--configfile", "tiny.yaml", *ONE_RUN)
+    return start(workspace, sys.executable, *words)
+
+
+def stages_of(driver):
+    """Stage programs that run below a driver."""
+    found = []
+    try:
+        for child in psutil.Process(driver.pid).children(recursive=True):
+            words = child.cmdline()
+            if any(word.startswith("workflow_scripts.") for word in words[:4]):
+                found.append(child)
+    except psutil.NoSuchProcess:
+        pass
+    return found
+
+
+def kill_something(driver, dice):
+    """Kill the driver, or one of the stages below it if there is one."""
+    stages = stages_of(driver)
+    if stages and dice.random() < 0.6:
+        victim = dice.choice(stages)
+        try:
+            victim.kill()
+        except psutil.NoSuchProcess:
+            return "a stage that had just ended"
+        return "a stage"
+    driver.send_signal(signal.SIGKILL)
+    return "the driver"
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    """The uninterrupted results."""
+    workspace = Workspace(tmp_path_factory.mktemp("reference"))
+    driver = snakemake(workspace)
+    assert driver.wait(timeout=600) == 0
+    return workspace.results()
+
+
+def wipe(workspace):
+    for name in ("data", "results", "logs", ".snakemake"):
+        shutil.rmtree(workspace.folder / name, ignore_errors=True)
+
+
+def test_killed_anywhere_and_resumed_ends_in_the_same_files(reference, tmp_path):
+    workspace = Workspace(tmp_path)
+    dice = random.Random(int(os.environ.get("ORBWEAVER_KILL_SEED", "0")))
+    kills, finished = [], 0
+    driver = snakemake(workspace)
+    while len(kills) < TRIALS or finished == 0:
+        if len(kills) < TRIALS:
+            try:
+                code = driver.wait(timeout=dice.uniform(1.0, 14.0))
+            except subprocess.TimeoutExpired:
+                kills.append(kill_something(driver, dice))
+                code = driver.wait(timeout=300)
+        else:
+            code = driver.wait(timeout=600)
+        if code == 0:
+            assert workspace.results() == reference, f"after {kills}"
+            finished += 1
+            wipe(workspace)
+            driver = snakemake(workspace)
+        else:
+            note = workspace.folder / ".snakemake" / "orbweaver-driver.json"
+            # Killed before it began: there is nothing to resume yet.
+            driver = start(workspace, *RESUME) if note.is_file() else snakemake(workspace)
+    driver.wait(timeout=600)
+    assert "the driver" in kills
+    assert "a stage" in kills
+
+
+def test_resume_refuses_while_the_driver_lives(tmp_path):
+    workspace = Workspace(tmp_path)
+    driver = snakemake(workspace)
+    note = workspace.folder / ".snakemake" / "orbweaver-driver.json"
+    while not note.is_file():
+        assert driver.poll() is None
+        time.sleep(0.1)
+    refused = workspace.run(*RESUME, check=False)
+    assert refused.returncode == 1
+    assert f"the driver still runs (process {driver.pid})" in refused.stderr
+    assert driver.wait(timeout=600) == 0
+
+
+def test_resume_without_a_run_says_what_to_do(tmp_path):
+    workspace = Workspace(tmp_path)
+    refused = workspace.run(*RESUME, check=False)
+    assert refused.returncode == 1
+    assert "nothing to resume" in refused.stderr

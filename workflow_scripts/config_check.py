@@ -1,0 +1,193 @@
+"""Read and check a configuration: each mistake named with its key, value and nearest name."""
+
+import difflib
+import os
+import re
+import types
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from workflow_scripts.config import Config
+from workflow_scripts.config_data import SampleModis
+from workflow_scripts.config_runs import GfmRun, SimmimRun
+from workflow_scripts.errors import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def check_config(raw: Mapping[str, Any]) -> Config:
+    """Validate a merged configuration.
+
+    Raises:
+        UserError: All that is wrong, one line a mistake.
+    """
+    try:
+        config = Config.model_validate(dict(raw))
+    except ValidationError as error:
+        problems = [_explain(problem) for problem in error.errors(include_url=False)]
+    else:
+        problems = list(_broken_references(config))
+        if not problems:
+            return config
+    raise UserError("the configuration cannot be used:\n  " + "\n  ".join(problems))
+
+
+def load_config(*files: Path) -> Config:
+    """The embedded default with further files merged over it, as `snakemake --configfile` does.
+
+    Raises:
+        UserError: A file is missing, is not YAML, or the result is not valid.
+    """
+    merged: dict[str, Any] = {}
+    for file in (ROOT / "config.yaml", *files):
+        try:
+            loaded = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        except OSError as error:
+            raise UserError(f"{file}: {error.strerror}") from None
+        except yaml.YAMLError as error:
+            raise UserError(f"{file}: not valid YAML: {error}") from None
+        if not isinstance(loaded, dict):
+            raise UserError(f"{file}: expected keys and values, found {type(loaded).__name__}")
+        merged = _merge(merged, loaded)
+    return check_config(merged)
+
+
+def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    out = dict(base)
+    for key, value in over.items():
+        old = out.get(key)
+        both = isinstance(old, dict) and isinstance(value, dict)
+        out[key] = _merge(old, value) if both else value  # type: ignore[arg-type]
+    return out
+
+
+# --- what pydantic says, in the user's words -------------------------------------------------
+
+
+def _explain(problem: Any) -> str:
+    key, names = _readable(problem["loc"])
+    value = problem["input"]
+    kind = problem["type"]
+    if kind == "extra_forbidden":
+        unknown = str(problem["loc"][-1])
+        return f"{key}: unknown key (value {_short(value)}){_nearest(unknown, names)}"
+    if kind == "missing":
+        return f"{key}: missing; it has no default"
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        context = problem["ctx"]
+        tag = context["discriminator"].strip("'")
+        expected = [name.strip("' ") for name in context.get("expected_tags", "").split(",")]
+        seen = value.get(tag) if isinstance(value, Mapping) else value
+        if kind == "union_tag_not_found":
+            return f"{key}.{tag}: missing; it has no default"
+        return f"{key}.{tag}: {seen!r} is none of {', '.join(expected)}{_nearest(seen, expected)}"
+    message = problem["msg"].removeprefix("Value error, ")
+    hint = ""
+    if kind == "literal_error":
+        hint = _nearest(value, re.findall(r"'([^']+)'", problem["ctx"]["expected"]))
+    return f"{key}: {message} (value {_short(value)}){hint}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "…"
+
+
+def _nearest(wrong: Any, names: Iterable[str]) -> str:
+    close = difflib.get_close_matches(str(wrong), list(names), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _readable(location: tuple[int | str, ...]) -> tuple[str, list[str]]:
+    """A dotted key without pydantic's union tags, and the names valid at its last step."""
+    annotation: Any = Config
+    metadata: Iterable[Any] = ()
+    parts: list[str] = []
+    names: list[str] = []
+    for step in location:
+        annotation, tagged = _resolve(annotation, metadata, step)
+        metadata = ()
+        if tagged:
+            continue
+        parts.append(str(step))
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            names = list(annotation.model_fields)
+            field: FieldInfo | None = annotation.model_fields.get(str(step))
+            annotation = field.annotation if field else None
+            metadata = [field] if field else []
+        elif get_origin(annotation) is dict:
+            annotation = get_args(annotation)[1]
+        elif get_origin(annotation) in (list, tuple):
+            annotation = get_args(annotation)[0]
+    return ".".join(parts), names
+
+
+def _resolve(annotation: Any, metadata: Iterable[Any], step: int | str) -> tuple[Any, bool]:
+    """Step through Annotated and tagged unions: (type, True) when `step` was only a union's tag."""
+    while hasattr(annotation, "__metadata__"):
+        metadata = annotation.__metadata__
+        annotation = annotation.__origin__
+    if get_origin(annotation) in (Union, types.UnionType):
+        tag = next((m.discriminator for m in metadata if isinstance(m, FieldInfo)), None)
+        for member in get_args(annotation):
+            if not (isinstance(member, type) and issubclass(member, BaseModel)):
+                continue
+            if isinstance(tag, str) and step in get_args(member.model_fields[tag].annotation):
+                return member, True
+    return annotation, False
+
+
+# --- names that point at nothing ---------------------------------------------------------------
+
+
+def _broken_references(config: Config) -> Iterator[str]:
+    def unknown(key: str, name: str, names: Iterable[str], what: str) -> Iterator[str]:
+        names = list(names)
+        if name not in names:
+            yield f"{key}: no {what} is called {name!r}{_nearest(name, names)}"
+
+    for name in config.all.runs:
+        yield from unknown("all.runs", name, config.runs, "run")
+    for name in config.all.benchmarks:
+        yield from unknown("all.benchmarks", name, config.benchmarks, "benchmark")
+    for key, corpus in config.corpora.items():
+        if key.startswith("bench-"):
+            yield f"corpora.{key}: names that begin with bench- are kept for benchmarks"
+        for name in corpus.datasets:
+            yield from unknown(f"corpora.{key}.datasets", name, config.datasets, "dataset")
+        known = [config.datasets[name] for name in corpus.datasets if name in config.datasets]
+        if len({isinstance(dataset, SampleModis) for dataset in known}) > 1:
+            yield f"corpora.{key}.datasets: images and MODIS granules cannot be mixed in one corpus"
+    for key, run in config.runs.items():
+        yield from unknown(f"runs.{key}.corpus", run.corpus, config.corpora, "corpus")
+        if isinstance(run, GfmRun) and "/" not in run.teacher:
+            names = [name for name in config.runs if name != key]
+            yield from unknown(f"runs.{key}.teacher", run.teacher, names, "other run")
+        if isinstance(run, SimmimRun) and run.encoder.image_size % run.mask.patch:
+            yield (
+                f"runs.{key}.mask.patch: {run.mask.patch} does not divide "
+                f"encoder.image_size {run.encoder.image_size}"
+            )
+        ranks = run.launch.nodes * run.launch.ranks_per_node
+        if run.batch % ranks:
+            yield f"runs.{key}.batch: {run.batch} samples cannot be shared evenly by {ranks} ranks"
+    yield from _broken_benchmarks(config, unknown)
+
+
+def _broken_benchmarks(config: Config, unknown: Any) -> Iterator[str]:
+    for key, benchmark in config.benchmarks.items():
+        yield from unknown(
+            f"benchmarks.{key}.dataset", benchmark.dataset, config.datasets, "dataset"
+        )
+        for name in benchmark.runs:
+            yield from unknown(f"benchmarks.{key}.runs", name, config.runs, "run")
+
+
+def environment(name: str) -> str | None:
+    """A setting that belongs to the user (an account, a token), from the environment only."""
+    return os.environ.get(name) or None

@@ -1,0 +1,219 @@
+"""Models of the configuration: encoders, objectives, optimisers and runs, with their defaults."""
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, StrictBool, model_validator
+
+from workflow_scripts.config_base import Model, Name, Positive, Share
+
+
+class Vit(Model):
+    """A plain vision transformer."""
+
+    family: Literal["vit"]
+    image_size: Positive = Field(224, description="input height and width, pixels")
+    patch: Positive = Field(16, description="patch size, pixels")
+    width: Positive = Field(768, description="embedding width")
+    depth: Positive = Field(12, description="blocks")
+    heads: Positive = Field(12, description="attention heads; must divide the width")
+    mlp_ratio: float = Field(4.0, gt=0, description="hidden width of the MLP over the width")
+
+    @model_validator(mode="after")
+    def _shape(self) -> "Vit":
+        for whole, part in (("image_size", "patch"), ("width", "heads")):
+            if getattr(self, whole) % getattr(self, part):
+                raise ValueError(
+                    f"{part} {getattr(self, part)} does not divide {whole} {getattr(self, whole)}"
+                )
+        return self
+
+
+class Swin(Model):
+    """A Swin (`swin`) or Swin V2 (`swinv2`) transformer."""
+
+    family: Literal["swin", "swinv2"]
+    image_size: Positive = Field(192, description="input height and width, pixels")
+    patch: Positive = Field(4, description="patch size, pixels")
+    width: Positive = Field(96, description="embedding width of the first stage")
+    depths: list[Positive] = Field([2, 2, 6, 2], description="blocks of each stage")
+    heads: list[Positive] = Field([3, 6, 12, 24], description="attention heads of each stage")
+    mlp_ratio: float = Field(4.0, gt=0, description="hidden width of the MLP over the width")
+    window: Positive = Field(6, description="attention window, tokens")
+
+    @model_validator(mode="after")
+    def _shape(self) -> "Swin":
+        smallest = self.patch * 2 ** (len(self.depths) - 1)
+        if self.image_size % smallest:
+            raise ValueError(
+                f"image_size {self.image_size} is no multiple of {smallest} "
+                f"(patch {self.patch}, halved between {len(self.depths)} stages)"
+            )
+        if len(self.depths) != len(self.heads):
+            raise ValueError(
+                f"depths has {len(self.depths)} stages and heads {len(self.heads)}; they must agree"
+            )
+        return self
+
+
+Encoder = Annotated[Vit | Swin, Field(discriminator="family")]
+
+
+class MaeDecoder(Model):
+    """MAE's transformer decoder."""
+
+    width: Positive = Field(512, description="embedding width")
+    depth: Positive = Field(8, description="blocks")
+    heads: Positive = Field(16, description="attention heads")
+
+
+class SimmimDecoder(Model):
+    """SimMIM's one-layer decoder."""
+
+    kind: Literal["pixelshuffle", "dense"] = Field(
+        "pixelshuffle", description="1 × 1 convolution + PixelShuffle, or one dense layer"
+    )
+
+
+class MaeMask(Model):
+    """MAE's mask."""
+
+    ratio: Share = Field(0.75, description="share of patches removed")
+    norm_pix: bool = Field(
+        True, description="predict patches normalised by their mean and variance"
+    )
+
+
+class SimmimMask(Model):
+    """SimMIM's mask."""
+
+    ratio: Share = Field(0.6, description="share of mask cells hidden")
+    patch: Positive = Field(32, description="size of a mask cell, pixels")
+
+
+class Augment(Model):
+    """Random resized crop and flips, a pure function of (seed, epoch, sample)."""
+
+    scale: tuple[Share, Share] = Field((0.2, 1.0), description="area of the crop over the image's")
+    ratio: tuple[float, float] = Field((3 / 4, 4 / 3), description="width over height of the crop")
+    flip: bool = Field(True, description="mirror left and right at random")
+    rotate: bool = Field(False, description="turn by a random multiple of 90 degrees")
+
+
+class SimmimAugment(Augment):
+    """The same, with SimMIM's larger crops."""
+
+    scale: tuple[Share, Share] = Field((0.67, 1.0), description="area of the crop over the image's")
+
+
+class Optim(Model):
+    """AdamW with linear warm-up and half a cosine down."""
+
+    base_lr: float = Field(1.5e-4, gt=0, description="learning rate for `lr_reference_batch`")
+    lr_reference_batch: Positive = Field(
+        256, description="the rate used is base_lr × batch / lr_reference_batch"
+    )
+    betas: tuple[float, float] = Field((0.9, 0.95), description="AdamW's moments")
+    weight_decay: float = Field(0.05, ge=0, description="on matrices only")
+    warmup_epochs: float = Field(40.0, ge=0, description="epochs of linear warm-up")
+    min_lr: float = Field(0.0, ge=0, description="learning rate at the end")
+    clip: float | None = Field(None, gt=0, description="largest gradient norm; null: no clipping")
+
+
+class SimmimOptim(Optim):
+    """The same, with SimMIM's values."""
+
+    base_lr: float = Field(1e-4, gt=0, description="learning rate for `lr_reference_batch`")
+    lr_reference_batch: Positive = Field(
+        512, description="the rate used is base_lr × batch / lr_reference_batch"
+    )
+    betas: tuple[float, float] = Field((0.9, 0.999), description="AdamW's moments")
+    warmup_epochs: float = Field(10.0, ge=0, description="epochs of linear warm-up")
+    clip: float | None = Field(5.0, gt=0, description="largest gradient norm; null: no clipping")
+
+
+def _strategy(name: str) -> str:
+    if not re.fullmatch(r"ddp|no_shard|hybrid_shard_[1-9]\d*|shard_grad_op|full_shard", name):
+        raise ValueError("expected ddp, no_shard, hybrid_shard_<k>, shard_grad_op or full_shard")
+    return name
+
+
+class Launch(Model):
+    """How a run is laid over the machine; none of it changes the result or makes it stale."""
+
+    strategy: Annotated[str, AfterValidator(_strategy)] = Field(
+        "no_shard", description="ddp, no_shard, hybrid_shard_<k>, shard_grad_op or full_shard"
+    )
+    nodes: Positive = Field(1, description="nodes")
+    ranks_per_node: Positive = Field(1, description="processes a node, one a GPU")
+    cores_per_rank: Positive = Field(1, description="CPU cores a process")
+    workers: Annotated[int, Field(ge=0)] = Field(0, description="loader processes a rank")
+    cache_mb: Annotated[int, Field(ge=0)] = Field(
+        1024, description="decoded images kept, MB a process"
+    )
+    walltime_minutes: Positive = Field(120, description="time limit of one segment")
+    checkpoint_every: Positive = Field(500, description="steps between checkpoints")
+    log_every: Positive = Field(10, description="steps between lines of history.jsonl")
+
+
+class RunBase(Model):
+    """What all runs have."""
+
+    label: str = Field("", description="name in the report; the key if empty")
+    corpus: Name = Field(description="name of a corpus")
+    encoder: Encoder = Field(description="the network kept after pretraining")
+    epochs: Positive = Field(100, description="passes over the corpus")
+    batch: Positive = Field(256, description="samples a step, over all ranks")
+    seed: int = Field(0, description="seed of weights, order, augmentation and mask")
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="arithmetic of the forward pass")
+    segments: Positive = Field(1, description="batch jobs the run is cut into")
+    launch: Launch = Field(Launch(), description="how the run is laid over the machine")
+    pinned: StrictBool | str = Field(
+        False,
+        description="true (or a run digest): keep the stored recipe, code and data digests, "
+        "so that no edit restarts this run",
+    )
+
+
+class MaeRun(RunBase):
+    """Masked autoencoder (arXiv 2111.06377) on a ViT."""
+
+    objective: Literal["mae"]
+    encoder: Vit = Field(description="the network kept after pretraining")
+    decoder: MaeDecoder = Field(MaeDecoder(), description="thrown away after pretraining")
+    mask: MaeMask = Field(MaeMask(), description="what is hidden")
+    augment: Augment = Field(Augment(), description="crop and flips")
+    optim: Optim = Field(Optim(), description="optimiser and schedule")
+
+
+class SimmimRun(RunBase):
+    """SimMIM (arXiv 2111.09886) on Swin or Swin V2."""
+
+    objective: Literal["simmim"]
+    encoder: Swin = Field(description="the network kept after pretraining")
+    decoder: SimmimDecoder = Field(SimmimDecoder(), description="thrown away after pretraining")
+    mask: SimmimMask = Field(SimmimMask(), description="what is hidden")
+    augment: SimmimAugment = Field(SimmimAugment(), description="crop and flips")
+    optim: SimmimOptim = Field(SimmimOptim(), description="optimiser and schedule")
+
+
+class GfmRun(SimmimRun):
+    """GFM (arXiv 2302.04476): SimMIM and distillation from a frozen teacher."""
+
+    objective: Literal["gfm"]  # type: ignore[assignment]
+    teacher: str = Field(
+        description="name of a run, or path (with a /) of a folder with weights.safetensors and "
+        "model.json"
+    )
+    alpha: float = Field(1.0, ge=0, description="weight of the cosine term")
+
+
+class SupervisedRun(RunBase):
+    """Training with labels: only to make the teacher of the built-in sample."""
+
+    objective: Literal["supervised"]
+    augment: Augment = Field(Augment(), description="crop and flips")
+    optim: Optim = Field(Optim(), description="optimiser and schedule")
+
+
+Run = Annotated[MaeRun | SimmimRun | GfmRun | SupervisedRun, Field(discriminator="objective")]

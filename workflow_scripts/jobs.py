@@ -1,0 +1,159 @@
+"""Every job of a configuration: its result file, the recipe and the code digest it must carry.
+
+Snakemake gets its two parameters from here, and so does whoever asks whether a result on disk is
+that of the current configuration.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from workflow_scripts import recipes
+from workflow_scripts.code_digest import code_digest
+from workflow_scripts.config import Config
+from workflow_scripts.config_data import SampleModis
+from workflow_scripts.digests import digest
+from workflow_scripts.errors import UserError
+from workflow_scripts.files import read_json
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Job:
+    """One job: `names` are its wildcards in the order of the rule's files."""
+
+    rule: str
+    names: tuple[str, ...]
+    result: Path
+    recipe: recipes.Recipe
+    code: str
+
+    @property
+    def title(self) -> str:
+        """Such as `pretrain scenes-mae`."""
+        return " ".join((self.rule, *self.names))
+
+
+class Jobs:
+    """The jobs of a configuration; pinned runs keep their stored recipe and code."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.data = Path(config.paths.data)
+        self.results = Path(config.paths.results)
+
+    def pinned(self, run: str) -> dict[str, Any] | None:
+        """The stored identity (recipe, code, content, run_digest) of a pinned run, else None.
+
+        Raises:
+            UserError: The run is pinned but has stored nothing, or not that digest.
+        """
+        pin = self.config.runs[run].pinned
+        if not pin:
+            return None
+        folder = self.results / "runs" / run
+        if pin is True:
+            found = [folder / "identity.json"]
+        else:
+            found = sorted((folder / "checkpoints").glob("*/identity.json"))
+        for path in found:
+            identity: dict[str, Any] = read_json(path) if path.is_file() else {}
+            if identity and (pin is True or identity["run_digest"].startswith(str(pin))):
+                return identity
+        raise UserError(
+            f"runs.{run}.pinned is {pin!r}, but {folder} holds no "
+            f"{'stored identity' if pin is True else 'run of that digest'}; "
+            "set it to false, or put the run's folder there"
+        )
+
+    def fetch(self, dataset: str, date: str | None = None) -> Job:
+        """The manifest of a dataset or of a day of it."""
+        names = (dataset, date) if date else (dataset,)
+        result = self.data / "manifests" / f"{'/'.join(names)}.json"
+        return self._job("fetch", names, result, recipes.fetch(self.config, dataset, date))
+
+    def tile(self, dataset: str, date: str) -> Job:
+        """The chips of a day."""
+        result = self.data / "chips" / dataset / f"{date}.json"
+        return self._job("tile", (dataset, date), result, recipes.tile(self.config, dataset, date))
+
+    def pack(self, corpus: str) -> Job:
+        """The index of a corpus."""
+        result = self.data / "shards" / corpus / "index.json"
+        return self._job("pack", (corpus,), result, recipes.pack(self.config, corpus))
+
+    def pretrain(self, run: str, segment: int = 1) -> Job:
+        """A segment of a run."""
+        result = self.results / "runs" / run / "segments" / f"{segment}.json"
+        identity = self.pinned(run)
+        recipe = identity["recipe"] if identity else recipes.pretrain(self.config, run)
+        code = identity["code"] if identity else None
+        return self._job("pretrain", (run, str(segment)), result, recipe, code)
+
+    def export(self, run: str) -> Job:
+        """The weights and the summary of a run."""
+        result = self.results / "runs" / run / "summary.json"
+        recipe, code = self.pretrain(run).recipe, None
+        if self.pinned(run) and result.is_file():
+            code = read_json(result)["digests"]["code"]
+        return self._job("export", (run,), result, recipe, code)
+
+    def probe(self, run: str, benchmark: str) -> Job:
+        """A probe of a run's encoder."""
+        result = self.results / "probes" / run / f"{benchmark}.json"
+        recipe = recipes.probe(self.config, run, benchmark)
+        return self._job("probe", (run, benchmark), result, recipe)
+
+    def report(self) -> Job:
+        """The report."""
+        recipe = recipes.report(self.config, self._pins())
+        return self._job("report", (), self.results / "report.html", recipe)
+
+    def _pins(self) -> dict[str, Any]:
+        pins = {}
+        for run in recipes.wanted_runs(self.config):
+            identity = self.pinned(run)
+            if identity:
+                pins[run] = {
+                    "run_digest": identity["run_digest"],
+                    "stored": {
+                        "recipe": digest(identity["recipe"]),
+                        "code": identity["code"],
+                    },
+                    "current": {
+                        "recipe": digest(recipes.pretrain(self.config, run)),
+                        "code": code_digest("pretrain"),
+                    },
+                }
+        return pins
+
+    def _job(
+        self,
+        rule: str,
+        names: tuple[str, ...],
+        result: Path,
+        recipe: recipes.Recipe,
+        code: str | None = None,
+    ) -> Job:
+        code = code or code_digest(rule)
+        return Job(rule=rule, names=names, result=result, recipe=recipe, code=code)
+
+    def stamped(self) -> Iterator[Job]:
+        """Every job of the configuration whose result carries a stamp."""
+        config = self.config
+        for name, dataset in config.datasets.items():
+            if isinstance(dataset, SampleModis):
+                for day in recipes.dataset_days(config, name):
+                    yield self.fetch(name, day)
+                    yield self.tile(name, day)
+            else:
+                yield self.fetch(name)
+        for corpus in [*config.corpora, *(f"{recipes.BENCH}{b}" for b in config.benchmarks)]:
+            yield self.pack(corpus)
+        for run, entry in config.runs.items():
+            for segment in range(1, entry.segments + 1):
+                yield self.pretrain(run, segment)
+            yield self.export(run)
+        for benchmark, judged in config.benchmarks.items():
+            for run in judged.runs:
+                yield self.probe(run, benchmark)

@@ -1,0 +1,256 @@
+"""From the configuration to the plain recipe of each job, and where each job's files go.
+
+A recipe holds exactly what determines a stage's result. What only lays the work over a machine
+(ranks, workers, walltime, checkpoint cadence) is not in it.
+
+    python -m workflow_scripts.recipes pretrain scenes-mae [--configfile examples/ucm.yaml]
+"""
+
+import argparse
+import functools
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from workflow_scripts.config import Config
+from workflow_scripts.config_check import load_config
+from workflow_scripts.config_data import Corpus, Dataset, ImageFolder, SampleModis
+from workflow_scripts.config_runs import GfmRun
+from workflow_scripts.digests import canonical, digest
+from workflow_scripts.errors import UserError
+from workflow_scripts.fetch.folder import listing_digest
+
+Recipe = dict[str, Any]
+BENCH = "bench-"  # corpora of benchmarks are packed under this prefix
+
+
+def is_chips(config: Config, corpus: str) -> bool:
+    """Whether a corpus holds MODIS chips (else images)."""
+    return any(isinstance(config.datasets[n], SampleModis) for n in corpus_datasets(config, corpus))
+
+
+def corpus_datasets(config: Config, corpus: str) -> list[str]:
+    """Names of the datasets of a corpus or of a benchmark's corpus."""
+    if corpus.startswith(BENCH):
+        return [config.benchmarks[corpus.removeprefix(BENCH)].dataset]
+    return config.corpora[corpus].datasets
+
+
+def is_synthetic(dataset: Dataset) -> bool:
+    """Whether a dataset is generated."""
+    return dataset.kind.startswith("sample-")
+
+
+def fetch(config: Config, dataset: str, date: str | None = None) -> Recipe:
+    """Recipe of a dataset's manifest (of one day's for MODIS)."""
+    entry = config.datasets[dataset]
+    recipe = {"dataset": dataset, **entry.model_dump(mode="json", exclude={"label", "tile"})}
+    if isinstance(entry, ImageFolder):
+        recipe["listing"] = _listing(Path(entry.path))
+    if isinstance(entry, SampleModis):
+        del recipe["dates"]
+        recipe["date"] = date
+    return recipe
+
+
+@functools.cache
+def _listing(folder: Path) -> str | None:
+    return listing_digest(folder) if folder.is_dir() else None
+
+
+def tile(config: Config, dataset: str, date: str) -> Recipe:
+    """Recipe of a day's chips."""
+    entry = config.datasets[dataset]
+    assert isinstance(entry, SampleModis)
+    return {
+        "dataset": dataset,
+        "date": date,
+        "synthetic": is_synthetic(entry),
+        **entry.tile.model_dump(mode="json"),
+    }
+
+
+def pack(config: Config, corpus: str) -> Recipe:
+    """Recipe of a corpus, or of a benchmark's corpus (`bench-<benchmark>`)."""
+    names = corpus_datasets(config, corpus)
+    recipe: Recipe = {
+        "corpus": corpus,
+        "kind": "chips" if is_chips(config, corpus) else "images",
+        "datasets": names,
+        "synthetic": any(is_synthetic(config.datasets[name]) for name in names),
+    }
+    if corpus.startswith(BENCH):
+        benchmark = config.benchmarks[corpus.removeprefix(BENCH)]
+        settings = Corpus(datasets=names, max_set_aside=benchmark.max_set_aside)
+    else:
+        settings = config.corpora[corpus]
+    recipe |= settings.model_dump(mode="json", exclude={"label", "datasets", "shard_mb"})
+    return recipe | {"shard_bytes": settings.shard_mb * 2**20}
+
+
+def pretrain(config: Config, run: str) -> Recipe:
+    """Recipe of a run."""
+    entry = config.runs[run]
+    recipe = entry.model_dump(
+        mode="json",
+        exclude={"label", "corpus", "segments", "launch", "pinned", "teacher", "alpha"},
+    )
+    encoder = recipe["encoder"]
+    if encoder["family"] == "vit":  # one shape of recipe for every family
+        encoder["depths"], encoder["heads"] = [encoder.pop("depth")], [encoder["heads"]]
+        encoder["window"] = None
+    mask = {"ratio": 0.0, "patch": None, "norm_pix": False} | recipe.get("mask", {})
+    recipe["mask"] = mask
+    recipe.setdefault("decoder", None)
+    recipe["gfm"] = {"alpha": entry.alpha} if isinstance(entry, GfmRun) else None
+    recipe["split"] = None
+    return recipe
+
+
+def probe(config: Config, run: str, benchmark: str) -> Recipe:
+    """Recipe of one encoder on one benchmark."""
+    entry = config.benchmarks[benchmark]
+    trained_on = corpus_datasets(config, config.runs[run].corpus)
+    return {
+        "benchmark": benchmark,
+        "synthetic": is_synthetic(config.datasets[entry.dataset]),
+        "pretraining_dataset_overlap": entry.dataset in trained_on,
+        **entry.model_dump(mode="json", exclude={"label", "runs", "max_set_aside"}),
+    }
+
+
+def report(config: Config, pins: dict[str, Any]) -> Recipe:
+    """Recipe of the report on what `all` makes.
+
+    Args:
+        config: The configuration.
+        pins: Stored and current digests of each pinned run.
+    """
+    runs = wanted_runs(config)
+    corpora = wanted_corpora(config)
+    datasets = sorted({name for c in corpora for name in corpus_datasets(config, c)})
+    labels = scientific(config)
+
+    def named(kind: str, names: list[str]) -> list[Recipe]:
+        return [{"name": n, "label": labels[kind][n]["label"] or n} for n in names]
+
+    return {
+        **config.report.model_dump(mode="json"),
+        "name": config.name,
+        "config_digest": config_digest(config),
+        "config_yaml": yaml.safe_dump(labels, sort_keys=True, allow_unicode=True),
+        "datasets": [
+            {
+                **row,
+                "kind": config.datasets[row["name"]].kind,
+                "synthetic": is_synthetic(config.datasets[row["name"]]),
+            }
+            for row in named("datasets", datasets)
+        ],
+        "corpora": [
+            {
+                "name": name,
+                "label": corpus_label(config, name),
+                "kind": "chips" if is_chips(config, name) else "images",
+            }
+            for name in corpora
+        ],
+        "benchmarks": named("benchmarks", config.all.benchmarks),
+        "runs": [
+            {
+                **row,
+                "objective": config.runs[row["name"]].objective,
+                "pinned": bool(config.runs[row["name"]].pinned),
+                "corpus": config.runs[row["name"]].corpus,
+            }
+            for row in named("runs", runs)
+        ],
+        "probes": [{"run": r, "benchmark": b} for b, r in wanted_probes(config)],
+        "tiles": [{"dataset": d, "date": t} for d, t in wanted_days(config)],
+        "digests": {"runs": pins},
+    }
+
+
+def corpus_label(config: Config, corpus: str) -> str:
+    """A corpus's name in the report."""
+    if corpus.startswith(BENCH):
+        name = corpus.removeprefix(BENCH)
+        return f"benchmark {config.benchmarks[name].label or name}"
+    return config.corpora[corpus].label or corpus
+
+
+def scientific(config: Config) -> Recipe:
+    """The configuration without what lays the work over a machine or keeps it from running."""
+    machine = {"launch", "segments", "pinned"}
+    return config.model_dump(mode="json", exclude={"paths": True, "runs": {"__all__": machine}})
+
+
+def config_digest(config: Config) -> str:
+    """Digest of the scientific configuration, for the report and for citing a result."""
+    return digest(scientific(config))
+
+
+# --- what `all` needs ----------------------------------------------------------------------------
+
+
+def wanted_probes(config: Config) -> list[tuple[str, str]]:
+    """(benchmark, run) of each probe of `all`."""
+    return [(b, run) for b in config.all.benchmarks for run in config.benchmarks[b].runs]
+
+
+def wanted_runs(config: Config) -> list[str]:
+    """Runs of `all`, with those its probes and teachers need, teachers first."""
+    wanted: list[str] = []
+    asked = [*config.all.runs, *(run for _, run in wanted_probes(config))]
+    for name in asked:
+        entry = config.runs[name]
+        if isinstance(entry, GfmRun) and entry.teacher in config.runs:
+            wanted.append(entry.teacher)
+        wanted.append(name)
+    return list(dict.fromkeys(wanted))
+
+
+def wanted_corpora(config: Config) -> list[str]:
+    """Corpora of the wanted runs, then those of the benchmarks."""
+    names = [config.runs[run].corpus for run in wanted_runs(config)]
+    names += [f"{BENCH}{name}" for name in config.all.benchmarks]
+    return list(dict.fromkeys(names))
+
+
+def dataset_days(config: Config, dataset: str) -> list[str]:
+    """Days of a MODIS dataset; none for images."""
+    entry = config.datasets[dataset]
+    return sorted(entry.dates) if isinstance(entry, SampleModis) else []
+
+
+def wanted_days(config: Config) -> list[tuple[str, str]]:
+    """(dataset, day) of each tile job of `all`."""
+    names = {name for corpus in wanted_corpora(config) for name in corpus_datasets(config, corpus)}
+    return [(name, day) for name in sorted(names) for day in dataset_days(config, name)]
+
+
+def main() -> None:
+    """Print the recipe of one job, as canonical JSON for `--recipe`."""
+    parser = argparse.ArgumentParser(prog="python -m workflow_scripts.recipes", description=__doc__)
+    parser.add_argument("rule", choices=["fetch", "tile", "pack", "pretrain", "probe", "report"])
+    parser.add_argument("names", nargs="*", help="such as a dataset, or a run and a benchmark")
+    parser.add_argument("--configfile", type=Path, nargs="*", default=[])
+    parser.add_argument("--pretty", action="store_true", help="indented, to be read")
+    arguments = parser.parse_args()
+    try:
+        config = load_config(*arguments.configfile)
+        extra: list[Recipe] = [{}] if arguments.rule == "report" else []
+        recipe = globals()[arguments.rule](config, *arguments.names, *extra)
+    except UserError as error:
+        sys.exit(str(error))
+    except (KeyError, TypeError) as error:
+        sys.exit(f"{arguments.rule} {' '.join(arguments.names)}: no such job ({error})")
+    text = json.dumps(recipe, indent=2) if arguments.pretty else canonical(recipe)
+    sys.stdout.write(text + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""Go on after a driver died: see that none lives, unlock, start the same command again.
+
+python -m workflow_scripts.resume        (make resume)
+"""
+
+import argparse
+import os
+import socket
+import subprocess
+import sys
+
+from workflow_scripts.driver import STATE, command, last_driver, lives
+from workflow_scripts.errors import UserError
+from workflow_scripts.logs import log, start_logging
+
+
+def arguments_to_resume(*, assume_dead: bool = False) -> list[str]:
+    """The arguments of the last driver, once it is certain that it lives no more.
+
+    Raises:
+        UserError: There was none, it still runs, or it ran on another host.
+    """
+    note = last_driver()
+    if note is None:
+        raise UserError(f"nothing to resume: no {STATE} here; start with `snakemake all`")
+    here = socket.gethostname()
+    if note["host"] != here and not assume_dead:
+        raise UserError(
+            f"the last driver ran on {note['host']} (process {note['pid']}), and this is {here}: "
+            "look there first; if it is gone, run "
+            "`python -m workflow_scripts.resume --assume-dead`"
+        )
+    if note["host"] == here and lives(note):
+        raise UserError(
+            f"the driver still runs (process {note['pid']}): let it work, or stop it with "
+            f"`kill {note['pid']}` and resume then"
+        )
+    return list(note["arguments"])
+
+
+def main() -> None:
+    """Unlock and start again."""
+    parser = argparse.ArgumentParser(prog="python -m workflow_scripts.resume", description=__doc__)
+    parser.add_argument(
+        "--assume-dead", action="store_true", help="the driver ran on another host and is gone"
+    )
+    options = parser.parse_args()
+    start_logging()
+    try:
+        arguments = arguments_to_resume(assume_dead=options.assume_dead)
+    except UserError as error:
+        log.error("%s", error)
+        sys.exit(1)
+    unlocked = subprocess.run([*command("--unlock"), *arguments], check=False)
+    if unlocked.returncode:
+        sys.exit(unlocked.returncode)
+    log.info("going on with: snakemake %s", " ".join(arguments))
+    sys.stderr.flush()
+    os.execv(sys.executable, command(*arguments))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""Results that Snakemake has no record of, and what differs between a result and the configuration.
+
+Snakemake trusts a file without a record (copied from another site, or `.snakemake` deleted) and
+would call it up to date whatever the configuration says. So the file's own stamp is asked instead.
+"""
+
+import os
+from base64 import urlsafe_b64encode
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from workflow_scripts.digests import digest
+from workflow_scripts.errors import UserError
+from workflow_scripts.files import read_json
+from workflow_scripts.jobs import Job
+
+
+def has_record(path: Path, folder: Path = Path(".snakemake/metadata")) -> bool:
+    """Whether Snakemake recorded how a file was made (its file layout: base64 of the path)."""
+    name = urlsafe_b64encode(os.fspath(path).encode()).decode()
+    longest = (os.pathconf(folder, "PC_NAME_MAX") if folder.is_dir() else 255) - 1
+    pieces = [name[i : i + longest] for i in range(0, len(name), longest)]
+    return folder.joinpath(*(f"@{piece}" for piece in pieces[:-1]), pieces[-1]).is_file()
+
+
+def differences(stored: Any, current: Any, key: str = "") -> list[str]:
+    """What differs between two recipes, as `optim.base_lr 0.001 → 0.002`."""
+    if isinstance(stored, dict) and isinstance(current, dict):
+        out = []
+        for name in sorted({*stored, *current}):
+            inner = f"{key}.{name}" if key else name
+            if name not in stored:
+                out.append(f"{inner} is new ({_short(current[name])})")
+            elif name not in current:
+                out.append(f"{inner} is gone (was {_short(stored[name])})")
+            else:
+                out += differences(stored[name], current[name], inner)
+        return out
+    return [] if stored == current else [f"{key} {_short(stored)} → {_short(current)}"]
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:37]}…"
+
+
+def explain(job: Job) -> list[str]:
+    """How an existing result differs from its job: recipe fields and code; empty if it does not."""
+    stored = read_json(job.result)
+    try:
+        digests = stored["digests"]
+        out = differences(stored["recipe"], job.recipe)
+        if digests["recipe"] != digest(job.recipe) and not out:
+            out.append("recipe")
+        if digests["code"] != job.code:
+            out.append(f"code {digests['code'][:8]} → {job.code[:8]}")
+    except (KeyError, TypeError):
+        return ["it carries no stamp"]
+    return out
+
+
+def refuse_unrecorded(jobs: Iterable[Job], forced: Iterable[str]) -> None:
+    """Refuse to start while unrecorded results are not those of the configuration.
+
+    Args:
+        jobs: All jobs whose results carry a stamp.
+        forced: Files or rules that the user asked to run again.
+
+    Raises:
+        UserError: Names each such result, what differs, and the command that makes it again.
+    """
+    forced = set(forced)
+    wrong = {
+        job: found
+        for job in jobs
+        if job.result.is_file()
+        and not has_record(job.result)
+        and not {str(job.result), job.rule} & forced
+        and (found := explain(job))
+    }
+    if wrong:
+        lines = [f"  {job.result}: {', '.join(found)}" for job, found in wrong.items()]
+        files = " ".join(str(job.result) for job in wrong)
+        raise UserError(
+            "Snakemake has no record of these results, and they are not those of this "
+            "configuration and code:\n"
+            + "\n".join(lines)
+            + f"\nTo make them again:\n  snakemake all --forcerun {files}\n"
+            "To keep a run as it is: set runs.<run>.pinned to true."
+        )
