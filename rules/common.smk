@@ -6,7 +6,7 @@ from snakemake.exceptions import WorkflowError
 from workflow_scripts.code_digest import code_digest
 from workflow_scripts.config_check import check_config
 from workflow_scripts.digests import canonical
-from workflow_scripts.driver import guard, note_start, prepare_jobs
+from workflow_scripts.driver import guard, note_start, prepare_jobs, require_account
 from workflow_scripts.errors import UserError
 from workflow_scripts.jobs import Jobs
 from workflow_scripts.recipes import (
@@ -42,6 +42,8 @@ if workflow.is_main_process:
 
 
 onstart:
+    if workflow.non_local_exec:
+        refuse_as_workflow_error(require_account)
     note_start()
 
 

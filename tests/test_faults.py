@@ -1,9 +1,9 @@
 """Kill the driver or a stage with SIGKILL at random moments; `resume` ends in the same files."""
 
+import contextlib
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -46,16 +46,17 @@ def stages_of(driver):
 
 
 def kill_something(driver, dice):
-    """Kill the driver, or one of the stages below it if there is one."""
-    stages = stages_of(driver)
-    if stages and dice.random() < 0.6:
-        victim = dice.choice(stages)
-        try:
-            victim.kill()
-        except psutil.NoSuchProcess:
-            return "a stage that had just ended"
-        return "a stage"
-    driver.send_signal(signal.SIGKILL)
+    """Kill the driver, or a stage below it at a random moment of its life; says which."""
+    if dice.random() < 0.6:
+        while driver.poll() is None:
+            if stages := stages_of(driver):
+                time.sleep(dice.uniform(0.0, 3.0))
+                for victim in dice.sample(stages, len(stages)):
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        victim.kill()
+                        return "a stage"
+            time.sleep(0.02)
+    driver.kill()
     return "the driver"
 
 
@@ -81,7 +82,7 @@ def test_killed_anywhere_and_resumed_ends_in_the_same_files(reference, tmp_path)
     while len(kills) < TRIALS or finished == 0:
         if len(kills) < TRIALS:
             try:
-                code = driver.wait(timeout=dice.uniform(1.0, 14.0))
+                code = driver.wait(timeout=dice.uniform(1.0, 10.0))
             except subprocess.TimeoutExpired:
                 kills.append(kill_something(driver, dice))
                 code = driver.wait(timeout=300)

@@ -54,6 +54,13 @@ def test_nothing_changed_nothing_runs(workspace):
     assert "nothing is stale" in workspace.snakemake("stale").stdout
 
 
+def test_snakemakes_own_report_has_the_figures(workspace):
+    workspace.snakemake("--report", "snakemake.html")
+    text = (workspace.folder / "snakemake.html").read_text()
+    for name in ("dag.svg", "run_scenes-mae.svg", "probe_scenes-gfm_scenes.svg", "report.html"):
+        assert name in text
+
+
 EDITS = {
     "learning rate of one run": (
         ("tiny.yaml", "optim: {warmup_epochs: 1}", "optim: {warmup_epochs: 1, base_lr: 0.001}"),
@@ -135,6 +142,11 @@ def test_unrelated_commit_reruns_nothing(workspace):
     workspace.run("git", "add", "NOTES")
     workspace.run(*git, "commit", "-q", "-m", "Add notes")
     assert workspace.planned() == NOTHING
+
+
+def test_override_on_the_command_line_counts(workspace):
+    override = ("--config", "runs={scenes-mae: {epochs: 4}}")
+    assert workspace.planned(*override) == MAE | MAE_PROBES | REPORT
 
 
 def test_rescan_asks_for_the_folder_again(workspace):

@@ -1,6 +1,5 @@
 """The commands of the README, as typed, on the embedded default or the tiny configuration."""
 
-import json
 import re
 
 import pytest
@@ -63,12 +62,12 @@ def test_mistyped_key_stops_before_any_job(workspace):
     assert "Traceback" not in done.stderr
 
 
-def test_config_on_the_command_line_reaches_the_recipe(workspace):
-    override = "runs={scenes-mae: {epochs: 7}}"
-    done = workspace.run("snakemake", "stale", "--config", override)
-    assert "pretrain scenes-mae 1: not made yet" in done.stdout
-    printed = workspace.run("python", "-m", "workflow_scripts.recipes", "pretrain", "scenes-mae")
-    assert json.loads(printed.stdout)["epochs"] == 40
+def test_submitting_without_an_account_is_refused_before_any_job(workspace):
+    command = ("snakemake", "--profile", "profiles/frontier", "all")
+    done = workspace.run("env", "-u", "ORBWEAVER_ACCOUNT", *command, check=False)
+    assert done.returncode != 0
+    assert "export ORBWEAVER_ACCOUNT" in done.stdout + done.stderr
+    assert not list((workspace.folder / "data").glob("shards/*"))
 
 
 @pytest.mark.parametrize(

@@ -23,9 +23,8 @@ NEUTRAL = frozenset(
         "provenance",
         "stage",
         "threads",
-    )  # fmt: skip
+    )
 )
-
 
 # Templates and tables that lie beside a package's modules and are read by them.
 DATA_SUFFIXES = frozenset({".css", ".j2", ".yaml"})

@@ -1,7 +1,6 @@
 """Read and check a configuration: each mistake named with its key, value and nearest name."""
 
 import difflib
-import os
 import re
 import types
 from collections.abc import Iterable, Iterator, Mapping
@@ -186,8 +185,3 @@ def _broken_benchmarks(config: Config, unknown: Any) -> Iterator[str]:
         )
         for name in benchmark.runs:
             yield from unknown(f"benchmarks.{key}.runs", name, config.runs, "run")
-
-
-def environment(name: str) -> str | None:
-    """A setting that belongs to the user (an account, a token), from the environment only."""
-    return os.environ.get(name) or None

@@ -5,7 +5,8 @@ python -m workflow_scripts.dag --output results/dag.svg        (snakemake dag)
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import networkx as nx
@@ -25,9 +26,14 @@ def job_graph(jobs: Iterable[Planned]) -> nx.DiGraph:
     More than `MOST_JOBS` jobs become a graph of their rules.
     """
     jobs = [job for job in jobs if job.rule not in _LEFT_OUT]
-    name: Callable[[Planned], tuple[str, ...]] = lambda job: (job.rule, *job.wildcards)  # noqa: E731
-    if len(jobs) > MOST_JOBS:
-        name = lambda job: (job.rule, f"{sum(j.rule == job.rule for j in jobs)} jobs")  # noqa: E731
+    by_rule = len(jobs) > MOST_JOBS
+    counts = Counter(job.rule for job in jobs)
+
+    def name(job: Planned) -> tuple[str, ...]:
+        if not by_rule:
+            return (job.rule, *job.wildcards)
+        return (job.rule, f"{counts[job.rule]} job{'s' * (counts[job.rule] > 1)}")
+
     maker = {file: name(job) for job in jobs for file in job.outputs}
     graph = nx.DiGraph()
     graph.add_nodes_from(sorted({name(job) for job in jobs}))

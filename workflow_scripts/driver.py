@@ -10,12 +10,14 @@ from typing import Any
 
 import psutil
 
+from workflow_scripts.errors import UserError
 from workflow_scripts.files import read_json, write_json
 from workflow_scripts.jobs import Jobs
 from workflow_scripts.staleness import refuse_unrecorded
 
 STATE = Path(".snakemake/orbweaver-driver.json")
 CONFIG_VARIABLE = "ORBWEAVER_CONFIG"  # the merged configuration as JSON, set for every job
+ACCOUNT_VARIABLE = "ORBWEAVER_ACCOUNT"  # as in the Slurm profiles
 QUESTIONS = frozenset({"stale", "dag"})  # targets that only ask
 _HARMLESS = frozenset(
     {"--unlock", "--lint", "--touch", "-t", "--forceall", "-F", "--cleanup-metadata"}
@@ -52,6 +54,19 @@ def prepare_jobs(config_json: str) -> None:
     paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(filter(None, [root, *paths])))
     os.environ[CONFIG_VARIABLE] = config_json
+
+
+def require_account() -> None:
+    """Refuse to submit jobs in nobody's name: sites reject them, one by one and late.
+
+    Raises:
+        UserError: The environment names no account.
+    """
+    if not os.environ.get(ACCOUNT_VARIABLE):
+        raise UserError(
+            f"no account to submit jobs with: export {ACCOUNT_VARIABLE}=<your project> and start "
+            "again (accounts are taken from the environment only)"
+        )
 
 
 def note_start() -> None:

@@ -21,7 +21,7 @@ from workflow_scripts.config_data import Corpus, Dataset, ImageFolder, SampleMod
 from workflow_scripts.config_runs import GfmRun
 from workflow_scripts.digests import canonical, digest
 from workflow_scripts.errors import UserError
-from workflow_scripts.fetch.folder import listing_digest
+from workflow_scripts.fetch.folder import LISTING, listing_digest
 
 Recipe = dict[str, Any]
 BENCH = "bench-"  # corpora of benchmarks are packed under this prefix
@@ -49,7 +49,7 @@ def fetch(config: Config, dataset: str, date: str | None = None) -> Recipe:
     entry = config.datasets[dataset]
     recipe = {"dataset": dataset, **entry.model_dump(mode="json", exclude={"label", "tile"})}
     if isinstance(entry, ImageFolder):
-        recipe["listing"] = _listing(Path(entry.path))
+        recipe[LISTING] = _listing(Path(entry.path))
     if isinstance(entry, SampleModis):
         del recipe["dates"]
         recipe["date"] = date

@@ -11,6 +11,7 @@ import sys
 from workflow_scripts.config_check import check_config, load_config
 from workflow_scripts.driver import CONFIG_VARIABLE
 from workflow_scripts.errors import UserError
+from workflow_scripts.fetch.folder import LISTING
 from workflow_scripts.jobs import Job, Jobs
 from workflow_scripts.nested import Planned, ask_snakemake, planned_jobs
 from workflow_scripts.staleness import explain
@@ -35,7 +36,9 @@ def why(planned: Planned, jobs: dict[str, Job]) -> str:
             parts.append(_REASONS[head].format(files=files))
         elif "params" in head.lower():
             found = explain(known) if known and known.result.is_file() else []
-            parts.append(", ".join(found) or "its recipe or its code changed")
+            watched = known is not None and LISTING in known.recipe
+            otherwise = "files in its folder changed" if watched else "its recipe or code changed"
+            parts.append(", ".join(found) or otherwise)
         else:
             parts.append(reason)
     own = [part for part in parts if not part.startswith("follows: ")]

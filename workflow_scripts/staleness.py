@@ -12,6 +12,7 @@ from typing import Any
 
 from workflow_scripts.digests import digest
 from workflow_scripts.errors import UserError
+from workflow_scripts.fetch.folder import LISTING
 from workflow_scripts.files import read_json
 from workflow_scripts.jobs import Job
 
@@ -48,10 +49,11 @@ def _short(value: Any) -> str:
 def explain(job: Job) -> list[str]:
     """How an existing result differs from its job: recipe fields and code; empty if it does not."""
     stored = read_json(job.result)
+    recipe = {key: value for key, value in job.recipe.items() if key != LISTING}
     try:
         digests = stored["digests"]
-        out = differences(stored["recipe"], job.recipe)
-        if digests["recipe"] != digest(job.recipe) and not out:
+        out = differences(stored["recipe"], recipe)
+        if digests["recipe"] != digest(recipe) and not out:
             out.append("recipe")
         if digests["code"] != job.code:
             out.append(f"code {digests['code'][:8]} → {job.code[:8]}")

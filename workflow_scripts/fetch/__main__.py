@@ -113,7 +113,9 @@ def work(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
         )
         write_manifest(manifest, items)
         body["manifest"] = {"file": manifest.name, "sha256": file_sha256(manifest)}
-        write_result(manifest.with_suffix(".json"), stamp=stamp("fetch", recipe, {}), body=body)
+        # The listing (with its times) is why the folder was looked at, and no part of the result.
+        kept = {key: value for key, value in recipe.items() if key != folder.LISTING}
+        write_result(manifest.with_suffix(".json"), stamp=stamp("fetch", kept, {}), body=body)
     if body["duplicates_across_splits"]:
         log.warning(
             "%d items have a copy in another split: scores on them are flattered",

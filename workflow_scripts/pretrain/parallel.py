@@ -96,7 +96,6 @@ def laid_out(
         return DistributedDataParallel(
             objective,
             device_ids=[device.index] if device.type == "cuda" else None,
-            broadcast_buffers=False,  # constants, equal on all ranks
         )
     return objective
 

@@ -1,0 +1,178 @@
+"""Who drives, what is resumed, what the tables and pictures of the workflow say."""
+
+import json
+import os
+import socket
+
+import networkx as nx
+import psutil
+import pytest
+
+from workflow_scripts import driver, resume, stale, status
+from workflow_scripts.dag import MOST_JOBS, job_graph
+from workflow_scripts.dag_picture import draw, layers
+from workflow_scripts.errors import UserError
+from workflow_scripts.nested import Planned, planned_jobs
+from workflow_scripts.staleness import differences, has_record
+
+PLAN = """
+[Sat Nov 21 02:04:31 2026]
+rule pack:
+    input: data/a.jsonl
+    output: data/index.json, data/index.provenance.json
+    jobid: 2
+    reason: Missing output files: data/index.json; Input files updated by another job: data/a.jsonl
+    wildcards: corpus=scenes
+    resources: tmpdir=/tmp
+[Sat Nov 21 02:04:31 2026]
+localrule report:
+    input: data/index.json, results/x.json
+    output: results/report.html
+    jobid: 0
+    reason: Input files updated by another job: data/index.json
+    resources: tmpdir=/tmp
+"""
+
+
+@pytest.fixture
+def note(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def write(**changes):
+        process = psutil.Process()
+        found = {
+            "pid": process.pid, "created": process.create_time(), "host": socket.gethostname(),
+            "arguments": ["all", "--configfile", "my.yaml"], "noted": 0.0, **changes,
+        }  # fmt: skip
+        driver.STATE.parent.mkdir(exist_ok=True)
+        driver.STATE.write_text(json.dumps(found))
+
+    return write
+
+
+def test_a_living_driver_is_not_doubled(note):
+    note()
+    with pytest.raises(UserError, match=f"still runs \\(process {os.getpid()}\\)"):
+        resume.arguments_to_resume()
+
+
+def test_a_reused_process_number_is_not_the_driver(note):
+    note(created=1.0)
+    assert resume.arguments_to_resume() == ["all", "--configfile", "my.yaml"]
+
+
+def test_a_driver_on_another_host_is_not_presumed_dead(note):
+    note(host="login07")
+    with pytest.raises(UserError, match="login07"):
+        resume.arguments_to_resume()
+    assert resume.arguments_to_resume(assume_dead=True)[0] == "all"
+
+
+@pytest.mark.parametrize(
+    ("words", "forced"),
+    [
+        (["all", "--forcerun", "a.json", "b.json", "-n"], ["a.json", "b.json"]),
+        (["-R", "probe", "--configfile", "x.yaml"], ["probe"]),
+        (["all", "-n"], []),
+    ],
+)
+def test_forced_files_are_read_from_the_command_line(words, forced):
+    assert driver._forced(words) == forced
+
+
+def test_plan_is_read_from_what_snakemake_prints():
+    pack, report = planned_jobs(PLAN)
+    assert (pack.title, report.title) == ("pack scenes", "report")
+    assert pack.outputs == {"data/index.json", "data/index.provenance.json"}
+    assert report.inputs == {"data/index.json", "results/x.json"}
+
+
+def test_a_reason_of_its_own_hides_what_follows_from_others():
+    pack, report = planned_jobs(PLAN)
+    assert stale.why(pack, {}) == "not made yet"
+    assert stale.why(report, {}) == "follows: data/index.json"
+
+
+def test_differences_name_the_field():
+    stored = {"optim": {"base_lr": 0.1, "betas": [0.9, 0.95]}, "seed": 0, "old": 1}
+    current = {"optim": {"base_lr": 0.2, "betas": [0.9, 0.95]}, "seed": 0, "new": 2}
+    assert differences(stored, current) == [
+        "new is new (2)", "old is gone (was 1)", "optim.base_lr 0.1 → 0.2"
+    ]  # fmt: skip
+
+
+def test_record_is_found_where_snakemake_puts_it(tmp_path):
+    from snakemake.persistence.file import FilePersistence
+
+    persistence = FilePersistence(path=tmp_path / ".snakemake")
+    for name in ("results/a.json", f"results/{'long-' * 60}.json"):
+        assert not has_record(name, tmp_path / ".snakemake" / "metadata")
+        persistence._io_write(persistence._metadata_path, {}, name)
+        assert has_record(name, tmp_path / ".snakemake" / "metadata")
+
+
+def job(rule, name, inputs=(), outputs=()):
+    return Planned(rule, (name,), frozenset(inputs), frozenset(outputs), "")
+
+
+def test_graph_has_no_redundant_edge_and_no_target():
+    jobs = [
+        job("fetch", "a", (), ["m"]),
+        job("pack", "a", ["m"], ["i"]),
+        job("report", "", ["m", "i"], ["r"]),
+        Planned("all", (), frozenset(["r"]), frozenset(), ""),
+    ]
+    graph = job_graph(jobs)
+    assert set(graph.edges) == {
+        (("fetch", "a"), ("pack", "a")), (("pack", "a"), ("report", ""))
+    }  # fmt: skip
+
+
+def test_many_jobs_are_drawn_as_their_rules():
+    days = [job("tile", str(day), [], [f"{day}.h5"]) for day in range(MOST_JOBS + 1)]
+    graph = job_graph([*days, job("pack", "modis", [f"{d}.h5" for d in range(9)], ["i"])])
+    tiles = ("tile", f"{MOST_JOBS + 1} jobs")
+    assert list(graph.edges) == [(tiles, ("pack", "1 job"))]
+
+
+def test_long_edges_pass_between_the_boxes(tmp_path):
+    graph = nx.DiGraph()
+    nx.add_path(graph, [("a",), ("b",), ("c",)])
+    graph.add_edge(("a",), ("c",))
+    rows = layers(graph.copy())
+    assert [[node[0] for node in row if node[0]] for row in rows] == [["a"], ["b"], ["c"]]
+    assert len(rows[1]) == 2  # the box, and the place where the long edge passes
+    draw(graph, tmp_path / "one.svg")
+    draw(graph, tmp_path / "two.svg")
+    assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
+    assert (tmp_path / "one.svg").read_text().count("<text") == 3  # boxes alone have a text
+
+
+def progress_of(folder, **changes):
+    found = {
+        "state": "running", "step": 30, "total_steps": 120, "images_per_s": 88.4, "loss": 0.51234,
+        "seconds_left": 3725.0, "updated": "2026-11-21T03:00:00+00:00", "pid": os.getpid(),
+        "host": socket.gethostname(), **changes,
+    }  # fmt: skip
+    place = folder / "checkpoints" / ("d" * 16)
+    place.mkdir(parents=True)
+    (folder / "identity.json").write_text(json.dumps({"run_digest": "d" * 64}))
+    (place / "progress.json").write_text(json.dumps(found))
+
+
+def test_status_tells_how_far_a_run_is(tmp_path):
+    progress_of(tmp_path / "mae")
+    (tmp_path / "new").mkdir()
+    assert status.row(tmp_path / "new")[1] == "not started"
+    row = status.row(tmp_path / "mae")
+    assert row[:6] == ("mae", "running", "30 of 120", "88", "1:02:05", "0.5123")
+    lines = status.table([row]).splitlines()
+    assert lines[0].split()[:3] == ["run", "state", "step"]
+    assert lines[1].index("running") == lines[0].index("state")
+
+
+def test_status_sees_that_a_run_died(tmp_path):
+    gone = psutil.Popen(["true"])
+    gone.wait()
+    progress_of(tmp_path / "mae", pid=gone.pid)
+    assert status.row(tmp_path / "mae")[1] == "died"

@@ -1,0 +1,91 @@
+"""A file that exists is whole, equal values give equal bytes, and one writer works at a time."""
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.conftest import ROOT
+from workflow_scripts.errors import UserError
+from workflow_scripts.files import atomic, exclusive, read_json, write_json
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "result.txt"
+    path.write_text("old")
+
+    def fail():
+        with atomic(path) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        fail()
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["result.txt"]
+
+
+def test_what_a_kill_left_half_written_is_overwritten(tmp_path):
+    path = tmp_path / "result.txt"
+    (tmp_path / ".result.txt.tmp").write_text("half of another")
+    with atomic(path) as temporary:
+        assert not path.exists()
+        temporary.write_text("whole")
+    assert path.read_text() == "whole"
+    assert os.listdir(tmp_path) == ["result.txt"]
+
+
+def test_equal_values_give_equal_bytes(tmp_path):
+    write_json(tmp_path / "a.json", {"b": [1, 2.5], "a": "é"})
+    write_json(tmp_path / "b.json", {"a": "é", "b": [1, 2.5]})
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+
+
+def test_a_number_that_json_does_not_know_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "a.json", {"loss": float("nan")})
+    assert not (tmp_path / "a.json").exists()
+
+
+@pytest.mark.parametrize(("text", "words"), [(None, "no such file"), ("{", "not valid JSON")])
+def test_unreadable_json_is_named(tmp_path, text, words):
+    path = tmp_path / "a.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(UserError, match=words) as error:
+        read_json(path)
+    assert str(path) in str(error.value)
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from workflow_scripts.files import exclusive
+with exclusive(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_second_writer_waits_until_the_first_is_gone_however_it_ends(tmp_path, caplog):
+    path = tmp_path / "index.json"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(path)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout.readline() == "held\n"
+    waiter = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(path)], cwd=ROOT, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert f"being made by process {holder.pid}" in waiter.stderr.readline()
+    time.sleep(0.3)
+    assert waiter.poll() is None
+    holder.kill()
+    holder.wait()
+    assert waiter.stdout.readline() == "held\n"
+    waiter.kill()
+    waiter.communicate()
+    with exclusive(path):
+        assert f"process {os.getpid()}" in (tmp_path / ".index.json.lock").read_text()
