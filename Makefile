@@ -2,15 +2,16 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
+# The jobs call `python`.
 export PATH := $(BIN):$(PATH)
 
 .PHONY: all test setup lint resume clean-environment
 
 all: setup
-	snakemake all
+	$(BIN)/snakemake all
 
 test: setup lint
-	python -m pytest
+	$(BIN)/python -m pytest
 
 setup: $(VENV)/.ready
 
@@ -18,20 +19,20 @@ setup: $(VENV)/.ready
 $(VENV)/.ready: envs/requirements.txt envs/requirements-dev.txt envs/constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; try: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
-	python -m pip install --quiet --disable-pip-version-check uv -c envs/constraints.txt
-	uv pip install --quiet -r envs/requirements.txt -r envs/requirements-dev.txt -c envs/constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv -c envs/constraints.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r envs/requirements.txt -r envs/requirements-dev.txt -c envs/constraints.txt
 	touch $@
 
 lint: setup
-	ruff check .
-	ruff format --check .
-	snakefmt --check Snakefile rules
-	mypy
-	snakemake --lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/mypy
+	$(BIN)/snakemake --lint
 
 # After the driver died (login node rebooted, killed): see that none lives, unlock, go on.
 resume: setup
-	python -m workflow_scripts.resume
+	$(BIN)/python -m workflow_scripts.resume
 
 clean-environment:
 	rm -rf $(VENV)
