@@ -1,12 +1,13 @@
 # What the rules share: the checked configuration, each job's recipe and code digest, file names.
 import re
+import shlex
 
 from snakemake.exceptions import WorkflowError
 
 from workflow_scripts.code_digest import code_digest
 from workflow_scripts.config_check import check_config
 from workflow_scripts.digests import canonical
-from workflow_scripts.driver import guard, note_start, prepare_jobs, require_account
+from workflow_scripts.driver import guard, note_start, note_success, prepare_jobs, require_account
 from workflow_scripts.errors import UserError
 from workflow_scripts.jobs import Jobs
 from workflow_scripts.recipes import (
@@ -14,6 +15,7 @@ from workflow_scripts.recipes import (
     corpus_datasets,
     dataset_days,
     is_chips,
+    shape,
     wanted_corpora,
     wanted_probes,
     wanted_runs,
@@ -47,9 +49,18 @@ onstart:
     note_start()
 
 
+onsuccess:
+    note_success()
+
+
 def one_of(names):
     """A wildcard constraint: exactly these names."""
     return "|".join(map(re.escape, names)) or "(?!)"
+
+
+def datasets_of(kind):
+    """Names of the datasets of one kind."""
+    return [name for name, entry in CONFIG.datasets.items() if entry.kind == kind]
 
 
 wildcard_constraints:
@@ -58,8 +69,9 @@ wildcard_constraints:
     run=one_of(CONFIG.runs),
     benchmark=one_of(CONFIG.benchmarks),
     corpus=one_of([*CONFIG.corpora, *(f"{BENCH}{name}" for name in CONFIG.benchmarks)]),
-    images=one_of(name for name in CONFIG.datasets if not dataset_days(CONFIG, name)),
-    granules=one_of(name for name in CONFIG.datasets if dataset_days(CONFIG, name)),
+    folder=one_of(datasets_of("image-folder")),
+    generated=one_of(datasets_of("sample-scenes")),
+    granules=one_of(datasets_of("sample-modis")),
 
 
 # The two parameters that make a job stale, each one string (Snakemake compares no more than that).
@@ -77,6 +89,11 @@ def code(rule, *wildcards):
     return lambda w: refuse_as_workflow_error(
         lambda: getattr(JOBS, rule)(*(w[name] for name in wildcards)).code
     )
+
+
+def option(flag, *values):
+    """An option of a shell line, quoted; nothing without a value."""
+    return shlex.join([flag, *values]) if any(values) else ""
 
 
 def fetched(dataset):

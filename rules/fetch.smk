@@ -1,26 +1,30 @@
 # Raw data and its manifest: what there is, with a checksum each.
 
+# Data of the user's come first: what is missing is told before anything else is computed.
+for source, first in (("folder", 100), ("generated", 0)):
 
-rule fetch:
-    output:
-        manifest=f"{DATA}/manifests/{{images}}.jsonl",
-        summary=f"{DATA}/manifests/{{images}}.json",
-        provenance=f"{DATA}/manifests/{{images}}.provenance.json",
-    log:
-        "logs/fetch/{images}.log",
-    benchmark:
-        f"{RESULTS}/records/fetch/{{images}}.tsv"
-    priority: 100  # missing data is told before anything else is computed
-    conda:
-        "../envs/environment.yaml"
-    resources:
-        raw=lambda w: f"{DATA}/raw/{w.images}",
-    params:
-        recipe=recipe("fetch", "images"),
-        code=code("fetch", "images"),
-    shell:
-        "python -m workflow_scripts.fetch --recipe {params.recipe:q} --manifest {output.manifest:q}"
-        " --raw {resources.raw:q} 2> {log:q}"
+    rule:
+        name:
+            f"fetch_{source}"
+        output:
+            manifest=f"{DATA}/manifests/{{{source}}}.jsonl",
+            summary=f"{DATA}/manifests/{{{source}}}.json",
+            provenance=f"{DATA}/manifests/{{{source}}}.provenance.json",
+        log:
+            f"logs/fetch/{{{source}}}.log",
+        benchmark:
+            f"{RESULTS}/records/fetch/{{{source}}}.tsv"
+        priority: first
+        conda:
+            "../envs/environment.yaml"
+        resources:
+            raw=lambda w: f"{DATA}/raw/{w[0]}",
+        params:
+            recipe=recipe("fetch", source),
+            code=code("fetch", source),
+        shell:
+            "python -m workflow_scripts.fetch --recipe {params.recipe:q}"
+            " --manifest {output.manifest:q} --raw {resources.raw:q} 2> {log:q}"
 
 
 rule fetch_day:
@@ -32,7 +36,6 @@ rule fetch_day:
         "logs/fetch/{granules}/{date}.log",
     benchmark:
         f"{RESULTS}/records/fetch/{{granules}}/{{date}}.tsv"
-    priority: 100
     conda:
         "../envs/environment.yaml"
     resources:

@@ -18,11 +18,11 @@ rule pack:
         "../envs/environment.yaml"
     resources:
         source=lambda w, input: (
-            f"--chips {input.chips}" if input.chips else f"--manifests {input.manifests}"
+            option("--chips", *input.chips) or option("--manifests", *input.manifests)
         ),
     params:
         recipe=recipe("pack", "corpus"),
         code=code("pack", "corpus"),
     shell:
         "python -m workflow_scripts.pack --recipe {params.recipe:q} --index {output.index:q}"
-        " {resources.source} 2> {log:q}"
+        " {resources.source} --workers {threads} 2> {log:q}"

@@ -24,15 +24,14 @@ rule pretrain:
         tasks_per_node=launch("ranks_per_node"),
         cpus_per_task=launch("cores_per_rank"),
         runtime=launch("walltime_minutes"),
-        ranks=ranks,
         strategy=launch("strategy"),
         workers=launch("workers"),
         cache_mb=launch("cache_mb"),
         checkpoint_every=launch("checkpoint_every"),
         log_every=launch("log_every"),
         folder=lambda w: f"{RESULTS}/runs/{w.run}",
-        previous=lambda w, input: f"--previous {input.previous}" if input.previous else "",
-        teacher=lambda w: f"--teacher {teacher_folder(w.run)}" if teacher_folder(w.run) else "",
+        previous=lambda w: option("--previous", *segment_before(w)),
+        teacher=lambda w: option("--teacher", teacher_folder(w.run)),
         pinned=lambda w: (
             f"--pinned {JOBS.pinned(w.run)['run_digest']}" if JOBS.pinned(w.run) else ""
         ),
@@ -46,10 +45,10 @@ rule pretrain:
         " --ntasks-per-node={resources.tasks_per_node}}}"
         " python -m workflow_scripts.pretrain --recipe {params.recipe:q} --index {input.index:q}"
         " --run {resources.folder:q} --segment {output.segment:q} {resources.previous}"
-        " {resources.teacher} --strategy {resources.strategy} --ranks {resources.ranks}"
+        " {resources.teacher} --strategy {resources.strategy} --ranks $(({resources.nodes} * {resources.tasks_per_node}))"
         " --workers {resources.workers} --cache-mb {resources.cache_mb}"
         " --checkpoint-every {resources.checkpoint_every} --log-every {resources.log_every}"
-        " --walltime-s $(({resources.runtime} * 60)) {resources.pinned} 2> {log:q}"
+        " ${{launcher:+--walltime-s $(({resources.runtime} * 60))}} {resources.pinned} 2> {log:q}"
 
 
 rule export:
@@ -72,7 +71,7 @@ rule export:
         "../envs/environment.yaml"
     resources:
         folder=lambda w: f"{RESULTS}/runs/{w.run}",
-        teacher=lambda w: f"--teacher {teacher_folder(w.run)}" if teacher_folder(w.run) else "",
+        teacher=lambda w: option("--teacher", teacher_folder(w.run)),
     params:
         recipe=recipe("export", "run"),
         code=code("export", "run"),

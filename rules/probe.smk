@@ -16,6 +16,7 @@ rule probe:
         f"{RESULTS}/records/probe/{{run}}/{{benchmark}}.tsv"
     conda:
         "../envs/environment.yaml"
+    threads: 2
     resources:
         folder=lambda w: f"{RESULTS}/runs/{w.run}",
     params:
@@ -23,4 +24,5 @@ rule probe:
         code=code("probe", "run", "benchmark"),
     shell:
         "python -m workflow_scripts.probe --recipe {params.recipe:q} --run {resources.folder:q}"
-        " --index {input.index:q} --corpus {input.corpus:q} --output {output.result:q} 2> {log:q}"
+        " --index {input.index:q} --corpus {input.corpus:q} --output {output.result:q}"
+        " --threads {threads} 2> {log:q}"

@@ -10,7 +10,7 @@ rule dag_figure:
     conda:
         "../envs/environment.yaml"
     params:
-        recipe=canonical(sorted(job.title for job in JOBS.stamped())),
+        recipe=canonical(shape(CONFIG)),
         code=code_digest("dag_picture"),
     shell:
         "python -m workflow_scripts.dag --output {output.figure:q} 2> {log:q}"

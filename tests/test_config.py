@@ -34,6 +34,12 @@ def changed(path, value):
         ("runs.scenes-mae.corpus", "scene-train", ["'scene-train'", "'scenes-train'"]),
         ("runs.scenes-mae.epochs", "many", ["runs.scenes-mae.epochs", "integer", "'many'"]),
         ("runs.scenes-mae.epochs", 0, ["runs.scenes-mae.epochs", "greater than 0"]),
+        ("runs.scenes-mae.epochs", True, ["runs.scenes-mae", "epochs is true"]),
+        ("runs.scenes-mae.mask", {"ratio": 1.0}, ["mask.ratio", "less than 1"]),
+        ("runs.scenes-mae.augment", {"scale": [0.9, 0.2]}, ["augment.scale", "the smaller first"]),
+        ("datasets.sample-modis.dates", [], ["datasets.sample-modis.dates", "at least 1"]),
+        ("datasets.sample-modis.dates", ["2026-13-45"], ["dates", "month must be in 1..12"]),
+        ("benchmarks.all", DEFAULT["benchmarks"]["ucm"], ["benchmarks.all", "probe_all"]),
         ("runs.scenes-mae.launch", {"strategy": "fullshard"}, ["strategy", "'fullshard'"]),
         ("runs.scenes-mae.batch", 33, ["runs.scenes-mae.batch", "33", "2 ranks"]),
         (

@@ -9,10 +9,9 @@ import psutil
 import pytest
 
 from workflow_scripts import driver, resume, stale, status
-from workflow_scripts.dag import MOST_JOBS, job_graph
-from workflow_scripts.dag_picture import draw, layers
+from workflow_scripts.dag_picture import MOST_JOBS, draw, job_graph, layers
 from workflow_scripts.errors import UserError
-from workflow_scripts.nested import Planned, planned_jobs
+from workflow_scripts.planned import Planned, planned_jobs
 from workflow_scripts.staleness import differences, has_record
 
 PLAN = """
@@ -44,8 +43,8 @@ def note(tmp_path, monkeypatch):
             "pid": process.pid, "created": process.create_time(), "host": socket.gethostname(),
             "arguments": ["all", "--configfile", "my.yaml"], "noted": 0.0, **changes,
         }  # fmt: skip
-        driver.STATE.parent.mkdir(exist_ok=True)
-        driver.STATE.write_text(json.dumps(found))
+        driver.NOTES.mkdir(parents=True, exist_ok=True)
+        (driver.NOTES / f"{found['host']}-{found['noted']}.json").write_text(json.dumps(found))
 
     return write
 
@@ -59,6 +58,23 @@ def test_a_living_driver_is_not_doubled(note):
 def test_a_reused_process_number_is_not_the_driver(note):
     note(created=1.0)
     assert resume.arguments_to_resume() == ["all", "--configfile", "my.yaml"]
+
+
+def test_the_last_of_several_dead_drivers_is_resumed_then_the_one_before(note):
+    note(created=1.0, noted=1.0, arguments=["all"])
+    note(created=1.0, noted=2.0, arguments=["probe_ucm"])
+    assert resume.arguments_to_resume() == ["probe_ucm"]
+    assert resume.arguments_to_resume() == ["all"]
+    with pytest.raises(UserError, match="nothing to resume"):
+        resume.arguments_to_resume()
+
+
+def test_success_forgets_the_drivers_of_the_same_command(note, monkeypatch):
+    note(noted=1.0, arguments=["all"])
+    note(noted=2.0, arguments=["probe_ucm"])
+    monkeypatch.setattr("sys.argv", ["snakemake", "all"])
+    driver.note_success()
+    assert [found["arguments"] for _, found in driver.notes()] == [["probe_ucm"]]
 
 
 def test_a_driver_on_another_host_is_not_presumed_dead(note):

@@ -50,6 +50,7 @@ def test_config_digest_leaves_out_the_machine_but_no_science():
     before = recipes.config_digest(DEFAULT)
     assert digest("runs.scenes-mae.launch", {"nodes": 4}) == before
     assert digest("paths.results", "elsewhere") == before
+    assert digest("datasets.ucm.path", "/data/ucm") == before
     assert digest("runs.scenes-mae.epochs", 41) != before
 
 

@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from tests.workspace import Workspace
+from workflow_scripts.planned import planned_jobs
 
 pytestmark = pytest.mark.pipeline
 
@@ -77,12 +78,12 @@ EDITS = {
     ),
     "label in the report": (("tiny.yaml", "label: Photos", "label: Snapshots"), REPORT),
     "worker count": (
-        ("tiny.yaml", "ranks_per_node: 1,", "ranks_per_node: 1, workers: 2,"), NOTHING
+        ("tiny.yaml", "ranks_per_node: 2,", "ranks_per_node: 2, workers: 2,"), NOTHING
     ),
     "walltime": (
-        ("tiny.yaml", "ranks_per_node: 1,", "ranks_per_node: 1, walltime_minutes: 5,"), NOTHING
+        ("tiny.yaml", "ranks_per_node: 2,", "ranks_per_node: 2, walltime_minutes: 5,"), NOTHING
     ),
-    "nodes": (("tiny.yaml", "ranks_per_node: 1,", "ranks_per_node: 1, nodes: 2,"), NOTHING),
+    "nodes": (("tiny.yaml", "ranks_per_node: 2,", "ranks_per_node: 2, nodes: 2,"), NOTHING),
     "comment in the trainer": (
         ("workflow_scripts/pretrain/trainer.py", '"""', '# a remark\n"""'), NOTHING
     ),
@@ -120,7 +121,7 @@ def test_replaced_image_reruns_what_uses_its_dataset(workspace):
     path = workspace.folder / "photos" / "dark" / "0.jpg"
     shutil.copy(workspace.folder / "photos" / "dark" / "1.jpg", path)
     assert workspace.planned() == (
-        {"fetch photos", "pack bench-photos", "probe scenes-mae photos"} | REPORT
+        {"fetch_folder photos", "pack bench-photos", "probe scenes-mae photos"} | REPORT
     )
 
 
@@ -151,7 +152,7 @@ def test_override_on_the_command_line_counts(workspace):
 
 def test_rescan_asks_for_the_folder_again(workspace):
     workspace.edit("tiny.yaml", "path: photos", "path: photos\n    rescan: 1")
-    assert "fetch photos" in workspace.planned()
+    assert "fetch_folder photos" in workspace.planned()
 
 
 def test_results_without_records_are_refused_when_they_differ(workspace):
@@ -165,10 +166,11 @@ def test_results_without_records_are_refused_when_they_differ(workspace):
         assert refused.returncode != 0
         told = refused.stdout + refused.stderr
         assert "epochs 3 → 4" in told
-        command = "snakemake all --forcerun results/runs/scenes-mae/segments/1.json"
-        assert command in told
-        arguments = next(line.split()[2:] for line in told.splitlines() if command in line)
-        assert workspace.planned(*arguments) == MAE | MAE_PROBES | REPORT
+        (command,) = (line.split() for line in told.splitlines() if "--forcerun" in line)
+        assert command[-1] == "results/runs/scenes-mae/summary.json"
+        again = workspace.run(*command, "-n").stdout  # the command exactly as printed
+        titles = {job.title for job in planned_jobs(again) if job.outputs}
+        assert titles == MAE | MAE_PROBES | REPORT
     finally:
         shutil.rmtree(records, ignore_errors=True)
         hidden.rename(records)

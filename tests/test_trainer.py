@@ -253,6 +253,15 @@ def test_a_pinned_run_goes_on_whatever_the_recipe_is_now(tmp_path, caplog, monke
         train_here(tiny_recipe(), index, run, "--pinned", "ffff")
 
 
+def test_a_pinned_run_does_not_go_on_with_other_data(tmp_path):
+    index, run = tiny_images(tmp_path / "corpus"), tmp_path / "run"
+    first = train_here(tiny_recipe(), index, run, "--walltime-s", "0")
+    packed = json.loads(index.read_text())
+    index.write_text(json.dumps({**packed, "content": "0" * 64}))
+    with pytest.raises(UserError, match="its corpus is another now"):
+        train_here(tiny_recipe(), index, run, "--pinned", first["run_digest"][:12])
+
+
 def test_another_recipe_or_corpus_trains_in_a_folder_of_its_own(tmp_path):
     index, run = tiny_images(tmp_path / "a"), tmp_path / "run"
     first = train_here(tiny_recipe(), index, run)

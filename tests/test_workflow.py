@@ -16,7 +16,7 @@ def workspace(tmp_path_factory):
 
 def test_probe_ucm_plans_without_the_data(workspace):
     done = workspace.run("snakemake", "probe_ucm", "-n")
-    for job in ("rule fetch:", "rule pretrain:", "rule probe:"):
+    for job in ("rule fetch_folder:", "rule pretrain:", "rule probe:"):
         assert job in done.stdout
     assert "run=scenes-mae, benchmark=ucm" in done.stdout
     assert "modis-simmim" not in done.stdout  # pretrains only what it needs
@@ -26,7 +26,7 @@ def test_probe_ucm_fails_first_and_says_where_to_get_the_data(workspace):
     done = workspace.run("snakemake", "probe_ucm", "--cores", "1", check=False)
     text = done.stdout + done.stderr
     assert done.returncode != 0
-    assert re.findall(r"^(?:local)?rule (\w+):", text, re.M)[0] == "fetch"
+    assert re.findall(r"^(?:local)?rule (\w+):", text, re.M)[0] == "fetch_folder"
     assert "rule pretrain:" not in text
     for words in ("weegee.vision.ucmerced.edu", "data/raw/ucm", "datasets.ucm.path"):
         assert words in text

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from tests.conftest import ROOT
-from workflow_scripts.nested import planned_jobs
+from workflow_scripts.planned import planned_jobs
 
 COPIED = ("Snakefile", "config.yaml", "rules", "profiles", "envs", "workflow_scripts")
 

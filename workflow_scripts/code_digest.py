@@ -8,6 +8,7 @@ import ast
 import functools
 import hashlib
 from pathlib import Path
+from typing import Any
 
 PACKAGE = "workflow_scripts"
 
@@ -69,6 +70,19 @@ def _without_docstrings(tree: ast.Module) -> ast.Module:
     return tree
 
 
+def _text(node: Any) -> str:
+    """A syntax tree as text, the same in every version of Python.
+
+    Empty fields are left out: newer versions have more of them.
+    """
+    if isinstance(node, list):
+        return f"[{','.join(map(_text, node))}]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = [(name, value) for name, value in ast.iter_fields(node) if value not in (None, [])]
+    return f"{type(node).__name__}({','.join(f'{name}={_text(value)}' for name, value in fields)})"
+
+
 def import_closure(stage: str, root: Path | None = None) -> dict[str, Path]:
     """The modules that a stage's program can run, by name, less those in `NEUTRAL`.
 
@@ -106,7 +120,7 @@ def code_digest(stage: str, root: Path | None = None) -> str:
     total = hashlib.sha256()
     for module, file in import_closure(stage, root).items():
         tree = _without_docstrings(ast.parse(file.read_text(encoding="utf-8")))
-        total.update(f"{module}\n{ast.unparse(tree)}\n".encode())
+        total.update(f"{module}\n{_text(tree)}\n".encode())
         if file.name == "__init__.py":
             for data in sorted(file.parent.iterdir()):
                 if data.suffix in DATA_SUFFIXES:

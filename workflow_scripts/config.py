@@ -5,9 +5,10 @@ This is the whole and the small parts; datasets and runs are in `config_data` an
 `recipes` turns them into the plain recipes that stages take.
 """
 
+import os
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from workflow_scripts.config_base import Model, Name, Positive, Share
 from workflow_scripts.config_data import Corpus, Dataset
@@ -19,6 +20,11 @@ class Paths(Model):
 
     data: str = Field("data", description="raw data, manifests, chips and shards")
     results: str = Field("results", description="runs, probes, figures and the report")
+
+    @field_validator("data", "results")
+    @classmethod
+    def _plain(cls, path: str) -> str:
+        return os.path.normpath(path)  # Snakemake knows files by their names: x and ./x differ
 
 
 class Benchmark(Model):

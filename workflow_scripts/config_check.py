@@ -179,7 +179,10 @@ def _broken_references(config: Config) -> Iterator[str]:
 
 
 def _broken_benchmarks(config: Config, unknown: Any) -> Iterator[str]:
+    targets = ["all", *(key.replace("-", "_") for key in config.benchmarks)]
     for key, benchmark in config.benchmarks.items():
+        if targets.count(key.replace("-", "_")) > 1:
+            yield f"benchmarks.{key}: the target probe_{key.replace('-', '_')} would stand twice"
         yield from unknown(
             f"benchmarks.{key}.dataset", benchmark.dataset, config.datasets, "dataset"
         )

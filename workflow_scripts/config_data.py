@@ -1,10 +1,24 @@
 """Models of the configuration: datasets and corpora, with their defaults."""
 
+import datetime
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from workflow_scripts.config_base import Model, Name, Positive, Share, SplitName
+
+
+def _day(text: str) -> str:
+    return datetime.date.fromisoformat(text).isoformat()
+
+
+def _each_once(days: list[str]) -> list[str]:
+    if len(set(days)) < len(days):
+        raise ValueError("a day stands twice")
+    return days
+
+
+Date = Annotated[str, StringConstraints(pattern=r"^\d{4}-\d{2}-\d{2}$"), AfterValidator(_day)]
 
 
 class Split(Model):
@@ -84,8 +98,8 @@ class SampleModis(DatasetBase):
     """Synthetic MODIS Level-1B granules, generated as true HDF4 files."""
 
     kind: Literal["sample-modis"]
-    dates: list[Annotated[str, StringConstraints(pattern=r"^\d{4}-\d{2}-\d{2}$")]] = Field(
-        ["2026-01-01"], description="days"
+    dates: Annotated[list[Date], AfterValidator(_each_once)] = Field(
+        ["2026-01-01"], min_length=1, description="days, as YYYY-MM-DD"
     )
     granules: Positive = Field(4, description="granules a day")
     lines: Positive = Field(400, multiple_of=10, description="scan lines of a granule")

@@ -7,6 +7,18 @@ from pydantic import AfterValidator, Field, StrictBool, model_validator
 
 from workflow_scripts.config_base import Model, Name, Positive, Share
 
+Part = Annotated[float, Field(gt=0, lt=1)]
+
+
+def _rising(pair: tuple[float, float]) -> tuple[float, float]:
+    if not 0 < pair[0] <= pair[1]:
+        raise ValueError(f"expected two numbers above 0, the smaller first, not {list(pair)}")
+    return pair
+
+
+Rising = Annotated[tuple[float, float], AfterValidator(_rising)]
+RisingShares = Annotated[tuple[Share, Share], AfterValidator(_rising)]
+
 
 class Vit(Model):
     """A plain vision transformer."""
@@ -78,7 +90,7 @@ class SimmimDecoder(Model):
 class MaeMask(Model):
     """MAE's mask."""
 
-    ratio: Share = Field(0.75, description="share of patches removed")
+    ratio: Part = Field(0.75, description="share of patches removed")
     norm_pix: bool = Field(
         True, description="predict patches normalised by their mean and variance"
     )
@@ -87,15 +99,15 @@ class MaeMask(Model):
 class SimmimMask(Model):
     """SimMIM's mask."""
 
-    ratio: Share = Field(0.6, description="share of mask cells hidden")
+    ratio: Part = Field(0.6, description="share of mask cells hidden")
     patch: Positive = Field(32, description="size of a mask cell, pixels")
 
 
 class Augment(Model):
     """Random resized crop and flips, a pure function of (seed, epoch, sample)."""
 
-    scale: tuple[Share, Share] = Field((0.2, 1.0), description="area of the crop over the image's")
-    ratio: tuple[float, float] = Field((3 / 4, 4 / 3), description="width over height of the crop")
+    scale: RisingShares = Field((0.2, 1.0), description="area of the crop over the image's")
+    ratio: Rising = Field((3 / 4, 4 / 3), description="width over height of the crop")
     flip: bool = Field(True, description="mirror left and right at random")
     rotate: bool = Field(False, description="turn by a random multiple of 90 degrees")
 
@@ -103,7 +115,7 @@ class Augment(Model):
 class SimmimAugment(Augment):
     """The same, with SimMIM's larger crops."""
 
-    scale: tuple[Share, Share] = Field((0.67, 1.0), description="area of the crop over the image's")
+    scale: RisingShares = Field((0.67, 1.0), description="area of the crop over the image's")
 
 
 class Optim(Model):

@@ -3,6 +3,8 @@
 python -m workflow_scripts.dag --output results/dag.svg        (snakemake dag)
 """
 
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from matplotlib import pyplot as plt
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from workflow_scripts.files import atomic
+from workflow_scripts.planned import Planned
 
 _COLOURS = {
     "fetch": "#4477aa", "tile": "#66ccee", "pack": "#228833", "pretrain": "#ccbb44",
@@ -21,6 +24,33 @@ _COLOURS = {
 }  # fmt: skip
 _OTHER, _LINE = "#999999", "#888888"
 _WIDTH, _HEIGHT, _GAP_X, _GAP_Y = 2.3, 0.62, 0.25, 0.55  # inches
+
+
+MOST_JOBS = 60  # beyond this the graph of rules is drawn instead of the graph of jobs
+_LEFT_OUT = frozenset({"all", "dag_figure"})  # they move no data
+
+
+def job_graph(jobs: Iterable[Planned]) -> nx.DiGraph:
+    """Jobs joined by the files that one makes and another takes, without redundant edges.
+
+    More than `MOST_JOBS` jobs become a graph of their rules.
+    """
+    jobs = [job for job in jobs if job.rule not in _LEFT_OUT]
+    by_rule = len(jobs) > MOST_JOBS
+    counts = Counter(job.rule for job in jobs)
+
+    def name(job: Planned) -> tuple[str, ...]:
+        if not by_rule:
+            return (job.rule, *job.wildcards)
+        return (job.rule, f"{counts[job.rule]} job{'s' * (counts[job.rule] > 1)}")
+
+    maker = {file: name(job) for job in jobs for file in job.outputs}
+    graph = nx.DiGraph()
+    graph.add_nodes_from(sorted({name(job) for job in jobs}))
+    for job in jobs:
+        edges = ((maker[file], name(job)) for file in job.inputs if file in maker)
+        graph.add_edges_from(edge for edge in edges if edge[0] != edge[1])
+    return nx.transitive_reduction(graph)
 
 
 Node = tuple[str, ...]  # a rule, and what tells its jobs apart

@@ -15,7 +15,7 @@ from workflow_scripts.files import read_json, write_json
 from workflow_scripts.jobs import Jobs
 from workflow_scripts.staleness import refuse_unrecorded
 
-STATE = Path(".snakemake/orbweaver-driver.json")
+NOTES = Path(".snakemake/orbweaver-drivers")  # one file a driver
 CONFIG_VARIABLE = "ORBWEAVER_CONFIG"  # the merged configuration as JSON, set for every job
 ACCOUNT_VARIABLE = "ORBWEAVER_ACCOUNT"  # as in the Slurm profiles
 QUESTIONS = frozenset({"stale", "dag"})  # targets that only ask
@@ -31,7 +31,7 @@ def guard(jobs: Jobs, argv: Sequence[str] = tuple(sys.argv)) -> None:
         UserError: Says which, and the command that makes them again.
     """
     if not _HARMLESS & set(argv):
-        refuse_unrecorded(jobs.stamped(), _forced(argv))
+        refuse_unrecorded(jobs.stamped(), _forced(argv), argv[1:])
 
 
 def _forced(argv: Sequence[str]) -> list[str]:
@@ -80,12 +80,20 @@ def note_start() -> None:
             "arguments": sys.argv[1:],
             "noted": time.time(),
         }
-        write_json(STATE, note)
+        write_json(NOTES / f"{note['host']}-{process.pid}.json", note)
 
 
-def last_driver() -> dict[str, Any] | None:
-    """The note of the last driver in this folder, if one was ever started."""
-    return read_json(STATE) if STATE.is_file() else None
+def note_success() -> None:
+    """Forget the drivers that wanted what has just been made."""
+    for path, note in notes():
+        if note["arguments"] == sys.argv[1:]:
+            path.unlink(missing_ok=True)
+
+
+def notes() -> list[tuple[Path, dict[str, Any]]]:
+    """The notes of drivers that run or did not end well in this folder, the oldest first."""
+    found = [(path, read_json(path)) for path in NOTES.glob("[!.]*.json")]
+    return sorted(found, key=lambda pair: float(pair[1]["noted"]))
 
 
 def lives(note: dict[str, Any]) -> bool:

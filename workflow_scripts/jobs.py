@@ -4,8 +4,9 @@ Snakemake gets its two parameters from here, and so does whoever asks whether a 
 that of the current configuration.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,17 @@ from workflow_scripts import recipes
 from workflow_scripts.code_digest import code_digest
 from workflow_scripts.config import Config
 from workflow_scripts.config_data import SampleModis
-from workflow_scripts.digests import digest
+from workflow_scripts.digests import digest, file_sha256
 from workflow_scripts.errors import UserError
 from workflow_scripts.files import read_json
+
+
+def _digests(files: dict[str, Path]) -> dict[str, str]:
+    return {role: file_sha256(path) for role, path in files.items() if path.is_file()}
+
+
+def _content(index: Path) -> dict[str, str]:
+    return {"corpus": read_json(index)["content"]} if index.is_file() else {}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -27,6 +36,7 @@ class Job:
     result: Path
     recipe: recipes.Recipe
     code: str
+    inputs: Callable[[], dict[str, str]] = dict  # digests of the inputs that are there, by role
 
     @property
     def title(self) -> str:
@@ -75,12 +85,18 @@ class Jobs:
     def tile(self, dataset: str, date: str) -> Job:
         """The chips of a day."""
         result = self.data / "chips" / dataset / f"{date}.json"
-        return self._job("tile", (dataset, date), result, recipes.tile(self.config, dataset, date))
+        manifest = self.data / "manifests" / dataset / f"{date}.jsonl"
+        recipe = recipes.tile(self.config, dataset, date)
+        inputs = partial(_digests, {"manifest": manifest})
+        return self._job("tile", (dataset, date), result, recipe, inputs=inputs)
 
     def pack(self, corpus: str) -> Job:
         """The index of a corpus."""
         result = self.data / "shards" / corpus / "index.json"
-        return self._job("pack", (corpus,), result, recipes.pack(self.config, corpus))
+        recipe = recipes.pack(self.config, corpus)
+        names = recipe["datasets"] if recipe["kind"] == "images" else []
+        manifests = {f"manifest:{n}": self.data / "manifests" / f"{n}.jsonl" for n in names}
+        return self._job("pack", (corpus,), result, recipe, inputs=partial(_digests, manifests))
 
     def pretrain(self, run: str, segment: int = 1) -> Job:
         """A segment of a run."""
@@ -88,7 +104,9 @@ class Jobs:
         identity = self.pinned(run)
         recipe = identity["recipe"] if identity else recipes.pretrain(self.config, run)
         code = identity["code"] if identity else None
-        return self._job("pretrain", (run, str(segment)), result, recipe, code)
+        corpus = self.config.runs[run].corpus
+        inputs = dict if identity else partial(_content, self.pack(corpus).result)
+        return self._job("pretrain", (run, str(segment)), result, recipe, code=code, inputs=inputs)
 
     def export(self, run: str) -> Job:
         """The weights and the summary of a run."""
@@ -96,7 +114,7 @@ class Jobs:
         recipe, code = self.pretrain(run).recipe, None
         if self.pinned(run) and result.is_file():
             code = read_json(result)["digests"]["code"]
-        return self._job("export", (run,), result, recipe, code)
+        return self._job("export", (run,), result, recipe, code=code)
 
     def probe(self, run: str, benchmark: str) -> Job:
         """A probe of a run's encoder."""
@@ -133,10 +151,12 @@ class Jobs:
         names: tuple[str, ...],
         result: Path,
         recipe: recipes.Recipe,
+        *,
         code: str | None = None,
+        inputs: Callable[[], dict[str, str]] = dict,
     ) -> Job:
         code = code or code_digest(rule)
-        return Job(rule=rule, names=names, result=result, recipe=recipe, code=code)
+        return Job(rule=rule, names=names, result=result, recipe=recipe, code=code, inputs=inputs)
 
     def stamped(self) -> Iterator[Job]:
         """Every job of the configuration whose result carries a stamp."""

@@ -1,32 +1,13 @@
 """Ask Snakemake itself, from one of its jobs or from a shell, with the merged configuration."""
 
 import os
-import re
 import subprocess
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from workflow_scripts.config_check import ROOT
 from workflow_scripts.driver import CONFIG_VARIABLE, command
 from workflow_scripts.errors import UserError
-
-
-@dataclass(frozen=True)
-class Planned:
-    """A job of Snakemake's plan."""
-
-    rule: str
-    wildcards: tuple[str, ...]
-    inputs: frozenset[str]
-    outputs: frozenset[str]
-    reason: str
-
-    @property
-    def title(self) -> str:
-        """Such as `pretrain scenes-mae 1`."""
-        return " ".join((self.rule, *self.wildcards))
 
 
 def ask_snakemake(*arguments: str) -> str:
@@ -54,18 +35,3 @@ def ask_snakemake(*arguments: str) -> str:
     if done.returncode:
         raise UserError(f"snakemake {' '.join(arguments)} failed:\n{done.stderr.strip()}")
     return done.stdout + done.stderr
-
-
-def planned_jobs(text: str) -> Iterator[Planned]:
-    """The jobs in what `snakemake -n` prints."""
-    for block in re.split(r"^(?=(?:local)?rule \S+:$)", text, flags=re.M)[1:]:
-        rule = re.match(r"(?:local)?rule (\S+):", block)
-        assert rule is not None
-        fields = dict(re.findall(r"^ {4}(\w+): (.*)$", block, flags=re.M))
-        yield Planned(
-            rule.group(1),
-            tuple(re.findall(r"\w+=([^,\s]+)", fields.get("wildcards", ""))),
-            frozenset(fields.get("input", "").split(", ")) - {""},
-            frozenset(fields.get("output", "").split(", ")) - {""},
-            fields.get("reason", ""),
-        )

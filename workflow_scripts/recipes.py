@@ -183,9 +183,13 @@ def corpus_label(config: Config, corpus: str) -> str:
 
 
 def scientific(config: Config) -> Recipe:
-    """The configuration without what lays the work over a machine or keeps it from running."""
-    machine = {"launch", "segments", "pinned"}
-    return config.model_dump(mode="json", exclude={"paths": True, "runs": {"__all__": machine}})
+    """The configuration without where things lie and how the work is laid over a machine."""
+    left_out: Any = {
+        "paths": True,
+        "datasets": {"__all__": {"path", "obtain", "rescan"}},
+        "runs": {"__all__": {"launch", "segments", "pinned"}},
+    }
+    return config.model_dump(mode="json", exclude=left_out)
 
 
 def config_digest(config: Config) -> str:
@@ -230,6 +234,20 @@ def wanted_days(config: Config) -> list[tuple[str, str]]:
     """(dataset, day) of each tile job of `all`."""
     names = {name for corpus in wanted_corpora(config) for name in corpus_datasets(config, corpus)}
     return [(name, day) for name in sorted(names) for day in dataset_days(config, name)]
+
+
+def shape(config: Config) -> Recipe:
+    """What the graph of jobs of `all` depends on: which things there are, and what feeds them."""
+    runs = {name: config.runs[name] for name in wanted_runs(config)}
+    return {
+        "corpora": {name: corpus_datasets(config, name) for name in wanted_corpora(config)},
+        "days": wanted_days(config),
+        "probes": wanted_probes(config),
+        "runs": {
+            name: [run.corpus, run.segments, getattr(run, "teacher", None)]
+            for name, run in runs.items()
+        },
+    }
 
 
 def main() -> None:

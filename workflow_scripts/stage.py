@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from workflow_scripts.code_digest import code_digest
 from workflow_scripts.errors import UserError
 from workflow_scripts.files import read_json
 from workflow_scripts.logs import log, start_logging
@@ -50,6 +51,7 @@ def run_stage(
     """Parse the command line, start the log, do the work; a UserError ends with its text and 1."""
     arguments = parser.parse_args()
     start_logging(arguments.log)
+    code_digest(parser.prog.rpartition(".")[2])  # of the code that runs, should it be edited now
     try:
         work(arguments, read_recipe(arguments.recipe))
     except UserError as error:

@@ -6,6 +6,7 @@ python -m workflow_scripts.stale        (snakemake stale)
 import argparse
 import json
 import os
+import re
 import sys
 
 from workflow_scripts.config_check import check_config, load_config
@@ -13,7 +14,8 @@ from workflow_scripts.driver import CONFIG_VARIABLE
 from workflow_scripts.errors import UserError
 from workflow_scripts.fetch.folder import LISTING
 from workflow_scripts.jobs import Job, Jobs
-from workflow_scripts.nested import Planned, ask_snakemake, planned_jobs
+from workflow_scripts.nested import ask_snakemake
+from workflow_scripts.planned import Planned, planned_jobs
 from workflow_scripts.staleness import explain
 
 _REASONS = {
@@ -24,13 +26,16 @@ _REASONS = {
     "Set of input files has changed since last execution": "another set of inputs",
     "Forced execution": "asked for",
 }
+# Params may hold "; " themselves: a reason ends where another begins.
+_HEADS = "|".join((*_REASONS, "Params have changed", "Code has changed", "Software"))
+_BETWEEN = re.compile(rf"; (?={_HEADS})")
 
 
 def why(planned: Planned, jobs: dict[str, Job]) -> str:
     """One line on why a planned job would run."""
     known = next((jobs[name] for name in planned.outputs if name in jobs), None)
     parts = []
-    for reason in planned.reason.split("; "):
+    for reason in re.split(_BETWEEN, planned.reason):
         head, _, files = reason.partition(": ")
         if head in _REASONS:
             parts.append(_REASONS[head].format(files=files))

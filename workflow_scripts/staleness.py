@@ -5,6 +5,7 @@ would call it up to date whatever the configuration says. So the file's own stam
 """
 
 import os
+import shlex
 from base64 import urlsafe_b64encode
 from collections.abc import Iterable
 from pathlib import Path
@@ -57,17 +58,26 @@ def explain(job: Job) -> list[str]:
             out.append("recipe")
         if digests["code"] != job.code:
             out.append(f"code {digests['code'][:8]} → {job.code[:8]}")
+        stored_inputs = digests["inputs"]
+        out += [
+            f"other {role}"
+            for role, value in job.inputs().items()
+            if stored_inputs.get(role, value) != value
+        ]
     except (KeyError, TypeError):
         return ["it carries no stamp"]
     return out
 
 
-def refuse_unrecorded(jobs: Iterable[Job], forced: Iterable[str]) -> None:
+def refuse_unrecorded(
+    jobs: Iterable[Job], forced: Iterable[str], arguments: Iterable[str] = ("all",)
+) -> None:
     """Refuse to start while unrecorded results are not those of the configuration.
 
     Args:
         jobs: All jobs whose results carry a stamp.
         forced: Files or rules that the user asked to run again.
+        arguments: What followed `snakemake` on the command line, for the command that helps.
 
     Raises:
         UserError: Names each such result, what differs, and the command that makes it again.
@@ -83,11 +93,11 @@ def refuse_unrecorded(jobs: Iterable[Job], forced: Iterable[str]) -> None:
     }
     if wrong:
         lines = [f"  {job.result}: {', '.join(found)}" for job, found in wrong.items()]
-        files = " ".join(str(job.result) for job in wrong)
+        files = [str(job.result) for job in wrong]
+        words = [word for word in arguments if word not in ("-n", "--dry-run", "--dryrun")]
+        command = shlex.join(["snakemake", *words, "--forcerun", *files])
         raise UserError(
             "Snakemake has no record of these results, and they are not those of this "
-            "configuration and code:\n"
-            + "\n".join(lines)
-            + f"\nTo make them again:\n  snakemake all --forcerun {files}\n"
+            "configuration and code:\n" + "\n".join(lines) + f"\nTo make them again:\n  {command}\n"
             "To keep a run as it is: set runs.<run>.pinned to true."
         )

@@ -31,7 +31,7 @@ def row(folder: Path) -> tuple[str, ...]:
     return (
         folder.name,
         _state(found),
-        f"{found['step']} of {found['total_steps']}",
+        f"{found.get('step', 0)} of {found.get('total_steps', '?')}",
         _number(found.get("images_per_s"), ".0f"),
         _duration(found.get("seconds_left")) if found["state"] == "running" else "–",
         _number(found.get("loss"), ".4f"),

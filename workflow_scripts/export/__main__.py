@@ -49,7 +49,8 @@ def finished(segment_path: Path, run: Path) -> dict[str, Any]:
         raise UserError(
             f"{segment_path}: run {run.name} stopped at step {segment['end_step']} of "
             f"{segment['total_steps']} when its time was up; {left} steps are left. Raise "
-            f"runs.{run.name}.segments or its walltime and start again: it goes on from there"
+            f"runs.{run.name}.segments (now the last is {segment_path.stem}) and start again: it "
+            "goes on from there"
         )
     return segment
 
@@ -63,7 +64,7 @@ def _identity(arguments: argparse.Namespace, recipe: dict[str, Any], digest: str
                 f"{arguments.segment}: belongs to run {digest[:16]}, but {arguments.pinned} is "
                 "pinned; make it again"
             )
-        warn_of_changes(stored, arguments.run, recipe=recipe, index=arguments.index)
+        warn_of_changes(stored, arguments.run, recipe)
     elif stored.recipe != recipe:
         raise UserError(
             f"{arguments.segment}: belongs to a run of another recipe; make it again, or pin the "
@@ -128,6 +129,11 @@ def work(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
         segment = finished(arguments.segment, run)
         identity = _identity(arguments, recipe, segment["run_digest"])
         corpus = Corpus(arguments.index, identity.recipe["split"])
+        if corpus.index["content"] != identity.content:
+            raise UserError(
+                f"{arguments.index}: holds content {corpus.index['content'][:16]}, but the run was "
+                f"trained on {identity.content[:16]}; put that corpus back, or train again"
+            )
         objective = load_objective(identity, corpus, run=run, teacher=arguments.teacher)
         weights = {
             name: value.detach().float().contiguous()

@@ -9,6 +9,7 @@ from workflow_scripts.pretrain import launch
 from workflow_scripts.pretrain.record import Record
 from workflow_scripts.pretrain.run_digest import (
     Identity,
+    check_data,
     current_identity,
     stored_identity,
     warn_of_changes,
@@ -41,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
 def _identity(arguments: argparse.Namespace, recipe: dict[str, Any]) -> Identity:
     if arguments.pinned:
         stored = stored_identity(arguments.run, arguments.pinned)
-        warn_of_changes(stored, arguments.run, recipe=recipe, index=arguments.index)
+        warn_of_changes(stored, arguments.run, recipe)
         return stored
     return current_identity(recipe, read_json(arguments.index), arguments.teacher)
 
@@ -83,6 +84,8 @@ def _guarded(arguments: argparse.Namespace, recipe: dict[str, Any], ranks: launc
     launched = ranks.world > 1 and not ranks.must_spawn  # then other ranks wait for this one
     if not launched and record.write_if_done():
         return
+    if arguments.pinned:
+        check_data(identity, read_json(arguments.index), arguments.teacher)
     identity.write(arguments.run)
     if ranks.must_spawn:
         launch.spawn(ranks, MODULE, decided=identity.run_digest)

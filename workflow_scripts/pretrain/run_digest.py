@@ -89,14 +89,29 @@ def stored_identity(run: Path, prefix: str) -> Identity:
     return found[0]
 
 
-def warn_of_changes(stored: Identity, run: Path, *, recipe: dict[str, Any], index: Path) -> None:
-    """Warn, for a pinned run, which of recipe, code and data are no longer the stored ones."""
+def warn_of_changes(stored: Identity, run: Path, recipe: dict[str, Any]) -> None:
+    """Warn, for a pinned run, that recipe or code are no longer the stored ones."""
     now: dict[str, Any] = {"recipe": recipe, "code": code_digest("pretrain")}
-    if index.is_file():  # a finished pinned run needs no data
-        now["content"] = read_json(index)["content"]
     changed = [name for name, value in now.items() if getattr(stored, name) != value]
     if changed:
         log.warning(
             "%s is pinned to %s: its %s differ from the current ones; the stored ones are used",
             run.name, stored.run_digest[:16], ", ".join(changed),
         )  # fmt: skip
+
+
+def check_data(stored: Identity, index: dict[str, Any], teacher: Path | None) -> None:
+    """Refuse to go on with a pinned run on other data, or with another teacher, than it began with.
+
+    Raises:
+        UserError: Names what differs.
+    """
+    weights = teacher / "weights.safetensors" if teacher else None
+    now = {"corpus": index["content"], "teacher": file_sha256(weights) if weights else None}
+    for name, before in (("corpus", stored.content), ("teacher", stored.teacher)):
+        if now[name] != before:
+            raise UserError(
+                f"run {stored.run_digest[:16]} is pinned and has steps left, but its {name} is "
+                f"another now ({str(before)[:16]} → {str(now[name])[:16]}); put the old one back, "
+                "or unpin the run"
+            )
