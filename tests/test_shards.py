@@ -225,7 +225,7 @@ def test_the_content_digest_depends_on_the_samples_and_not_on_names():
 
 
 def test_the_example_of_the_specification_runs(images, tmp_path, monkeypatch, capsys):
-    folder = tmp_path / "data" / "shards" / "scenes"
+    folder = tmp_path / "data" / "shards" / "scenes-train"
     folder.mkdir(parents=True)
     images.rename(folder / images.name)
     write_index(folder, [(images, 4)])

@@ -264,7 +264,7 @@ def main() -> None:
         recipe = globals()[arguments.rule](config, *arguments.names, *extra)
     except UserError as error:
         sys.exit(str(error))
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AssertionError) as error:
         sys.exit(f"{arguments.rule} {' '.join(arguments.names)}: no such job ({error})")
     text = json.dumps(recipe, indent=2) if arguments.pretty else canonical(recipe)
     sys.stdout.write(text + "\n")

@@ -102,7 +102,6 @@ def write_chip_shard(
     """
     rows = list(samples)
     shape = (len(rows), len(bands), size, size)
-    attributes = {**attributes}
     with (
         atomic(path) as temporary,
         _create(temporary, layout.CHIPS, classes or [], {"bands": bands, **attributes}) as file,
