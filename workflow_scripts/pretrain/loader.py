@@ -4,23 +4,21 @@ The pixels of a batch depend on (seed, epoch, sample) alone. The number of worke
 cache of decoded samples change nothing but speed.
 """
 
-import io
 import os
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from workflow_scripts.errors import UserError
 from workflow_scripts.pretrain.augment import View, centre_view, random_view, seen_chip, seen_image
 from workflow_scripts.pretrain.launch import die_with_parent
 from workflow_scripts.pretrain.order import STREAM_NOISE, RankSteps, stream
 from workflow_scripts.shards import layout
 from workflow_scripts.shards.corpus import Corpus
+from workflow_scripts.shards.picture import rgb_image
 
 Sample = dict[str, Any]
 _MEBIBYTE = 2**20
@@ -64,21 +62,12 @@ class Samples(Dataset[Sample]):
             found = self.corpus.physical(sample)
             size = found.nbytes
         else:
-            found = self._image(sample)
+            found = rgb_image(self.corpus, sample)
             size = found.width * found.height * 4  # Pillow keeps RGB in four bytes a pixel
         if size <= self._cache_left:
             self._cache[sample] = found
             self._cache_left -= size
         return found
-
-    def _image(self, sample: int) -> Image.Image:
-        try:
-            with Image.open(io.BytesIO(self.corpus.image(sample))) as image:
-                return image.convert("RGB")
-        except OSError as error:
-            raise UserError(
-                f"{self.corpus.name(sample)}: not a readable image ({error}); pack it again"
-            ) from None
 
     def _size(self, decoded: Any) -> dict[str, int]:
         if self.is_chips:

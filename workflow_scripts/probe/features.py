@@ -1,6 +1,5 @@
 """Benchmark samples → what the encoder sees → one feature vector a sample."""
 
-import io
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,6 +15,7 @@ from workflow_scripts.logs import progress
 from workflow_scripts.probe.encoder import Features
 from workflow_scripts.shards.corpus import Corpus
 from workflow_scripts.shards.layout import IMAGES
+from workflow_scripts.shards.picture import rgb_image
 
 # Fixed, not an option: another batch size may round sums differently.
 BATCH = 64
@@ -62,11 +62,7 @@ def read_image(corpus: Corpus, row: int, size: int) -> Tensor:
     Raises:
         UserError: The bytes are no image.
     """
-    try:
-        with Image.open(io.BytesIO(corpus.image(row))) as file:
-            image = file.convert("RGB")
-    except OSError as error:
-        raise UserError(f"{corpus.name(row)}: cannot be decoded ({error}); pack it again") from None
+    image = rgb_image(corpus, row)
     height, width = resized(image.height, image.width, size)
     if (width, height) != image.size:
         image = image.resize((width, height), Image.Resampling.BICUBIC)

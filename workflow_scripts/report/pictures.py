@@ -1,6 +1,5 @@
 """From arrays to what people look at: thumbnails, grey maps, false colour."""
 
-import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from workflow_scripts.errors import UserError
 from workflow_scripts.shards.corpus import Corpus
+from workflow_scripts.shards.picture import rgb_image
 
 Rgb = NDArray[np.uint8]
 
@@ -31,11 +30,7 @@ def thumbnail(corpus: Corpus, row: int, side: int) -> Rgb:
     Raises:
         UserError: The bytes are no image.
     """
-    try:
-        with Image.open(io.BytesIO(corpus.image(row))) as file:
-            image = file.convert("RGB")
-    except OSError as error:
-        raise UserError(f"{corpus.name(row)}: cannot be decoded ({error})") from None
+    image = rgb_image(corpus, row)
     short = min(image.size)
     left, top = (image.width - short) // 2, (image.height - short) // 2
     image = image.crop((left, top, left + short, top + short))
