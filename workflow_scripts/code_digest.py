@@ -21,6 +21,7 @@ NEUTRAL = frozenset(
         "files",
         "logs",
         "pretrain.launch",
+        "processes",
         "provenance",
         "stage",
         "threads",

@@ -5,7 +5,6 @@ command and watches them), under torchrun, and under srun. The parent of local r
 run's lock; ranks die with their parent, and if one dies the others are ended at once.
 """
 
-import ctypes
 import math
 import os
 import re
@@ -21,10 +20,10 @@ from pathlib import Path
 
 from workflow_scripts.errors import UserError
 from workflow_scripts.logs import log
+from workflow_scripts.processes import die_with_parent
 
 _RANK, _PARENT, _STORE = "ORBWEAVER_RANK", "ORBWEAVER_PARENT", "ORBWEAVER_STORE"
 _DECIDED, _STARTED = "ORBWEAVER_DECIDED", "ORBWEAVER_STARTED"
-_PR_SET_PDEATHSIG = 1
 _POLL_SECONDS = 0.1
 _OWN_START = time.time()
 
@@ -48,13 +47,6 @@ class Ranks:
     def is_first(self) -> bool:
         """True for the rank that writes files."""
         return self.rank == 0
-
-
-def die_with_parent(parent: int) -> None:
-    """Have the kernel kill this process when its parent ends, however it ends."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended before the line above
-        os._exit(1)
 
 
 def first_host(nodes: str) -> str:
