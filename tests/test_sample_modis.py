@@ -1,20 +1,47 @@
-"""The synthetic MODIS day: deterministic, plausible, and spoilt a little."""
+"""The synthetic MODIS day: deterministic, plausible, spoilt a little, and with its companions."""
 
 import numpy as np
 import pytest
+from pyhdf.SD import SD
 
 from workflow_scripts.errors import UserError
-from workflow_scripts.fetch.sample_modis import fractal, write_sample_day
+from workflow_scripts.fetch.cloud_scene import CLOUDY_THICKNESS, cloud_state, fractal, make_scene
+from workflow_scripts.fetch.sample_modis import write_sample_day
+from workflow_scripts.modis import faults
 from workflow_scripts.modis.bands import BANDS, REASONS
 from workflow_scripts.modis.geolocation import pixel_positions
-from workflow_scripts.modis.l1b import parse_name, read_counts, read_granule
+from workflow_scripts.modis.granule import read_granule
+from workflow_scripts.modis.l1b import read_counts
+from workflow_scripts.modis.products import parse_name
 
 SMALL = {"date": "2026-01-01", "granules": 4, "lines": 160, "pixels": 180, "seed": 0}
+SOLSTICES = ("2026-06-21", "2026-12-21")
+
+
+def granules_of(paths):
+    return [path for path in paths if "021KM" in path.name]
+
+
+def stored(path, name):
+    file = SD(str(path))
+    found = np.asarray(file.select(name).get())
+    file.end()
+    return found
 
 
 @pytest.fixture(scope="module")
-def day(tmp_path_factory):
+def written(tmp_path_factory):
     return write_sample_day(tmp_path_factory.mktemp("day"), SMALL)
+
+
+@pytest.fixture(scope="module")
+def day(written):
+    return granules_of(written)
+
+
+@pytest.fixture(scope="module")
+def aqua(tmp_path_factory):
+    return write_sample_day(tmp_path_factory.mktemp("aqua"), {**SMALL, "platform": "Aqua"})
 
 
 def values(path, bands, quantity):
@@ -29,9 +56,61 @@ def test_granules_are_named_as_real_ones_in_the_order_of_their_times(day):
     assert day == sorted(day)
 
 
-def test_the_same_recipe_gives_the_same_bytes_and_another_seed_or_date_others(day, tmp_path):
-    again = write_sample_day(tmp_path / "again", SMALL)
-    assert [path.read_bytes() for path in again] == [path.read_bytes() for path in day]
+def test_every_granule_has_the_companions_of_its_time(written):
+    names = [parse_name(path) for path in written]
+    assert [name.product for name in names] == ["021KM", "03", "35_L2"] * 4
+    for first in range(0, len(names), 3):
+        assert len({(name.time, name.production) for name in names[first : first + 3]}) == 1
+    assert len({path.parent for path in written}) == 1
+
+
+def test_the_cloud_mask_agrees_with_the_granule_and_all_is_water_by_day(written):
+    for granule, mask in zip(written[::3], written[2::3], strict=True):
+        byte = stored(mask, "Cloud_Mask")[0].view(np.uint8)
+        assert (byte & 1 == 1).all()
+        assert (byte >> 6 == 0).all()
+        assert (byte >> 3 & 1 == 1).all()
+        cloudy, clear = byte >> 1 & 3 == 0, byte >> 1 & 3 == 3
+        assert 0.1 < cloudy.mean() < 0.9
+        bright = values(granule, ["1"], "reflectance")[0]
+        assert np.nanmean(bright[cloudy]) > np.nanmean(bright[clear]) + 0.1
+        warm = values(granule, ["31"], "brightness_temperature")[0]
+        assert np.nanmean(warm[cloudy]) < np.nanmean(warm[clear]) - 4
+
+
+def test_cloudy_means_an_optical_thickness_above_the_stated_one():
+    scene = make_scene(np.random.default_rng(0), (100, 120))
+    cloudy = cloud_state(scene) == 0
+    np.testing.assert_array_equal(cloudy, scene.thickness > CLOUDY_THICKNESS)
+    np.testing.assert_array_equal(cloud_state(scene) == 3, scene.thickness == 0)
+
+
+@pytest.mark.parametrize("platform", ["Terra", "Aqua"])
+@pytest.mark.parametrize("date", SOLSTICES)
+def test_the_sun_is_up_in_any_season(tmp_path, platform, date):
+    recipe = {**SMALL, "lines": 100, "pixels": 100, "date": date, "platform": platform}
+    for path in write_sample_day(tmp_path, {**recipe, "granules": 8})[1::3]:
+        zenith = stored(path, "SolarZenith") / 100.0
+        assert zenith.min() > 5
+        assert zenith.max() < 80
+
+
+def test_a_day_of_aqua_is_named_so_and_has_few_detectors_in_band_6(aqua, day):
+    assert {parse_name(path).platform for path in aqua} == {"Aqua"}
+    for path in granules_of(aqua):
+        reason = read_counts(path, ["6", "7"]).reason
+        dead = [(reason[0, line::10] != 0).all() for line in range(10)]
+        assert np.flatnonzero(dead).tolist() == list(faults.AQUA_BAND_6_DEAD)
+        assert not (reason[1] != 0).all(axis=1).any()
+    for path in day:
+        assert not (read_counts(path, ["6"]).reason[0] != 0).all(axis=1).any()
+
+
+def test_the_same_recipe_gives_the_same_bytes_and_another_seed_or_date_others(
+    written, day, tmp_path
+):
+    again = write_sample_day(tmp_path / "again", {**SMALL, "platform": "Terra"})
+    assert [path.read_bytes() for path in again] == [path.read_bytes() for path in written]
     one = {**SMALL, "granules": 1}
     for change in ({"seed": 1}, {"date": "2026-01-02"}):
         other = write_sample_day(tmp_path / str(change), {**one, **change})
@@ -109,6 +188,7 @@ def test_fractal_noise_has_unit_variance_and_the_slope_asked_for():
         ({"granules": 0}, "granules is 0"),
         ({"granules": 289}, "granules is 289"),
         ({"date": "1.1.2026"}, "date is '1.1.2026'"),
+        ({"platform": "Envisat"}, "platform is 'Envisat'; expected Terra or Aqua"),
     ],
 )
 def test_recipes_that_make_no_granule_are_refused(tmp_path, change, message):

@@ -1,11 +1,11 @@
-"""Folders of images: which files count, what class and split they are of, and when they changed.
+"""Folders of files: which count as images, their class and split, and when they changed.
 
 The Snakefile asks for the listing of every folder each time it is read: nothing heavy here.
 """
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -18,7 +18,7 @@ LISTING = "listing"  # the recipe's key for what `listing_digest` returns
 
 @dataclass(frozen=True, slots=True)
 class FoundFile:
-    """An image file below a dataset's folder: its key there, and its size and time."""
+    """A file below a dataset's folder: its key there, and its size and time."""
 
     key: str
     path: Path
@@ -27,10 +27,26 @@ class FoundFile:
 
 
 def image_files(folder: Path) -> Iterator[FoundFile]:
-    """Yield the image files below a folder in no order; hidden files and other types are no images.
+    """Yield the image files below a folder in no order; other types are no images.
+
+    Raises:
+        UserError: A folder may not be read.
+    """
+    return files_below(folder, lambda name: name.lower().endswith(IMAGE_SUFFIXES))
+
+
+def files_below(
+    folder: Path, wanted: Callable[[str], bool], *, enter: Callable[[str], bool] = lambda _: True
+) -> Iterator[FoundFile]:
+    """Yield files below a folder in no order, hidden ones left out.
 
     Links are followed, a folder that was met before (a link back up) is not entered again. A
     folder that does not exist has no files.
+
+    Args:
+        folder: Where to look.
+        wanted: Whether a file of that name is one.
+        enter: Whether to look into a folder, by its path below `folder`.
 
     Raises:
         UserError: A folder may not be read.
@@ -51,16 +67,16 @@ def image_files(folder: Path) -> Iterator[FoundFile]:
             raise UserError(f"{place}: this folder may not be read; change its mode") from None
         with entries:
             for entry in entries:
+                key = prefix + entry.name
                 if entry.name.startswith("."):
                     continue
                 if entry.is_dir():
-                    waiting.append((Path(entry.path), f"{prefix}{entry.name}/"))
-                elif entry.name.lower().endswith(IMAGE_SUFFIXES):
+                    if enter(key):
+                        waiting.append((Path(entry.path), f"{key}/"))
+                elif wanted(entry.name):
                     # A link to nowhere is listed too: reading it tells what is wrong.
                     seen = entry.stat(follow_symlinks=entry.is_file())
-                    yield FoundFile(
-                        prefix + entry.name, Path(entry.path), seen.st_size, seen.st_mtime_ns
-                    )
+                    yield FoundFile(key, Path(entry.path), seen.st_size, seen.st_mtime_ns)
 
 
 def listing_digest(path: Path, limit: int = 100_000) -> str | None:
@@ -74,10 +90,15 @@ def listing_digest(path: Path, limit: int = 100_000) -> str | None:
         Hexadecimal sha256, or None where there are more files than `limit`: changes in such a
         folder are noticed only by running fetch again on purpose.
     """
+    return digest_of(image_files(Path(path)), limit)
+
+
+def digest_of(files: Iterable[FoundFile], limit: int | None = None) -> str | None:
+    """Digest of files' names, sizes and times, whatever their order; None for more than `limit`."""
     rows = []
-    for file in image_files(Path(path)):
+    for file in files:
         rows.append((os.fsencode(file.key), file.bytes, file.mtime_ns))
-        if len(rows) > limit:
+        if limit is not None and len(rows) > limit:
             return None
     total = hashlib.sha256()
     for name, size, mtime_ns in sorted(rows):

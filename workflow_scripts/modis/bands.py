@@ -99,7 +99,20 @@ RESERVED_COUNTS = {
     65500: "upper limit",
 }
 MAX_VALID_COUNT = 32767
+FIRST_RESERVED_COUNT = 65500
+# In chips, which keep no uncertainty indexes; both are among the codes MODIS leaves free.
+UNCERTAIN_COUNT, OUT_OF_RANGE_COUNT = 65501, 65502
 BAD_UNCERTAINTY = 15  # and above: 255 is its fill value
+
+
+UNCERTAIN, NO_TEMPERATURE = REASONS.index("uncertain"), REASONS.index("no temperature")
+
+
+def chip_reasons() -> NDArray[np.uint8]:
+    """(65536,) reason code of each count of a chip, whose counts tell alone what has no value."""
+    table = reason_table()
+    table[UNCERTAIN_COUNT], table[OUT_OF_RANGE_COUNT] = UNCERTAIN, REASONS.index("out of range")
+    return table
 
 
 def reason_table(valid_range: tuple[int, int] = (0, MAX_VALID_COUNT)) -> NDArray[np.uint8]:

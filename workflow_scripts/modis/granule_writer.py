@@ -1,237 +1,208 @@
-"""Write synthetic MODIS L1B granules with the true layout, calibration and reserved counts.
+"""Write synthetic MOD021KM and MYD021KM granules in the layout of real ones, whole or cropped."""
 
-Names, attributes, scales and offsets are those of a real Terra granule
-(MOD021KM.A2010277.1710.005), as its metadata shows them.
-"""
-
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from workflow_scripts.errors import UserError
 from workflow_scripts.modis.bands import BAD_UNCERTAINTY, EMISSIVE_SDS, MAX_VALID_COUNT, SDS_BANDS
 from workflow_scripts.modis.bands import band as band_of
 from workflow_scripts.modis.geolocation import LINES_PER_SCAN, tie_shape
-from workflow_scripts.modis.hdf4 import Sds, write_hdf4
+from workflow_scripts.modis.hdfeos import write_swath
+from workflow_scripts.modis.l1b_calibration import FILL
+from workflow_scripts.modis.l1b_layout import (
+    AGGREGATED,
+    BAND26,
+    BAND_DIMS,
+    UNCERTAINTY_FILL,
+    l1b_swath,
+)
+from workflow_scripts.modis.l1b_quality import CALIBRATION_QUALITY, day_scans, quality_attributes
+from workflow_scripts.modis.l1b_scans import band_numbers, quality_arrays, scan_table
+from workflow_scripts.modis.odl import archive_metadata, core_metadata, file_name
+from workflow_scripts.modis.products import L1B, ProductName, parse_name
+from workflow_scripts.modis.swath_geometry import SwathGeometry, View
 
-FILL, SATURATED, DEAD_DETECTOR = 65535, 65533, 65531
-_LINES, _PIXELS = "10*nscans:MODIS_SWATH_Type_L1B", "Max_EV_frames:MODIS_SWATH_Type_L1B"
-_TIES = "2*nscans:MODIS_SWATH_Type_L1B", "1KM_geo_dim:MODIS_SWATH_Type_L1B"
-_RADIANCE_UNITS = "Watts/m^2/micrometer/steradian"
-
-_BAND_DIMS = {
-    "EV_250_Aggr1km_RefSB": "Band_250M:MODIS_SWATH_Type_L1B",
-    "EV_500_Aggr1km_RefSB": "Band_500M:MODIS_SWATH_Type_L1B",
-    "EV_1KM_RefSB": "Band_1KM_RefSB:MODIS_SWATH_Type_L1B",
-    "EV_1KM_Emissive": "Band_1KM_Emissive:MODIS_SWATH_Type_L1B",
-}
-_LONG_NAMES = {
-    "EV_250_Aggr1km_RefSB": "Earth View 250M Aggregated 1km Reflective Solar Bands",
-    "EV_500_Aggr1km_RefSB": "Earth View 500M Aggregated 1km Reflective Solar Bands",
-    "EV_1KM_RefSB": "Earth View 1KM Reflective Solar Bands",
-    "EV_1KM_Emissive": "Earth View 1KM Emissive Bands",
-}
-_RADIANCE_SCALES = {
-    "EV_250_Aggr1km_RefSB": (0.02595116012, 0.009713838808),
-    "EV_500_Aggr1km_RefSB": (
-        0.03247600794, 0.02245436981, 0.005773007404, 0.002630070550, 0.0008026596624,
-    ),
-    "EV_1KM_RefSB": (
-        0.01320776157, 0.008266269229, 0.005043315236, 0.003379055066, 0.002970384201,
-        0.001109640929, 0.0008216585848, 0.001249530469, 0.0006902001332, 0.0009547661175,
-        0.0008956351667, 0.007194237784, 0.008941298351, 0.006913577206, 0.003023807658,
-    ),
-    "EV_1KM_Emissive": (
-        6.262398529e-05, 0.003149510128, 6.921598106e-05, 7.910397107e-05, 3.155613740e-05,
-        5.639820665e-05, 0.0001175572979, 0.0001924497192, 0.0005324869417, 0.0004063234373,
-        0.0008400219958, 0.0007296975818, 0.0002622638713, 0.0002006958239, 0.0001767082722,
-        0.0001183385684,
-    ),
-}  # fmt: skip
-_REFLECTANCE_SCALES = {
-    "EV_250_Aggr1km_RefSB": (5.078265895e-05, 3.077087968e-05),
-    "EV_500_Aggr1km_RefSB": (
-        4.888717376e-05, 3.782279964e-05, 3.825240856e-05, 3.441045919e-05, 2.793016210e-05,
-    ),
-    "EV_1KM_RefSB": (
-        2.377920282e-05, 1.364725267e-05, 8.001932656e-06, 5.636647984e-06, 4.933857781e-06,
-        2.252741069e-06, 1.668092864e-06, 2.604086831e-06, 1.438413165e-06, 2.317632379e-06,
-        2.893130841e-06, 2.418891927e-05, 3.216540790e-05, 2.488511200e-05, 2.604184556e-05,
-    ),
-}  # fmt: skip
-_OFFSETS = {
-    "EV_250_Aggr1km_RefSB": (-0.0,) * 2,
-    "EV_500_Aggr1km_RefSB": (-0.0,) * 5,
-    "EV_1KM_RefSB": (316.9721985,) * 15,
-    "EV_1KM_Emissive": (
-        2730.583252, 2730.583496, 2730.583252, 2730.583496, 1077.444946, 1560.333374, 2730.583496,
-        2317.488525, 2730.583252, 1560.333252, 1577.339722, 1658.221191, 2501.297852, 2501.297607,
-        2501.297852, 2501.297852,
-    ),
-}  # fmt: skip
+Counts = Mapping[str, NDArray[np.uint16]]
+_COLLECTION = "061"
 
 
-def calibration(name: str, quantity: str) -> tuple[float, float]:
-    """Scale and offset that the writer gives a band, as the float32 in the file.
-
-    Args:
-        name: The band.
-        quantity: `radiance`, or `reflectance` for a reflective band.
-
-    Raises:
-        UserError: No such band, or an emissive band's reflectance.
-    """
-    found = band_of(name)
-    table = _REFLECTANCE_SCALES if quantity == "reflectance" else _RADIANCE_SCALES
-    if found.sds not in table:
-        raise UserError(f"band {name} has no {quantity}; use radiance")
-    scale, offset = table[found.sds][found.index], _OFFSETS[found.sds][found.index]
-    return float(np.float32(scale)), float(np.float32(offset))
-
-
-def encode(values: ArrayLike, *, name: str, quantity: str = "radiance") -> NDArray[np.uint16]:
-    """Physical values as counts: rounded, 65533 (saturated) above the valid range, 65535 for NaN.
-
-    Args:
-        values: Radiance (W m⁻² sr⁻¹ µm⁻¹) or reflectance (fraction), any shape.
-        name: The band.
-        quantity: Which of the two.
-    """
-    scale, offset = calibration(name, quantity)
-    counts = np.rint(np.asarray(values, np.float64) / scale + offset)
-    held = np.where(counts > MAX_VALID_COUNT, SATURATED, np.maximum(counts, 0))
-    return np.where(np.isfinite(counts), held, FILL).astype(np.uint16)
-
-
-def granule_file_name(platform: str, time: datetime, *, production: str) -> str:
+def granule_file_name(platform: str, time: datetime, *, production: str, product: str = L1B) -> str:
     """`MOD021KM.A2026001.0005.061.<production>.hdf` (MYD021KM: Aqua); production has 13 digits."""
-    prefix = {"Terra": "MOD", "Aqua": "MYD"}[platform]
-    return f"{prefix}021KM.A{time:%Y%j}.{time:%H%M}.061.{production}.hdf"
+    return file_name(ProductName(product, platform, time, _COLLECTION, production))
+
+
+def stored_angle(degrees: NDArray[np.floating]) -> NDArray[np.int16]:
+    """Angles as int16 hundredths of a degree; −32767, the fill value, for NaN."""
+    known = np.isfinite(degrees)
+    return np.where(known, np.rint(np.where(known, degrees, 0) * 100), -32767).astype(np.int16)
+
+
+def view_fields(view: View) -> dict[str, NDArray[Any]]:
+    """The stored angles, range (25 m) and height (sea level) of a view, by the names of MODIS."""
+    return {
+        "SensorZenith": stored_angle(view.sensor_zenith),
+        "SensorAzimuth": stored_angle(view.sensor_azimuth),
+        "SolarZenith": stored_angle(view.solar_zenith),
+        "SolarAzimuth": stored_angle(view.solar_azimuth),
+        "Range": np.minimum(np.rint(view.range_ / 25.0), 65535).astype(np.uint16),
+        "Height": np.zeros(view.latitude.shape, np.int16),
+        "gflags": np.zeros(view.latitude.shape, np.uint8),
+    }
+
+
+def tie_fields(geometry: SwathGeometry) -> dict[str, Any]:
+    """The arguments `latitude`, `longitude` and `angles` of `write_granule` for a swath."""
+    view = geometry.view(geometry.tie_rows, geometry.tie_columns)
+    return {"latitude": view.latitude, "longitude": view.longitude, "angles": view_fields(view)}
 
 
 def write_granule(
     path: Path,
-    counts: Mapping[str, NDArray[np.uint16]],
+    counts: Counts,
     *,
     latitude: NDArray[np.floating],
     longitude: NDArray[np.floating],
+    angles: Mapping[str, NDArray[Any]] | None = None,
     uncertainty: Mapping[str, NDArray[np.uint8]] | None = None,
+    omit: Collection[str] = (),
     level: int = 1,
 ) -> None:
     """Write one granule; the same values and file name give the same bytes.
 
     Args:
-        path: The file, named by `granule_file_name`.
+        path: The file, named by `granule_file_name`; the name gives platform and time.
         counts: By band, (10·scans, pixels) counts including reserved ones; all bands of the four
             SDS that are absent hold fill.
-        latitude: In degrees at the 5 km tie points, (2·scans, about pixels / 5).
+        latitude: In degrees at the 5 km tie points, (2·scans, about pixels / 5); NaN is fill.
         longitude: The same.
+        angles: The stored 5 km arrays of `view_fields`; those absent hold fill.
         uncertainty: By band, uncertainty indexes; where absent 0, 15 under reserved counts, and
             255 under fill.
+        omit: Names of SDS, and of bands, that the file shall lack (no real file lacks any).
         level: Of deflate.
 
     Raises:
-        UserError: An unknown band, shapes that differ, or lines that are no multiple of 10.
+        UserError: An unknown band, shapes that differ, lines that are no multiple of 10, or not
+            the name of a granule.
     """
-    shapes = {np.shape(plane) for plane in counts.values()}
-    for name in [*counts, *(uncertainty or {})]:
+    name = parse_name(path)
+    shape = _shape(path, counts, uncertainty or {})
+    for ties in (latitude, longitude, *(angles or {}).values()):
+        if np.shape(ties) != tie_shape(*shape):
+            raise UserError(f"{path}: 5 km arrays must be {tie_shape(*shape)}, not {ties.shape}")
+    bands = {
+        sds: tuple(one for one in names if one not in omit)
+        for sds, names in SDS_BANDS.items()
+        if sds not in omit
+    }
+    values = _Values(shape, counts, uncertainty or {}, bands, latitude, longitude, angles or {})
+    day = day_scans(counts)
+    nadir = {
+        field: _at_nadir(stored, scale)
+        for field, stored, scale in (
+            ("Latitude", latitude, 1.0),
+            ("Longitude", longitude, 1.0),
+            ("SolarAzimuth", values.angle("SolarAzimuth"), 0.01),
+            ("SolarZenith", values.angle("SolarZenith"), 0.01),
+        )
+    }
+    mode = "Day" if day.all() else "Both" if day.any() else "Night"
+    write_swath(
+        path,
+        l1b_swath(shape, bands=bands),
+        values,
+        attributes={
+            "CoreMetadata.0": core_metadata(
+                name,
+                latitude=latitude,
+                longitude=longitude,
+                day_night=mode,
+                parameters=("EV_1KM_RefSB", EMISSIVE_SDS),
+                additional=CALIBRATION_QUALITY,
+            ),
+            "ArchiveMetadata.0": archive_metadata(name, latitude=latitude, longitude=longitude),
+            **quality_attributes(counts),
+            "Orbweaver": "synthetic granule: no observation",
+        },
+        others=quality_arrays(day.size, bands=bands),
+        tables=[scan_table(name.time, day, frames=shape[1], nadir=nadir)],
+        level=level,
+    )
+
+
+def _shape(path: Path, counts: Counts, uncertainty: Mapping[str, Any]) -> tuple[int, int]:
+    for name in [*counts, *uncertainty]:
         band_of(name)
+    shapes = {np.shape(plane) for plane in [*counts.values(), *uncertainty.values()]}
     if len(shapes) != 1 or len(shape := shapes.pop()) != 2 or shape[0] % LINES_PER_SCAN:
         raise UserError(
             f"{path}: a granule needs bands of one shape, a multiple of {LINES_PER_SCAN} lines × "
             f"pixels; got {sorted(np.shape(plane) for plane in counts.values())}"
         )
-    for ties in (latitude, longitude):
-        if np.shape(ties) != tie_shape(*shape):
-            raise UserError(f"{path}: 5 km arrays must be {tie_shape(*shape)}, not {ties.shape}")
-    arrays = [
-        array
-        for sds in SDS_BANDS
-        for array in _band_arrays(sds, shape, counts=counts, uncertainty=uncertainty or {})
-    ]
-    arrays += [
-        _position("Latitude", latitude, "degrees_north", 90.0),
-        _position("Longitude", longitude, "degrees_east", 180.0),
-    ]
-    attributes = {
-        "HDFEOSVersion": "HDFEOS_V2.9",
-        "Number of Scans": np.int32(shape[0] // LINES_PER_SCAN),
-        "Max Earth View Frames": np.int32(shape[1]),
-        "Orbweaver": "synthetic granule: no observation",
-    }
-    write_hdf4(path, arrays, attributes=attributes, level=level)
+    return shape
 
 
-def _band_arrays(
-    sds: str,
-    shape: tuple[int, ...],
-    *,
-    counts: Mapping[str, NDArray[np.uint16]],
-    uncertainty: Mapping[str, NDArray[np.uint8]],
-) -> list[Sds]:
-    names = SDS_BANDS[sds]
-    values = np.full((len(names), *shape), FILL, np.uint16)
-    indexes = np.zeros(values.shape, np.uint8)
-    for plane, name in enumerate(names):
-        if name in counts:
-            values[plane] = counts[name]
-        if name in uncertainty:
-            indexes[plane] = uncertainty[name]
-        else:
-            indexes[plane][values[plane] > MAX_VALID_COUNT] = BAD_UNCERTAINTY
-            indexes[plane][values[plane] == FILL] = 255
-    dims = (_BAND_DIMS[sds], _LINES, _PIXELS)
-    about = {
-        "long_name": f"{_LONG_NAMES[sds]} Uncertainty Indexes",
-        "units": "none",
-        "valid_range": np.array([0, 15], np.uint8),
-        "_FillValue": np.uint8(255),
-        "specified_uncertainty": np.full(len(names), 1.5, np.float32),
-        "scaling_factor": np.full(len(names), 7.0, np.float32),
-        "uncertainty_units": "percent",
-    }
-    return [
-        Sds(name=sds, data=values, dims=dims, attributes=_band_attributes(sds)),
-        Sds(name=f"{sds}_Uncert_Indexes", data=indexes, dims=dims, attributes=about),
-    ]
+def _at_nadir(ties: NDArray[Any], scale: float) -> NDArray[np.float64]:
+    """(scans,) the first tie line of each scan at the middle of the swath, NaN where it is fill."""
+    middle = ties[::2, ties.shape[1] // 2]
+    return np.where(middle == -32767, np.nan, middle * scale)
 
 
-def _band_attributes(sds: str) -> dict[str, Any]:
-    offsets = np.array(_OFFSETS[sds], np.float32)
-    attributes = {
-        "long_name": f"{_LONG_NAMES[sds]} Scaled Integers",
-        "units": "none",
-        "valid_range": np.array([0, MAX_VALID_COUNT], np.uint16),
-        "_FillValue": np.uint16(FILL),
-        "band_names": ",".join(SDS_BANDS[sds]),
-        "radiance_scales": np.array(_RADIANCE_SCALES[sds], np.float32),
-        "radiance_offsets": offsets,
-        "radiance_units": _RADIANCE_UNITS,
-    }
-    if sds != EMISSIVE_SDS:
-        attributes |= {
-            "reflectance_scales": np.array(_REFLECTANCE_SCALES[sds], np.float32),
-            "reflectance_offsets": offsets,
-            "reflectance_units": "none",
-        }
-    return attributes
+class _Values:
+    """The array of each field by its name, made when it is asked for: all at once are 300 MB."""
 
+    def __init__(
+        self, shape: tuple[int, int], counts: Counts,
+        uncertainty: Mapping[str, NDArray[np.uint8]], bands: Mapping[str, tuple[str, ...]],
+        latitude: NDArray[np.floating], longitude: NDArray[np.floating],
+        angles: Mapping[str, NDArray[Any]],
+    ) -> None:  # fmt: skip
+        self._absent = np.full(shape, FILL, np.uint16)
+        self._counts, self._uncertainty, self._angles = counts, uncertainty, angles
+        self._positions = {"Latitude": latitude, "Longitude": longitude}
+        self._planes = {**bands, BAND26: ("26",)}
+        self._numbers = {BAND_DIMS[sds]: names for sds, names in bands.items()}
 
-def _position(name: str, values: NDArray[np.floating], units: str, limit: float) -> Sds:
-    known = np.where(np.isfinite(values), values, -999.0)
-    return Sds(
-        name=name,
-        data=known.astype(np.float32),
-        dims=_TIES,
-        attributes={
-            "units": units,
-            "valid_range": np.array([-limit, limit], np.float32),
-            "_FillValue": np.float32(-999.0),
-            "line_numbers": "3,8",
-            "frame_numbers": "3,8,13,...",
-        },
-    )
+    def __call__(self, name: str) -> NDArray[Any]:
+        sds = name.removesuffix("_Uncert_Indexes").removesuffix("_Samples_Used")
+        if sds in self._planes:
+            make = self._of_band if name == sds else (
+                self._index_of_band if name.endswith("Indexes") else self._samples_of_band
+            )  # fmt: skip
+            planes = [make(one) for one in self._planes[sds]]
+            return planes[0] if sds == BAND26 else np.stack(planes)
+        if name in self._positions:
+            ties = self._positions[name]
+            return np.where(np.isfinite(ties), ties, -999.0).astype(np.float32)
+        if name in self._numbers:
+            return band_numbers(self._numbers[name])
+        return self.angle(name)
+
+    def angle(self, name: str) -> NDArray[Any]:
+        """A stored 5 km array, fill where none was given."""
+        ties = self._positions["Latitude"].shape
+        absent = {"Range": np.uint16(0), "gflags": np.uint8(255)}.get(name, np.int16(-32767))
+        return self._angles.get(name, np.full(ties, absent))
+
+    def _of_band(self, band: str) -> NDArray[np.uint16]:
+        return self._counts.get(band, self._absent)
+
+    def _index_of_band(self, band: str) -> NDArray[np.uint8]:
+        if band in self._uncertainty:
+            return self._uncertainty[band]
+        plane = self._of_band(band)
+        indexes = np.where(plane > MAX_VALID_COUNT, BAD_UNCERTAINTY, 0).astype(np.uint8)
+        indexes[plane == FILL] = UNCERTAINTY_FILL
+        return indexes
+
+    def _samples_of_band(self, band: str) -> NDArray[np.int8]:
+        """All samples where there is a value, none under reserved counts, fill (−1) under fill."""
+        plane = self._of_band(band)
+        used = np.where(plane > MAX_VALID_COUNT, 0, AGGREGATED[band_of(band).sds]).astype(np.int8)
+        used[plane == FILL] = -1
+        return used

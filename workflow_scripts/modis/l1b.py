@@ -4,22 +4,30 @@ Calibration as in the MODIS Level 1B Product User's Guide: (count − offset) ·
 the count lies in the valid range and the uncertainty index is below 15.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import xarray
 from numpy.typing import NDArray
 
 from workflow_scripts.errors import UserError
-from workflow_scripts.modis.bands import BAD_UNCERTAINTY, REASONS, VALID, Band, band, reason_table
-from workflow_scripts.modis.calibration import brightness_temperature
-from workflow_scripts.modis.geolocation import LINES_PER_SCAN, tie_indices, tie_shape
+from workflow_scripts.modis.bands import (
+    BAD_UNCERTAINTY,
+    FIRST_RESERVED_COUNT,
+    OUT_OF_RANGE_COUNT,
+    UNCERTAIN,
+    UNCERTAIN_COUNT,
+    VALID,
+    Band,
+    band,
+    reason_table,
+)
+from workflow_scripts.modis.companions import check_identity
+from workflow_scripts.modis.geolocation import LINES_PER_SCAN, tie_shape
 from workflow_scripts.modis.hdf4 import Hdf4File, open_hdf4
+from workflow_scripts.modis.products import L1B, ProductName, parse_name
 
 Quantity = Literal["counts", "radiance", "reflectance", "brightness_temperature"]
 UNITS: dict[str, str] = {
@@ -28,58 +36,53 @@ UNITS: dict[str, str] = {
     "reflectance": "1",
     "brightness_temperature": "K",
 }
-_NAME = re.compile(r"(MOD|MYD)021KM\.A(\d{7})\.(\d{4})\.(\d{3})\.(\d{13})(\.NRT)?\.hdf")
-
-
-@dataclass(frozen=True)
-class GranuleName:
-    """What a granule's file name tells: platform, start (UTC) and collection."""
-
-    platform: str
-    time: datetime
-    collection: str
-
-    @property
-    def iso_time(self) -> str:
-        """Start as text, such as `2026-01-01T00:05:00Z`."""
-        return self.time.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def parse_name(path: Path) -> GranuleName:
-    """Read `M{O|Y}D021KM.A{YYYY}{DDD}.{HHMM}.{collection}.{13 digits}.hdf`.
-
-    Raises:
-        UserError: Another product, or not such a name.
-    """
-    expected = "expected MOD021KM or MYD021KM.A<year><day of year>.<HHMM>.<collection>.<13 digits>"
-    found = _NAME.fullmatch(Path(path).name)
-    if found is None:
-        raise UserError(f"{path}: not the name of a MODIS L1B 1 km granule; {expected}.hdf")
-    try:
-        time = datetime.strptime(found[2] + found[3], "%Y%j%H%M").replace(tzinfo=UTC)
-    except ValueError:
-        raise UserError(f"{path}: no such day or time in the name; {expected}.hdf") from None
-    return GranuleName("Terra" if found[1] == "MOD" else "Aqua", time, found[4])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """A granule as stored: value = (count − offset) · scale where `reason` is 0.
+    """A granule as stored: value = (count − offset) · scale where a pixel has one.
 
-    `counts` uint16 and `reason` uint8 (index into `bands.REASONS`) are (band, y, x); `scale` and
-    `offset` float64 (band,); `latitude` and `longitude` float32 in degrees at the 5 km tie points,
-    NaN where unknown.
+    `counts` uint16 and `uncertainty` uint8 (index, 15 and above is bad) are (band, y, x); `scale`
+    and `offset` float64 (band,), `valid_range` (band, 2); `latitude`, `longitude` and
+    `solar_zenith` float32 in degrees at the 5 km tie points, NaN where unknown.
     """
 
     path: Path
-    name: GranuleName
+    name: ProductName
     bands: tuple[str, ...]
     counts: NDArray[np.uint16]
-    reason: NDArray[np.uint8]
+    uncertainty: NDArray[np.uint8]
+    valid_range: NDArray[np.int64]
     scale: NDArray[np.float64]
     offset: NDArray[np.float64]
     latitude: NDArray[np.float32]
     longitude: NDArray[np.float32]
+    solar_zenith: NDArray[np.float32]
+
+    @property
+    def reason(self) -> NDArray[np.uint8]:
+        """(band, y, x) why a pixel has no value: index into `bands.REASONS`, 0 where it has one."""
+        reason = np.empty(self.counts.shape, np.uint8)
+        for row, (low, high) in enumerate(self.valid_range.tolist()):
+            reason[row] = reason_table((low, high))[self.counts[row]]
+        reason[(reason == VALID) & (self.uncertainty >= BAD_UNCERTAINTY)] = UNCERTAIN
+        return reason
+
+    def mark(self) -> NDArray[np.uint16]:
+        """The counts, changed in place so that they tell alone where there is no value.
+
+        Where the uncertainty is bad they become 65501, outside the valid range 65502 (codes that
+        MODIS leaves free); all other counts stay.
+        """
+        for plane, indexes, (low, high) in zip(
+            self.counts, self.uncertainty, self.valid_range.tolist(), strict=True
+        ):
+            if low > 0:
+                plane[plane < low] = OUT_OF_RANGE_COUNT
+            valueless = plane > high
+            plane[valueless & (plane < FIRST_RESERVED_COUNT)] = OUT_OF_RANGE_COUNT
+            plane[(indexes >= BAD_UNCERTAINTY) & ~valueless] = UNCERTAIN_COUNT
+        return self.counts
 
 
 def check_quantity(bands: Sequence[str], quantity: str) -> None:
@@ -115,7 +118,13 @@ def _numbers(file: Hdf4File, sds: str, attribute: str) -> NDArray[np.float64]:
     attributes = file.attributes(sds)
     if attribute not in attributes:
         raise UserError(f"{file.path}: SDS {sds} has no attribute {attribute}; is it an L1B file?")
-    return np.atleast_1d(np.asarray(attributes[attribute], np.float64))
+    try:
+        return np.atleast_1d(np.asarray(attributes[attribute], np.float64))
+    except ValueError:
+        raise UserError(
+            f"{file.path}: attribute {attribute} of SDS {sds} is {attributes[attribute]!r}, "
+            "expected numbers; the granule is damaged, get it again"
+        ) from None
 
 
 def _calibration(
@@ -134,32 +143,46 @@ def _calibration(
     return scales[planes], offsets[planes]
 
 
-def _read_sds(
-    file: Hdf4File, sds: str, *, planes: list[int]
-) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
-    counts = file.read(sds, planes=planes)
-    uncertainty = file.read(f"{sds}_Uncert_Indexes", planes=planes)
-    if counts.dtype != np.uint16 or counts.ndim != 3 or uncertainty.shape != counts.shape:
+def _limits(file: Hdf4File, sds: str) -> NDArray[np.float64]:
+    """The smallest and the largest count that is a value."""
+    limits = _numbers(file, sds, "valid_range")
+    if limits.shape != (2,):
         raise UserError(
-            f"{file.path}: SDS {sds} is {counts.dtype} {counts.shape} with uncertainties "
-            f"{uncertainty.shape}; expected uint16 (band, line, pixel) and the same shape"
+            f"{file.path}: valid_range of SDS {sds} is {limits.tolist()}, expected the smallest "
+            "and the largest count; the granule is damaged, get it again"
         )
-    low, high = _numbers(file, sds, "valid_range").astype(int)
-    reason = reason_table((low, high))[counts]
-    reason[(reason == VALID) & (uncertainty >= BAD_UNCERTAINTY)] = REASONS.index("uncertain")
-    return counts, reason
+    return limits
 
 
-def _read_position(file: Hdf4File, name: str, *, shape: tuple[int, int]) -> NDArray[np.float32]:
-    values = file.read(name).astype(np.float32)
+def _shape(file: Hdf4File, wanted: Sequence[Band]) -> tuple[int, int]:
+    """Lines and pixels of the bands and their uncertainty indexes, which must agree."""
+    names = [f"{found.sds}{end}" for found in wanted for end in ("", "_Uncert_Indexes")]
+    shapes = {name: file.shapes[name] for name in names if name in file.shapes}
+    planes = {shape[1:] for shape in shapes.values()}
+    if len(planes) > 1 or any(len(shape) != 3 for shape in shapes.values()):
+        raise UserError(f"{file.path}: SDS of different shapes, {shapes}; expected (band, y, x)")
+    lines, pixels = planes.pop() if planes else (0, 0)  # a missing SDS is told when it is read
+    return lines, pixels
+
+
+def _read_ties(
+    file: Hdf4File, name: str, *, shape: tuple[int, int], limits: tuple[float, float]
+) -> NDArray[np.float32]:
+    """A 5 km array in degrees, NaN outside the limits."""
+    values = file.read(name)
     expected = tie_shape(*shape)
     if shape[0] % LINES_PER_SCAN or values.shape != expected:
         raise UserError(
             f"{file.path}: {name} is {values.shape} for {shape[0]} × {shape[1]} pixels; expected "
             f"{expected} and whole scans of {LINES_PER_SCAN} lines"
         )
-    limit = 90.0 if name == "Latitude" else 180.0
-    return np.where(np.abs(values) <= limit, values, np.float32(np.nan))
+    scale = np.float32(file.attributes(name).get("scale_factor", 1.0))
+    degrees = values.astype(np.float32) * scale
+    known = (degrees >= limits[0]) & (degrees <= limits[1])
+    return np.where(known, degrees, np.float32(np.nan))
+
+
+_TIES = {"Latitude": (-90.0, 90.0), "Longitude": (-180.0, 180.0), "SolarZenith": (0.0, 180.0)}
 
 
 def read_counts(path: Path, bands: Sequence[str], *, quantity: str = "radiance") -> Counts:
@@ -172,81 +195,32 @@ def read_counts(path: Path, bands: Sequence[str], *, quantity: str = "radiance")
             those of the radiance, `counts` 1 and 0.
 
     Raises:
-        UserError: Wrong name, band or quantity; not HDF4; truncated; an SDS or attribute missing.
+        UserError: Wrong name, band or quantity; not HDF4; truncated; an SDS or attribute missing;
+            metadata of another product or time than the name.
     """
     check_quantity(bands, quantity)
     name = parse_name(path)
+    if name.product != L1B:
+        raise UserError(f"{path}: {name.short_name} holds no bands; expected MOD021KM or MYD021KM")
     wanted = [band(text) for text in bands]
     with open_hdf4(path) as file:
-        parts: dict[str, tuple[Any, ...]] = {}
+        check_identity(file, name)
+        shape = _shape(file, wanted)
+        counts = np.empty((len(bands), *shape), np.uint16)
+        uncertainty = np.empty((len(bands), *shape), np.uint8)
+        scale, offset = np.empty(len(bands)), np.empty(len(bands))
+        valid_range = np.empty((len(bands), 2), np.int64)
         for sds in dict.fromkeys(found.sds for found in wanted):
-            chosen = [found for found in wanted if found.sds == sds]
-            planes = _planes(file, sds, chosen)
-            scale, offset = _calibration(file, sds, planes=planes, quantity=quantity)
-            counts, reason = _read_sds(file, sds, planes=planes)
-            for row, found in enumerate(chosen):
-                parts[found.name] = counts[row], reason[row], scale[row], offset[row]
-        shapes = {part[0].shape for part in parts.values()}
-        if len(shapes) > 1:
-            raise UserError(f"{path}: bands of different shapes, {sorted(shapes)}")
-        shape = shapes.pop()
-        latitude = _read_position(file, "Latitude", shape=shape)
-        longitude = _read_position(file, "Longitude", shape=shape)
-    columns = list(zip(*(parts[text] for text in bands), strict=True))
+            rows = [row for row, found in enumerate(wanted) if found.sds == sds]
+            planes = _planes(file, sds, [wanted[row] for row in rows])
+            scale[rows], offset[rows] = _calibration(file, sds, planes=planes, quantity=quantity)
+            valid_range[rows] = _limits(file, sds)
+            for stored, of in ((counts, sds), (uncertainty, f"{sds}_Uncert_Indexes")):
+                pairs = zip(planes, rows, strict=True)
+                file.read_planes(of, {plane: stored[row] for plane, row in pairs})
+        ties = [_read_ties(file, sds, shape=shape, limits=_TIES[sds]) for sds in _TIES]
     return Counts(
-        path=Path(path), name=name, bands=tuple(bands), latitude=latitude, longitude=longitude,
-        counts=np.stack(columns[0]), reason=np.stack(columns[1]), scale=np.array(columns[2]),
-        offset=np.array(columns[3]),
-    )  # fmt: skip
-
-
-def read_granule(path: Path, bands: Sequence[str], *, quantity: str = "radiance") -> xarray.Dataset:
-    """Read a granule in physical units.
-
-    Args:
-        path: A granule under its original file name.
-        bands: Band names, in the order wanted.
-        quantity: `counts`, `radiance`, `reflectance` (a fraction) or `brightness_temperature`.
-
-    Returns:
-        A dataset with dimensions (band, y, x): the quantity under its name (float32, computed in
-        float64, NaN where there is no value; counts stay uint16 as stored) and `reason` (uint8, 0
-        where there is a value); band names and nominal wavelengths (µm); latitude and longitude
-        at the 5 km tie points (y_5km, x_5km), whose coordinates are their line and pixel; the
-        start `time` (UTC), and the platform as an attribute.
-
-    Raises:
-        UserError: As `read_counts`.
-    """
-    stored = read_counts(path, bands, quantity=quantity)
-    reason = stored.reason
-    if quantity == "counts":
-        values: NDArray[Any] = stored.counts
-    else:
-        values = np.empty(stored.counts.shape, np.float32)
-        for row, name in enumerate(stored.bands):
-            value = (stored.counts[row] - stored.offset[row]) * stored.scale[row]
-            if quantity == "brightness_temperature":
-                value = brightness_temperature(value, band=name, platform=stored.name.platform)
-                cold = np.isnan(value) & (reason[row] == VALID)
-                reason[row][cold] = REASONS.index("no temperature")
-            values[row] = np.where(reason[row] == VALID, value, np.nan)
-    dims, ties = ("band", "y", "x"), ("y_5km", "x_5km")
-    flags = {"flag_values": list(range(len(REASONS))), "flag_meanings": ", ".join(REASONS)}
-
-    return xarray.Dataset(
-        {quantity: (dims, values, {"units": UNITS[quantity]}), "reason": (dims, reason, flags)},
-        coords={
-            "band": list(stored.bands),
-            "wavelength": ("band", [band(text).wavelength for text in bands], {"units": "µm"}),
-            "latitude": (ties, stored.latitude, {"units": "degrees_north"}),
-            "longitude": (ties, stored.longitude, {"units": "degrees_east"}),
-            "y_5km": tie_indices(stored.latitude.shape[0]),
-            "x_5km": tie_indices(stored.latitude.shape[1]),
-            "time": np.datetime64(stored.name.time.replace(tzinfo=None), "ns"),
-        },
-        attrs={
-            "platform": stored.name.platform, "collection": stored.name.collection,
-            "granule": Path(path).name, "quantity": quantity,
-        },
+        path=Path(path), name=name, bands=tuple(bands), counts=counts, uncertainty=uncertainty,
+        valid_range=valid_range, scale=scale, offset=offset,
+        latitude=ties[0], longitude=ties[1], solar_zenith=ties[2],
     )  # fmt: skip
