@@ -13,8 +13,10 @@ from workflow_scripts.jobs import Jobs
 from workflow_scripts.recipes import (
     BENCH,
     corpus_datasets,
+    cut_from,
     dataset_days,
     is_chips,
+    required_days,
     shape,
     wanted_corpora,
     wanted_probes,
@@ -58,9 +60,9 @@ def one_of(names):
     return "|".join(map(re.escape, names)) or "(?!)"
 
 
-def datasets_of(kind):
-    """Names of the datasets of one kind."""
-    return [name for name, entry in CONFIG.datasets.items() if entry.kind == kind]
+def datasets_of(*kinds):
+    """Names of the datasets of some kinds."""
+    return [name for name, entry in CONFIG.datasets.items() if entry.kind in kinds]
 
 
 wildcard_constraints:
@@ -69,9 +71,9 @@ wildcard_constraints:
     run=one_of(CONFIG.runs),
     benchmark=one_of(CONFIG.benchmarks),
     corpus=one_of([*CONFIG.corpora, *(f"{BENCH}{name}" for name in CONFIG.benchmarks)]),
-    folder=one_of(datasets_of("image-folder")),
+    folder=one_of(datasets_of("image-folder", "aicca")),
     generated=one_of(datasets_of("sample-scenes")),
-    granules=one_of(datasets_of("sample-modis")),
+    granules=one_of(datasets_of("sample-modis", "modis-l1b")),
 
 
 # The two parameters that make a job stale, each one string (Snakemake compares no more than that).
@@ -98,7 +100,7 @@ def option(flag, *values):
 
 def fetched(dataset):
     """Manifests of a dataset: one, or one a day."""
-    days = dataset_days(CONFIG, dataset)
+    days = refuse_as_workflow_error(lambda: required_days(CONFIG, dataset))
     return [f"{DATA}/manifests/{dataset}/{day}.jsonl" for day in days] or [
         f"{DATA}/manifests/{dataset}.jsonl"
     ]
@@ -118,14 +120,21 @@ def day_files(w, ending):
     return [
         f"{DATA}/chips/{name}/{day}.{ending}"
         for name in names
-        for day in dataset_days(CONFIG, name)
+        for day in refuse_as_workflow_error(lambda name=name: required_days(CONFIG, name))
     ]
 
 
-def image_manifests(w):
-    """Manifests of the datasets of an image corpus."""
-    names = [] if is_chips(CONFIG, w.corpus) else corpus_datasets(CONFIG, w.corpus)
+def listed_manifests(w):
+    """Manifests of the images of a corpus, or of the labels that its chips get."""
+    granules = datasets_of("sample-modis", "modis-l1b")
+    names = [name for name in corpus_datasets(CONFIG, w.corpus) if name not in granules]
     return [manifest for name in names for manifest in fetched(name)]
+
+
+def pack_sources(w, manifests):
+    """The options that say what is packed; days are in the recipe, thousands would be too many."""
+    chips = [f"{DATA}/chips"] if is_chips(CONFIG, w.corpus) else []
+    return " ".join([option("--chips-root", *chips), option("--manifests", *manifests)]).strip()
 
 
 # --- pretrain, export --------------------------------------------------------------------------
@@ -200,6 +209,10 @@ def reported(w):
 def figures():
     """The figures of the page by category, each an SVG file of its own."""
     names = {"Data": [f"data_{corpus}" for corpus in wanted_corpora(CONFIG)]}
+    for corpus in wanted_corpora(CONFIG):
+        if is_chips(CONFIG, corpus):
+            names["Data"] += [f"{kind}_{corpus}" for kind in ("map", "bands")]
+            names["Data"] += [f"dropped_{corpus}"] if cut_from(CONFIG, corpus) else []
     names["Runs"] = [f"run_{run}" for run in wanted_runs(CONFIG)]
     names["Reconstructions"] = [
         f"reconstruction_{run}"

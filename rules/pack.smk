@@ -3,7 +3,7 @@
 
 rule pack:
     input:
-        manifests=image_manifests,
+        manifests=listed_manifests,
         # A day's summary holds the checksum of its chips, which may be too large to compare.
         summaries=lambda w: day_files(w, "json"),
         chips=lambda w: [ancient(path) for path in day_files(w, "h5")],
@@ -16,10 +16,10 @@ rule pack:
         f"{RESULTS}/records/pack/{{corpus}}.tsv"
     conda:
         "../envs/environment.yaml"
+    # Each reads and checks images or days; no more than the machine has.
+    threads: 8
     resources:
-        source=lambda w, input: (
-            option("--chips", *input.chips) or option("--manifests", *input.manifests)
-        ),
+        source=lambda w, input: pack_sources(w, input.manifests),
     params:
         recipe=recipe("pack", "corpus"),
         code=code("pack", "corpus"),

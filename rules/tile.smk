@@ -14,9 +14,10 @@ rule tile:
         f"{RESULTS}/records/tile/{{granules}}/{{date}}.tsv"
     conda:
         "../envs/environment.yaml"
+    threads: 4
     params:
         recipe=recipe("tile", "granules", "date"),
         code=code("tile", "granules", "date"),
     shell:
         "python -m workflow_scripts.tile --recipe {params.recipe:q} --manifest {input.manifest:q}"
-        " --chips {output.chips:q} 2> {log:q}"
+        " --chips {output.chips:q} --workers {threads} 2> {log:q}"

@@ -68,9 +68,14 @@ def test_weights_load_strictly_into_timm_and_are_the_trained_encoder(exported):
 def test_the_card_says_how_to_feed_the_model(exported):
     name, recipe, index, run = exported
     card, corpus = json.loads((run / "model.json").read_text()), json.loads(index.read_text())
-    physical = {"mean": corpus["mean"], "std": corpus["std"]}
-    scale = "physical" if "chips" in name else "unit"
-    assert card["normalisation"] == {**physical, "scale": scale}
+    chips = "chips" in name
+    assert card["normalisation"] == {
+        "mean": corpus["mean"],
+        "std": corpus["std"],
+        "clip": None,
+        "scale": "physical" if chips else "unit",
+        "missing": corpus["mean"] if chips else None,
+    }
     assert card["bands"] == corpus["bands"]
     assert card["classes"] == (["a", "b", "c"] if name == "supervised" else None)
     assert card["synthetic"] is True

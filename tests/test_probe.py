@@ -360,7 +360,7 @@ def test_chips_are_read_in_physical_units(tmp_path):
         tmp_path, tmp_path / "c.h5", kind="chips", classes=[], bands=["a", "b"], count=1
     )
     for size in (8, 16):
-        found = read_chip(Corpus(index), 0, size)
+        found = read_chip(Corpus(index), 0, size, [0.0, 0.0])
         assert found.shape == (2, size, size)
         np.testing.assert_allclose(found[0], 10.0, rtol=1e-5)
         np.testing.assert_allclose(found[1], 400.0, rtol=1e-5)

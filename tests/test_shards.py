@@ -10,6 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import xarray
 from PIL import Image
 
 from workflow_scripts.errors import UserError
@@ -50,7 +51,15 @@ def chip_samples(count=3):
             counts=rng.integers(0, 32768, (2, 8, 8)).astype(np.uint16),
             scale=np.array([0.01, 2e-5]),
             offset=np.array([1577.3, -0.0]),
-            fields={"row": n, "latitude": 1.5 * n, "platform": "Terra"},
+            fields={
+                "row": n,
+                "latitude": 1.5 * n,
+                "corner_latitude": 1.5 * n + np.arange(4.0),
+                "platform": "Terra",
+                "time": 1_000_000_000 + n,
+                "night": n == 1,
+            },
+            filled=np.eye(2, 8, k=n, dtype=bool) if n else None,
         )
         for n in range(count)
     ]
@@ -72,7 +81,12 @@ def chips(tmp_path):
 
 def write_index(folder, shards, **more):
     rows = [{"file": path.name, "sha256": str(n), "count": c} for n, (path, c) in enumerate(shards)]
-    index = {"format_version": 1, "kind": "images", "channels": 3, "classes": CLASSES}
+    index = {
+        "format_version": layout.FORMAT_VERSION,
+        "kind": "images",
+        "channels": 3,
+        "classes": CLASSES,
+    }
     (folder / "index.json").write_text(json.dumps({**index, "shards": rows, **more}))
     return folder / "index.json"
 
@@ -100,6 +114,41 @@ def test_chips_come_back_in_counts_and_physical_values(chips):
     fields = shard.fields()
     assert fields["row"].tolist() == [0, 1, 2]
     assert fields["platform"].tolist() == ["Terra"] * 3
+    assert fields["corner_latitude"][2].tolist() == [3.0, 4.0, 5.0, 6.0]
+    assert list(shard.fields("night", "row")) == ["night", "row"]
+    assert [shard.filled(n).sum() for n in range(3)] == [0, 2, 2]
+    assert shard.filled(1)[1, 2]
+
+
+def test_pixels_without_a_value_are_nan_and_keep_their_reserved_count(tmp_path):
+    counts = np.array([[[0, 32767], [32768, 65535]]], np.uint16)
+    sample = ChipSample(key="g", counts=counts, scale=np.array([2.0]), offset=np.array([1.0]))
+    write_chip_shard(tmp_path / "a.h5", [sample], bands=["31"], size=2, attributes={})
+    shard = Shard(tmp_path / "a.h5")
+    np.testing.assert_array_equal(shard.physical(0), [[[-2.0, 65532.0], [np.nan, np.nan]]])
+    np.testing.assert_array_equal(shard.counts(0), counts)
+
+
+def test_xarray_opens_a_shard_of_chips_with_named_dimensions(chips, tmp_path):
+    with xarray.open_dataset(chips) as day:
+        assert dict(day.sizes) == {"chip": 3, "band": 2, "y": 8, "x": 8, "corner": 4}
+        assert day["counts"].dims == ("chip", "band", "y", "x")
+        assert day["filled"].dims == ("chip", "band", "y")
+        assert day["corner_latitude"].dims == ("chip", "corner")
+        assert day["band"].values.tolist() == ["31", "6"]
+        np.testing.assert_array_equal(day["counts"].sel(band="6")[1], chip_samples()[1].counts[1])
+        assert day["time"].values[2] == np.datetime64("2001-09-09T01:46:42")
+    empty = tmp_path / "empty.h5"
+    write_chip_shard(empty, [], bands=["31"], size=8, attributes={})
+    with xarray.open_dataset(empty) as day:
+        assert day.sizes["chip"] == 0
+
+
+def test_a_chip_of_another_shape_leaves_no_shard(tmp_path):
+    sample = chip_samples(1)[0]
+    with pytest.raises(ValueError, match=r"expected \(2, 9, 9\)"):
+        write_chip_shard(tmp_path / "a.h5", [sample], bands=["31", "6"], size=9, attributes={})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_same_samples_give_the_same_bytes(images, chips, tmp_path):
@@ -153,8 +202,15 @@ def test_a_truncated_shard_is_refused(images):
 def test_a_newer_version_is_refused(images):
     with h5py.File(images, "r+") as file:
         file.attrs["format_version"] = layout.FORMAT_VERSION + 1
-    with pytest.raises(UserError, match="format version 2 is newer than 1"):
+    with pytest.raises(UserError, match="format version 3 is newer than 2"):
         len(Shard(images))
+
+
+def test_an_older_version_is_refused(chips):
+    with h5py.File(chips, "r+") as file:
+        file.attrs["format_version"] = 1
+    with pytest.raises(UserError, match="format version 1 is older than 2"):
+        len(Shard(chips))
 
 
 def test_another_hdf5_file_is_refused(tmp_path):
@@ -214,7 +270,7 @@ def test_a_corpus_of_one_split_holds_that_split(images):
 
 def test_an_index_of_a_newer_format_is_refused(images):
     with pytest.raises(UserError, match="newer"):
-        Corpus(write_index(images.parent, [(images, 4)], format_version=2))
+        Corpus(write_index(images.parent, [(images, 4)], format_version=layout.FORMAT_VERSION + 1))
 
 
 def test_the_content_digest_depends_on_the_samples_and_not_on_names():

@@ -2,78 +2,37 @@
 
 import json
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
+import xarray
+from modis_day import (
+    RECIPE,
+    SHAPE,
+    list_day,
+    name,
+    spoilt,
+    swath,
+    tile,
+    write,
+    write_mask,
+    write_place,
+)
 
 from workflow_scripts.digests import file_sha256
 from workflow_scripts.errors import UserError
-from workflow_scripts.fetch.manifest import Item, write_manifest
-from workflow_scripts.modis.bands import REASONS
-from workflow_scripts.modis.geolocation import pixel_positions, tie_shape
-from workflow_scripts.modis.granule_writer import calibration, write_granule
+from workflow_scripts.modis.geolocation import pixel_positions
 from workflow_scripts.modis.l1b import read_counts
-from workflow_scripts.shards.reader import Shard
-from workflow_scripts.tile.chips import corners, drop_reason
-from workflow_scripts.tile.day import tile_day
+from workflow_scripts.modis.l1b_calibration import calibration
+from workflow_scripts.tile.chips import corners
 
 ROOT = Path(__file__).resolve().parent.parent
-SHAPE = (50, 70)
-RECIPE = {
-    "dataset": "sample-modis",
-    "date": "2026-01-01",
-    "synthetic": True,
-    "bands": ["31", "6"],
-    "size": 16,
-    "stride": 16,
-    "max_missing": 0.0,
-    "quantity": "radiance",
-    "max_broken_granules": 0.5,
-}
-
-
-def name(minute):
-    return f"MOD021KM.A2026001.00{minute:02d}.061.2026001000000.hdf"
-
-
-def write(folder, minute, *, counts=None, **options):
-    rng = np.random.default_rng(minute)
-    planes = {band: rng.integers(3000, 32768, SHAPE).astype(np.uint16) for band in ("6", "31")}
-    rows, columns = np.indices(tie_shape(*SHAPE))
-    path = folder / name(minute)
-    write_granule(
-        path,
-        {**planes, **(counts or {})},
-        **{"latitude": 10 - 0.045 * rows, "longitude": 20 + 0.045 * columns, **options},
-    )
-    return path
-
-
-def list_day(folder, paths, *, date="2026-01-01"):
-    manifest = folder / f"{date}.jsonl"
-    write_manifest(
-        manifest,
-        [
-            Item(key=path.name, path=str(path), sha256=file_sha256(path), bytes=path.stat().st_size)
-            for path in paths
-        ],
-    )
-    return manifest
-
-
-def spoilt(value, *where):
-    plane = np.full(SHAPE, 9000, np.uint16)
-    for window in where:
-        plane[window] = value
-    return plane
-
-
-def tile(folder, paths, **change):
-    chips = folder / "chips" / "2026-01-01.h5"
-    return tile_day({**RECIPE, **change}, list_day(folder, paths), chips), Shard(chips)
+MIDNIGHT = 1767225600  # 2026-01-01T00:00:00Z: 20454 days of 86400 s
 
 
 def test_corners_are_those_of_whole_chips():
@@ -84,11 +43,31 @@ def test_corners_are_those_of_whole_chips():
     assert list(corners((19, 20), size=20, stride=5)) == []
 
 
-def test_a_day_gives_every_whole_chip_with_its_counts_unchanged(tmp_path):
+@pytest.mark.parametrize("seed", range(30))
+def test_chips_of_any_size_and_stride_are_those_a_search_finds(seed):
+    rng = random.Random(seed)
+    lines, pixels = rng.randint(1, 40), rng.randint(1, 40)
+    size, stride = rng.randint(1, 25), rng.randint(1, 25)
+    found = [
+        (row, column)
+        for row in range(lines)
+        for column in range(pixels)
+        if row % stride == 0 and column % stride == 0
+        if row + size <= lines and column + size <= pixels
+    ]
+    assert list(corners((lines, pixels), size=size, stride=stride)) == found
+
+
+@pytest.mark.parametrize(("size", "stride"), [(16, 16), (23, 9), (7, 30)])
+def test_a_day_gives_every_whole_chip_with_its_counts_unchanged(tmp_path, size, stride):
     paths = [write(tmp_path, 5), write(tmp_path, 10)]
-    body, shard = tile(tmp_path, paths)
-    assert body["chips_kept"] == len(shard) == body["shard"]["count"] == 2 * 3 * 4
-    assert body["granules"] == [{"key": path.name, "chips": 12} for path in paths]
+    body, shard = tile(tmp_path, paths, size=size, stride=stride)
+    number = len(list(corners(SHAPE, size=size, stride=stride)))
+    assert body["chips_kept"] == len(shard) == body["shard"]["count"] == 2 * number > 0
+    assert body["granules"] == [
+        {"key": path.name, "chips": number, "companions": [], "dead_detectors": {}}
+        for path in paths
+    ]
     assert (body["granules_read"], body["granules_set_aside"]) == (2, 0)
     assert body["chips_dropped"] == {}
     stored = {path.name: read_counts(path, RECIPE["bands"]).counts for path in paths}
@@ -98,8 +77,8 @@ def test_a_day_gives_every_whole_chip_with_its_counts_unchanged(tmp_path):
         assert (granule, int(row), int(column)) == (
             fields["granule"][index], fields["row"][index], fields["column"][index],
         )  # fmt: skip
-        window = stored[granule][:, int(row) : int(row) + 16, int(column) : int(column) + 16]
-        np.testing.assert_array_equal(shard.counts(index), window)
+        window = np.s_[:, int(row) : int(row) + size, int(column) : int(column) + size]
+        np.testing.assert_array_equal(shard.counts(index), stored[granule][window])
     assert len(set(shard.keys)) == len(shard)
 
 
@@ -115,33 +94,60 @@ def test_chips_carry_scale_and_offset_of_each_band_and_the_quantity(tmp_path):
     scale, offset = calibration("6", "reflectance")
     expected = (bright.counts(0)[0].astype(np.float64) - offset) * scale
     np.testing.assert_allclose(bright.physical(0)[0], expected, rtol=1e-7)
+    assert (bright.quantity, bright.units) == ("reflectance", "1")
     _, raw = tile(tmp_path, paths, quantity="counts")
     np.testing.assert_array_equal(raw.physical(0), raw.counts(0).astype(np.float32))
 
 
-def test_chips_know_where_and_when_their_centre_was_seen(tmp_path):
+def test_chips_know_where_and_when_they_were_seen(tmp_path):
     path = write(tmp_path, 5)
     _, shard = tile(tmp_path, [path])
     fields, stored = shard.fields(), read_counts(path, ["6"])
-    latitude, longitude = pixel_positions(
-        stored.latitude, stored.longitude, rows=fields["row"] + 8, columns=fields["column"] + 8
-    )
-    np.testing.assert_array_equal(fields["latitude"], latitude)
-    np.testing.assert_array_equal(fields["longitude"], longitude)
+    places = [(8, 8), (0, 0), (0, 15), (15, 15), (15, 0)]  # the centre, then clockwise
+    for number, (down, right) in enumerate(places):
+        latitude, longitude = pixel_positions(
+            stored.latitude, stored.longitude,
+            rows=fields["row"] + down, columns=fields["column"] + right,
+        )  # fmt: skip
+        for column, expected in (("latitude", latitude), ("longitude", longitude)):
+            found = fields[column] if number == 0 else fields[f"corner_{column}"][:, number - 1]
+            np.testing.assert_array_equal(found, expected)
+            assert found.dtype == np.float64
     # Its centre is line 24, pixel 24; tie points are 5 pixels apart, from line and pixel 2 on.
     at = shard.keys.index(f"{path.name}:16:16")
     assert fields["latitude"][at] == pytest.approx(10 - 0.045 * (24 - 2) / 5, abs=1e-4)
     assert fields["longitude"][at] == pytest.approx(20 + 0.045 * (24 - 2) / 5, abs=1e-4)
-    assert set(fields["time"]) == {"2026-01-01T00:05:00Z"}
+    assert fields["time"].dtype == np.int64
+    assert set(fields["time"]) == {MIDNIGHT + 5 * 60}
     assert set(fields["platform"]) == {"Terra"}
+    assert np.isnan(fields["solar_zenith"]).all()  # the granule tells nothing of the sun
+    assert not fields["night"].any()
+
+
+def test_positions_and_the_sun_are_those_of_mod03_where_it_is(tmp_path):
+    paths = [write(tmp_path, 5), write_place(tmp_path, 5)]
+    body, shard = tile(tmp_path, paths)
+    assert body["granules"][0]["companions"] == ["MOD03"]
+    view, fields = swath(5).view(range(SHAPE[0]), range(SHAPE[1])), shard.fields()
+    rows, columns = fields["row"] + 8, fields["column"] + 8
+    # To the float32 and the hundredth of a degree that MOD03 holds.
+    np.testing.assert_array_equal(fields["latitude"], view.latitude[rows, columns].astype("f4"))
+    np.testing.assert_array_equal(
+        fields["corner_longitude"][:, 2], view.longitude[rows + 7, columns + 7].astype("f4")
+    )
+    np.testing.assert_allclose(
+        fields["solar_zenith"], view.solar_zenith[rows, columns], atol=0.00501
+    )
+    assert (fields["water_share"] == 1).all()
+    assert np.isnan(fields["cloud_share"]).all()
+    assert body["chips_without_mask"] == 12
 
 
 def test_chips_with_missing_pixels_are_dropped_and_counted_by_reason(tmp_path):
     filled = spoilt(65535, np.s_[0, 0], np.s_[0:2, 20])  # chips (0, 0) and (0, 16)
     hot = spoilt(65533, np.s_[20, 20])  # chip (16, 16)
-    dead = spoilt(
-        65531, np.s_[33, 0:40], np.s_[49, :]
-    )  # (32, 0), (32, 16), (32, 32); line 49: none
+    # (32, 0), (32, 16), (32, 32); line 49 is in none
+    dead = spoilt(65531, np.s_[33, 0:40], np.s_[49, :])
     paths = [
         write(tmp_path, 5, counts={"31": filled}),
         write(tmp_path, 10, counts={"6": hot}),
@@ -156,77 +162,12 @@ def test_chips_with_missing_pixels_are_dropped_and_counted_by_reason(tmp_path):
     assert f"{name(15)}:32:48" in shard.keys
 
 
-def test_max_missing_is_a_share_of_pixels_and_inclusive():
-    reason = np.zeros((2, 10, 10), np.uint8)
-    fill, hot = REASONS.index("fill"), REASONS.index("saturated")
-    reason[0, 0, :4] = hot
-    reason[1, 0, 2:5] = fill  # two pixels lack both bands: five pixels in all
-    assert drop_reason(reason, max_missing=0.05) is None
-    assert drop_reason(reason, max_missing=0.049) == "saturated"  # 4 of one against 3
-    assert drop_reason(np.zeros_like(reason), max_missing=0.0) is None
-
-
-def test_uncertain_pixels_count_as_missing(tmp_path):
-    indexes = np.zeros(SHAPE, np.uint8)
-    indexes[40, 60] = 15
-    body, _ = tile(tmp_path, [write(tmp_path, 5, uncertainty={"6": indexes})])
-    assert body["chips_dropped"] == {"uncertain": 1}
-
-
 def test_chips_without_a_position_are_dropped(tmp_path):
-    rows, columns = np.indices(tie_shape(*SHAPE))
+    rows, columns = np.indices((10, 14))
     latitude = np.where(rows < 2, np.nan, 10.0)  # the first scan: lines 0 to 9
     path = write(tmp_path, 5, latitude=latitude, longitude=20 + 0.045 * columns)
     body, _ = tile(tmp_path, [path])
     assert body["chips_dropped"] == {"no position": 4}  # centres at line 8
-
-
-def test_broken_granules_are_set_aside_with_their_reason(tmp_path):
-    paths = [write(tmp_path, minute) for minute in (5, 10, 15, 20)]
-    paths[1].write_bytes(paths[1].read_bytes()[:5000])
-    paths[2].write_text("<html>Service unavailable</html>")
-    body, shard = tile(tmp_path, paths)
-    assert (body["granules_read"], body["granules_set_aside"]) == (2, 2)
-    rows = {row["key"]: row for row in body["granules"]}
-    assert "truncated or damaged" in rows[name(10)]["reason"]
-    assert "not an HDF4 file" in rows[name(15)]["reason"]
-    assert "reason" not in rows[name(5)]
-    assert {key.split(":")[0] for key in shard.keys} == {name(5), name(20)}
-    assert str(tmp_path) not in json.dumps(body)
-
-
-def test_too_many_broken_granules_fail_the_day_and_leave_no_shard(tmp_path):
-    paths = [write(tmp_path, minute) for minute in (5, 10, 15, 20)]
-    for path in paths[:3]:
-        path.write_bytes(path.read_bytes()[:5000])
-    with pytest.raises(UserError, match=r"3 of 4 granules are broken.*max_broken_granules = 0.5"):
-        tile(tmp_path, paths)
-    assert not (tmp_path / "chips/2026-01-01.h5").exists()
-    body, _ = tile(tmp_path, paths, max_broken_granules=0.75)
-    assert body["granules_set_aside"] == 3
-
-
-def test_a_granule_changed_or_gone_since_the_manifest_stops_the_day(tmp_path):
-    path = write(tmp_path, 5)
-    manifest = list_day(tmp_path, [path])
-    write(tmp_path, 5, counts={"31": spoilt(65535)})
-    with pytest.raises(UserError, match=r"data changed since.*run fetch"):
-        tile_day(RECIPE, manifest, tmp_path / "2026-01-01.h5")
-    path.unlink()
-    with pytest.raises(UserError, match=r"missing; run fetch"):
-        tile_day(RECIPE, manifest, tmp_path / "2026-01-01.h5")
-
-
-def test_an_empty_day_is_an_error_and_a_day_without_a_good_chip_is_not(tmp_path):
-    with pytest.raises(UserError, match="empty day"):
-        tile(tmp_path, [])
-    path = write(tmp_path, 5, counts={"31": spoilt(65535, np.s_[:])})
-    body, shard = tile(tmp_path, [path])
-    assert (body["chips_kept"], body["chips_dropped"]) == (0, {"fill": 12})
-    assert len(shard) == 0
-    assert shard.bands == ["31", "6"]
-    body, _ = tile(tmp_path, [path], size=64)
-    assert (body["chips_kept"], body["chips_dropped"]) == (0, {})
 
 
 @pytest.mark.parametrize(
@@ -238,12 +179,63 @@ def test_an_empty_day_is_an_error_and_a_day_without_a_good_chip_is_not(tmp_path)
         ({"quantity": "reflectance"}, "band 31 has no reflectance"),
         ({"size": 0}, "size is 0"),
         ({"stride": 0}, "stride is 0"),
-        ({"max_missing": 1.5}, "max_missing is 1.5"),
+        ({"min_valid": 1.5}, "min_valid is 1.5"),
+        ({"min_cloud": -0.1}, "min_cloud is -0.1"),
+        ({"min_water": 99}, "min_water is 99"),
+        ({"dead_detectors": "ignore"}, "dead_detectors is 'ignore'; expected interpolate_lines or"),
+        ({"night": "keep"}, "night is 'keep'; expected drop_chip or keep_missing"),
     ],
 )
 def test_recipes_no_granule_could_satisfy_are_refused(tmp_path, change, message):
     with pytest.raises(UserError, match=message):
         tile(tmp_path, [write(tmp_path, 5)], **change)
+
+
+def test_a_day_opens_with_h5py_as_the_specification_says(tmp_path):
+    state = np.zeros(SHAPE, np.uint8)
+    tile(tmp_path, [write(tmp_path, 5), write_mask(tmp_path, 5, state)])
+    with h5py.File(tmp_path / "chips/2026-01-01.h5") as file:
+        assert dict(file.attrs) | {"classes": [], "bands": [], "split_names": []} == {
+            "format": "orbweaver-shard", "format_version": 2, "kind": "chips", "classes": [],
+            "split_names": [], "bands": [], "dataset": "granules", "date": "2026-01-01",
+            "quantity": "radiance", "units": "W m-2 sr-1 µm-1", "synthetic": "true",
+        }  # fmt: skip
+        assert list(file.attrs["bands"]) == ["31", "6"]
+        types = {key: (column.dtype, column.shape) for key, column in file.items()}
+        assert types["counts"] == (np.uint16, (12, 2, 16, 16))
+        assert types["scale"] == types["offset"] == (np.float64, (12, 2))
+        assert types["filled"] == (np.uint8, (12, 2, 16))
+        assert types["corner_latitude"] == types["corner_longitude"] == (np.float64, (12, 4))
+        assert types["cloud_share"] == types["water_share"] == (np.float32, (12,))
+        assert types["night"] == (np.uint8, (12,))
+        text = file["keys"][0].decode(), file["granule"][0].decode(), file["platform"][0].decode()
+        assert text == (f"{name(5)}:0:0", name(5), "Terra")
+        for key in ("counts", "latitude", "time", "corner_latitude"):
+            assert file[key].chunks is None
+            assert file[key].dims[0][0] == file["chip"]
+        written = (file["counts"][3] - file["offset"][3][:, None, None]).astype(float)
+    assert np.isfinite(written).all()
+
+
+def test_a_day_opens_with_xarray(tmp_path):
+    paths = [write(tmp_path, 5), write(tmp_path, 10)]
+    _, shard = tile(tmp_path, paths)
+    expected = shard.physical(20)
+    shard.file.close()
+    with xarray.open_dataset(shard.path) as day:
+        assert dict(day.sizes) == {"chip": 24, "band": 2, "y": 16, "x": 16, "corner": 4}
+        assert day["counts"].dims == ("chip", "band", "y", "x")
+        assert day["filled"].dims == ("chip", "band", "y")
+        assert day["corner_latitude"].dims == ("chip", "corner")
+        assert day["band"].values.tolist() == ["31", "6"]
+        assert day["corner"].values.tolist()[0] == "upper left"
+        assert set(day["time"].values) == {
+            np.datetime64("2026-01-01T00:05"), np.datetime64("2026-01-01T00:10"),
+        }  # fmt: skip
+        assert day["latitude"].attrs["units"] == "degrees_north"
+        physical = (day["counts"] - day["offset"]) * day["scale"]
+        assert physical.dims == ("chip", "band", "y", "x")
+        np.testing.assert_allclose(physical[20], expected, rtol=1e-6)
 
 
 def run_stage(folder, manifest, **change):

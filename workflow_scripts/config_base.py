@@ -30,3 +30,9 @@ class Model(BaseModel):
             if isinstance(value, bool) and field and "bool" not in str(field.annotation).lower():
                 raise ValueError(f"{name} is {str(value).lower()}; expected another type of value")
         return values
+
+
+class DatasetBase(Model):
+    """What all datasets have."""
+
+    label: str = Field("", description="name in the report; the key if empty")

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from workflow_scripts.config import Config
-from workflow_scripts.config_data import SampleModis
+from workflow_scripts.config_data import Aicca
+from workflow_scripts.config_modis import Granules
 from workflow_scripts.config_runs import GfmRun, SimmimRun
 from workflow_scripts.errors import UserError
 
@@ -160,7 +161,8 @@ def _broken_references(config: Config) -> Iterator[str]:
         for name in corpus.datasets:
             yield from unknown(f"corpora.{key}.datasets", name, config.datasets, "dataset")
         known = [config.datasets[name] for name in corpus.datasets if name in config.datasets]
-        if len({isinstance(dataset, SampleModis) for dataset in known}) > 1:
+        sources = [dataset for dataset in known if not isinstance(dataset, Aicca)]
+        if len({isinstance(dataset, Granules) for dataset in sources}) > 1:
             yield f"corpora.{key}.datasets: images and MODIS granules cannot be mixed in one corpus"
     for key, run in config.runs.items():
         yield from unknown(f"runs.{key}.corpus", run.corpus, config.corpora, "corpus")
@@ -176,6 +178,39 @@ def _broken_references(config: Config) -> Iterator[str]:
         if run.batch % ranks:
             yield f"runs.{key}.batch: {run.batch} samples cannot be shared evenly by {ranks} ranks"
     yield from _broken_benchmarks(config, unknown)
+    yield from _broken_chips(config, unknown)
+
+
+def _broken_chips(config: Config, unknown: Any) -> Iterator[str]:
+    """What only chips or only images can have."""
+
+    def kinds(names: Iterable[str]) -> set[type]:
+        return {type(config.datasets[name]) for name in names if name in config.datasets}
+
+    for key, dataset in config.datasets.items():
+        for name in dataset.chips if isinstance(dataset, Aicca) else ():
+            yield from unknown(f"datasets.{key}.chips", name, config.datasets, "dataset")
+            if not all(issubclass(kind, Granules) for kind in kinds([name])):
+                yield f"datasets.{key}.chips: {name!r} is no dataset of MODIS granules"
+    for key, corpus in config.corpora.items():
+        found = kinds(corpus.datasets)
+        if Aicca in found:
+            yield f"corpora.{key}.datasets: labels are for benchmarks; name the datasets of chips"
+        if any(issubclass(kind, Granules) for kind in found):
+            for field in sorted(corpus.model_fields_set - {"label", "datasets"}):
+                yield f"corpora.{key}.{field}: does not apply to chips; drop it"
+    for key, benchmark in config.benchmarks.items():
+        chips = any(issubclass(kind, Aicca | Granules) for kind in kinds([benchmark.dataset]))
+        if chips and "max_set_aside" in benchmark.model_fields_set:
+            yield f"benchmarks.{key}.max_set_aside: does not apply to chips; drop it"
+    for key, run in config.runs.items():
+        names = config.corpora[run.corpus].datasets if run.corpus in config.corpora else []
+        images = [kind for kind in kinds(names) if not issubclass(kind, Granules)]
+        if run.scaling == "mean_2sigma" and images:
+            yield (
+                f"runs.{key}.scaling: mean_2sigma is for chips, and corpus {run.corpus!r} holds "
+                "images; take standardize"
+            )
 
 
 def _broken_benchmarks(config: Config, unknown: Any) -> Iterator[str]:

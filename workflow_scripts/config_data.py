@@ -1,24 +1,11 @@
 """Models of the configuration: datasets and corpora, with their defaults."""
 
-import datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import Field, model_validator
 
-from workflow_scripts.config_base import Model, Name, Positive, Share, SplitName
-
-
-def _day(text: str) -> str:
-    return datetime.date.fromisoformat(text).isoformat()
-
-
-def _each_once(days: list[str]) -> list[str]:
-    if len(set(days)) < len(days):
-        raise ValueError("a day stands twice")
-    return days
-
-
-Date = Annotated[str, StringConstraints(pattern=r"^\d{4}-\d{2}-\d{2}$"), AfterValidator(_day)]
+from workflow_scripts.config_base import DatasetBase, Model, Name, Positive, Share, SplitName
+from workflow_scripts.config_modis import ModisL1b, SampleModis
 
 
 class Split(Model):
@@ -43,29 +30,6 @@ class Split(Model):
                 f"(train {self.train:g}, val {self.val:g}, test {self.test:g})"
             )
         return self
-
-
-class Tile(Model):
-    """How granules are cut into chips."""
-
-    bands: list[str] = Field(
-        ["6", "7", "20", "28", "29", "31"], description="MODIS bands, in channel order"
-    )
-    size: Positive = Field(128, description="chip height and width, pixels")
-    stride: Positive = Field(128, description="distance between chips, pixels")
-    max_missing: Share = Field(0.0, description="largest share of invalid pixels in a kept chip")
-    quantity: Literal["radiance", "reflectance", "counts"] = Field(
-        "radiance", description="what scale and offset turn the stored counts into"
-    )
-    max_broken_granules: Share = Field(
-        0.5, description="largest share of unreadable granules before the day fails"
-    )
-
-
-class DatasetBase(Model):
-    """What all datasets have."""
-
-    label: str = Field("", description="name in the report; the key if empty")
 
 
 class ImageFolder(DatasetBase):
@@ -94,21 +58,50 @@ class SampleScenes(DatasetBase):
     seed: int = Field(0, description="seed of the scenes")
 
 
-class SampleModis(DatasetBase):
-    """Synthetic MODIS Level-1B granules, generated as true HDF4 files."""
+class DateSplit(Model):
+    """How labelled chips are divided: whole days (UTC), drawn by a hash of (seed, day)."""
 
-    kind: Literal["sample-modis"]
-    dates: Annotated[list[Date], AfterValidator(_each_once)] = Field(
-        ["2026-01-01"], min_length=1, description="days, as YYYY-MM-DD"
+    train: Share = Field(0.8, description="share of the days for training")
+    val: Share = Field(0.0, description="share of the days for validation")
+    test: Share = Field(0.2, description="share of the days for the final test")
+    seed: int = Field(0, description="seed of the division")
+
+    @model_validator(mode="after")
+    def _sum(self) -> "DateSplit":
+        total = self.train + self.val + self.test
+        if total > 1 + 1e-9:
+            raise ValueError(f"train + val + test is {total:g}; it must be at most 1")
+        return self
+
+
+class Aicca(DatasetBase):
+    """Cloud classes of the atlas AICCA (arXiv 2209.15096), joined with chips by time and place.
+
+    A benchmark's dataset. Its files (netCDF, parquet or CSV) have a row a chip with the columns
+    Label, Timestamp, lat, lon and platform.
+    """
+
+    kind: Literal["aicca"]
+    path: str = Field(
+        description="a file of labels (.nc, .parquet, .csv), or the folder that holds them; read "
+        "only"
     )
-    granules: Positive = Field(4, description="granules a day")
-    lines: Positive = Field(400, multiple_of=10, description="scan lines of a granule")
-    pixels: Positive = Field(520, description="pixels of a scan line")
-    seed: int = Field(0, description="seed of the scenes")
-    tile: Tile = Field(Tile(), description="how granules are cut into chips")
+    obtain: str = Field("", description="where the labels can be had; shown when they are missing")
+    chips: list[Name] = Field(
+        min_length=1, description="names of the MODIS datasets whose chips the labels are for"
+    )
+    max_distance_km: float = Field(
+        5.0, gt=0, le=1000, description="largest distance between a row and the centre of its chip"
+    )
+    max_minutes: float = Field(
+        2.5, ge=0, le=720, description="largest time between a row and the start of the granule"
+    )
+    split: DateSplit = Field(DateSplit(), description="division into train, val and test, by day")
 
 
-Dataset = Annotated[ImageFolder | SampleScenes | SampleModis, Field(discriminator="kind")]
+Dataset = Annotated[
+    ImageFolder | SampleScenes | SampleModis | ModisL1b | Aicca, Field(discriminator="kind")
+]
 
 
 class Corpus(Model):

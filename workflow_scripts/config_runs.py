@@ -178,6 +178,11 @@ class RunBase(Model):
     batch: Positive = Field(256, description="samples a step, over all ranks")
     seed: int = Field(0, description="seed of weights, order, augmentation and mask")
     precision: Literal["fp32", "bf16"] = Field("fp32", description="arithmetic of the forward pass")
+    scaling: Literal["standardize", "mean_2sigma"] = Field(
+        "standardize",
+        description="what the network sees: mean 0 and deviation 1 by channel, or (chips only, as "
+        "RICC) the value over mean + 2σ, cut to [0, 1]",
+    )
     segments: Positive = Field(1, description="batch jobs the run is cut into")
     launch: Launch = Field(Launch(), description="how the run is laid over the machine")
     pinned: StrictBool | str = Field(

@@ -13,7 +13,7 @@ from typing import Any
 from workflow_scripts import recipes
 from workflow_scripts.code_digest import code_digest
 from workflow_scripts.config import Config
-from workflow_scripts.config_data import SampleModis
+from workflow_scripts.config_modis import Granules
 from workflow_scripts.digests import digest, file_sha256
 from workflow_scripts.errors import UserError
 from workflow_scripts.files import read_json
@@ -94,7 +94,8 @@ class Jobs:
         """The index of a corpus."""
         result = self.data / "shards" / corpus / "index.json"
         recipe = recipes.pack(self.config, corpus)
-        names = recipe["datasets"] if recipe["kind"] == "images" else []
+        labels = [recipe["labels"]["dataset"]] if "labels" in recipe else []
+        names = recipe["datasets"] if recipe["kind"] == "images" else labels
         manifests = {f"manifest:{n}": self.data / "manifests" / f"{n}.jsonl" for n in names}
         return self._job("pack", (corpus,), result, recipe, inputs=partial(_digests, manifests))
 
@@ -162,7 +163,7 @@ class Jobs:
         """Every job of the configuration whose result carries a stamp."""
         config = self.config
         for name, dataset in config.datasets.items():
-            if isinstance(dataset, SampleModis):
+            if isinstance(dataset, Granules):
                 for day in recipes.dataset_days(config, name):
                     yield self.fetch(name, day)
                     yield self.tile(name, day)

@@ -17,11 +17,15 @@ import yaml
 
 from workflow_scripts.config import Config
 from workflow_scripts.config_check import load_config
-from workflow_scripts.config_data import Corpus, Dataset, ImageFolder, SampleModis
+from workflow_scripts.config_data import Aicca, Corpus, Dataset, ImageFolder
+from workflow_scripts.config_modis import Granules, ModisL1b, SampleModis
 from workflow_scripts.config_runs import GfmRun
+from workflow_scripts.dates import compress
 from workflow_scripts.digests import canonical, digest
 from workflow_scripts.errors import UserError
 from workflow_scripts.fetch.folder import LISTING, listing_digest
+from workflow_scripts.fetch.granules import listed_days, no_granules
+from workflow_scripts.fetch.labels import labels_digest
 
 Recipe = dict[str, Any]
 BENCH = "bench-"  # corpora of benchmarks are packed under this prefix
@@ -29,13 +33,18 @@ BENCH = "bench-"  # corpora of benchmarks are packed under this prefix
 
 def is_chips(config: Config, corpus: str) -> bool:
     """Whether a corpus holds MODIS chips (else images)."""
-    return any(isinstance(config.datasets[n], SampleModis) for n in corpus_datasets(config, corpus))
+    return any(isinstance(config.datasets[n], Granules) for n in corpus_datasets(config, corpus))
 
 
 def corpus_datasets(config: Config, corpus: str) -> list[str]:
-    """Names of the datasets of a corpus or of a benchmark's corpus."""
+    """Names of the datasets of a corpus or of a benchmark's corpus.
+
+    Labels of chips come after the datasets whose chips they are for.
+    """
     if corpus.startswith(BENCH):
-        return [config.benchmarks[corpus.removeprefix(BENCH)].dataset]
+        name = config.benchmarks[corpus.removeprefix(BENCH)].dataset
+        entry = config.datasets[name]
+        return [*entry.chips, name] if isinstance(entry, Aicca) else [name]
     return config.corpora[corpus].datasets
 
 
@@ -47,12 +56,18 @@ def is_synthetic(dataset: Dataset) -> bool:
 def fetch(config: Config, dataset: str, date: str | None = None) -> Recipe:
     """Recipe of a dataset's manifest (of one day's for MODIS)."""
     entry = config.datasets[dataset]
-    recipe = {"dataset": dataset, **entry.model_dump(mode="json", exclude={"label", "tile"})}
+    left_out = {"label", "tile", "dates", "first", "last"}
+    recipe = {"dataset": dataset, **entry.model_dump(mode="json", exclude=left_out)}
     if isinstance(entry, ImageFolder):
         recipe[LISTING] = _listing(Path(entry.path))
-    if isinstance(entry, SampleModis):
-        del recipe["dates"]
+    if isinstance(entry, Granules):
         recipe["date"] = date
+    if isinstance(entry, ModisL1b):
+        recipe[LISTING] = _days(entry).get(str(date))
+    if isinstance(entry, Aicca):
+        # How rows are matched and split is of packing.
+        recipe = {key: recipe[key] for key in ("dataset", "kind", "path", "obtain")}
+        recipe[LISTING] = labels_digest(Path(entry.path))
     return recipe
 
 
@@ -61,13 +76,21 @@ def _listing(folder: Path) -> str | None:
     return listing_digest(folder) if folder.is_dir() else None
 
 
+def _days(entry: ModisL1b) -> dict[str, str]:
+    """Digest of the files of each day of a dataset, by day."""
+    days = listed_days(Path(entry.path), entry.listing, entry.platform)
+    first, last = entry.first or "", entry.last or "9999"
+    return {day: found for day, found in days.items() if first <= day <= last}
+
+
 def tile(config: Config, dataset: str, date: str) -> Recipe:
     """Recipe of a day's chips."""
     entry = config.datasets[dataset]
-    assert isinstance(entry, SampleModis)
+    assert isinstance(entry, Granules)
     return {
         "dataset": dataset,
         "date": date,
+        "platform": entry.platform,
         "synthetic": is_synthetic(entry),
         **entry.tile.model_dump(mode="json"),
     }
@@ -78,10 +101,12 @@ def pack(config: Config, corpus: str) -> Recipe:
     names = corpus_datasets(config, corpus)
     recipe: Recipe = {
         "corpus": corpus,
-        "kind": "chips" if is_chips(config, corpus) else "images",
+        "kind": "images",
         "datasets": names,
         "synthetic": any(is_synthetic(config.datasets[name]) for name in names),
     }
+    if is_chips(config, corpus):
+        return recipe | _of_chips(config, names)
     if corpus.startswith(BENCH):
         benchmark = config.benchmarks[corpus.removeprefix(BENCH)]
         settings = Corpus(datasets=names, max_set_aside=benchmark.max_set_aside)
@@ -89,6 +114,22 @@ def pack(config: Config, corpus: str) -> Recipe:
         settings = config.corpora[corpus]
     recipe |= settings.model_dump(mode="json", exclude={"label", "datasets", "shard_mb"})
     return recipe | {"shard_bytes": settings.shard_mb * 2**20}
+
+
+def _of_chips(config: Config, names: list[str]) -> Recipe:
+    """What a corpus of chips is packed from: days, and labels if there are some."""
+    granules = [name for name in names if isinstance(config.datasets[name], Granules)]
+    recipe: Recipe = {
+        "kind": "chips",
+        "datasets": granules,
+        "days": {name: compress(dataset_days(config, name)) for name in granules},
+    }
+    for name in names:
+        entry = config.datasets[name]
+        if isinstance(entry, Aicca):
+            kept = {"max_distance_km", "max_minutes", "split"}
+            recipe["labels"] = {"dataset": name, **entry.model_dump(mode="json", include=kept)}
+    return recipe
 
 
 def pretrain(config: Config, run: str) -> Recipe:
@@ -114,10 +155,11 @@ def probe(config: Config, run: str, benchmark: str) -> Recipe:
     """Recipe of one encoder on one benchmark."""
     entry = config.benchmarks[benchmark]
     trained_on = corpus_datasets(config, config.runs[run].corpus)
+    judged_on = corpus_datasets(config, f"{BENCH}{benchmark}")
     return {
         "benchmark": benchmark,
-        "synthetic": is_synthetic(config.datasets[entry.dataset]),
-        "pretraining_dataset_overlap": entry.dataset in trained_on,
+        "synthetic": any(is_synthetic(config.datasets[name]) for name in judged_on),
+        "pretraining_dataset_overlap": bool({*judged_on} & {*trained_on}),
         **entry.model_dump(mode="json", exclude={"label", "runs", "max_set_aside"}),
     }
 
@@ -132,6 +174,7 @@ def report(config: Config, pins: dict[str, Any]) -> Recipe:
     runs = wanted_runs(config)
     corpora = wanted_corpora(config)
     datasets = sorted({name for c in corpora for name in corpus_datasets(config, c)})
+    by_dataset = {name: dataset_days(config, name) for name in datasets}
     labels = scientific(config)
 
     def named(kind: str, names: list[str]) -> list[Recipe]:
@@ -155,6 +198,7 @@ def report(config: Config, pins: dict[str, Any]) -> Recipe:
                 "name": name,
                 "label": corpus_label(config, name),
                 "kind": "chips" if is_chips(config, name) else "images",
+                "cut_from": cut_from(config, name),
             }
             for name in corpora
         ],
@@ -169,7 +213,7 @@ def report(config: Config, pins: dict[str, Any]) -> Recipe:
             for row in named("runs", runs)
         ],
         "probes": [{"run": r, "benchmark": b} for b, r in wanted_probes(config)],
-        "tiles": [{"dataset": d, "date": t} for d, t in wanted_days(config)],
+        "days": {name: compress(days) for name, days in by_dataset.items() if days},
         "digests": {"runs": pins},
     }
 
@@ -225,9 +269,29 @@ def wanted_corpora(config: Config) -> list[str]:
 
 
 def dataset_days(config: Config, dataset: str) -> list[str]:
-    """Days of a MODIS dataset; none for images."""
+    """Days of a MODIS dataset; none for images, or where no granule is found."""
     entry = config.datasets[dataset]
+    if isinstance(entry, ModisL1b):
+        return sorted(_days(entry))
     return sorted(entry.dates) if isinstance(entry, SampleModis) else []
+
+
+def cut_from(config: Config, corpus: str) -> list[str]:
+    """Datasets of a corpus that have days of granules, so that it is known what was dropped."""
+    return [name for name in corpus_datasets(config, corpus) if dataset_days(config, name)]
+
+
+def required_days(config: Config, dataset: str) -> list[str]:
+    """Days of a MODIS dataset that is needed; none for images.
+
+    Raises:
+        UserError: A MODIS dataset has no granule; tells where to get some and where to put them.
+    """
+    days = dataset_days(config, dataset)
+    entry = config.datasets[dataset]
+    if isinstance(entry, ModisL1b) and not days:
+        raise UserError(no_granules(dataset, entry.model_dump()))
+    return days
 
 
 def wanted_days(config: Config) -> list[tuple[str, str]]:

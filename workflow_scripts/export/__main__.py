@@ -13,15 +13,15 @@ from workflow_scripts.export.reconstructions import write_reconstructions
 from workflow_scripts.files import atomic, exclusive, read_json, write_json, write_text
 from workflow_scripts.logs import log
 from workflow_scripts.models.encoders import timm_architecture
+from workflow_scripts.models.scaling import normalisation
 from workflow_scripts.objectives.base import Objective
 from workflow_scripts.pretrain import checkpoint, saved
-from workflow_scripts.pretrain.construct import meta_objective
+from workflow_scripts.pretrain.construct import meta_objective, scaling_of
 from workflow_scripts.pretrain.history import CURVE, SEGMENTS, read_lines
 from workflow_scripts.pretrain.launch import Ranks
 from workflow_scripts.pretrain.parallel import laid_out, plain
 from workflow_scripts.pretrain.run_digest import Identity, stored_identity, warn_of_changes
 from workflow_scripts.results import SCHEMA_VERSION, stamp, write_result
-from workflow_scripts.shards import layout
 from workflow_scripts.shards.corpus import Corpus
 from workflow_scripts.stage import run_stage, stage_parser
 
@@ -107,11 +107,8 @@ def model_card(identity: Identity, corpus: Corpus) -> dict[str, Any]:
         "family": recipe["encoder"]["family"],
         "image_size": recipe["encoder"]["image_size"],
         "channels": corpus.channels,
-        "normalisation": {
-            "mean": index["mean"],
-            "std": index["std"],
-            "scale": "unit" if corpus.kind == layout.IMAGES else "physical",
-        },
+        "normalisation": normalisation(index, scaling_of(recipe)),
+        "quantity": index.get("quantity"),
         "objective": recipe["objective"],
         "synthetic": index["synthetic"],
         "corpus": index["corpus"],

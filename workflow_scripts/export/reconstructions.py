@@ -10,6 +10,7 @@ from torch import Tensor
 
 from workflow_scripts.files import atomic
 from workflow_scripts.objectives.base import Objective
+from workflow_scripts.pretrain.construct import scaling_of
 from workflow_scripts.pretrain.loader import Normalise, Samples, collate
 from workflow_scripts.shards.corpus import Corpus
 
@@ -18,11 +19,11 @@ COUNT = 8
 
 def chosen_samples(labels: NDArray[np.int32], count: int = COUNT) -> list[int]:
     """The first sample of each class in turn, then the second of each, until there are enough."""
-    seen: dict[int, int] = {}
-    places = []
-    for index, label in enumerate(labels.tolist()):
-        places.append((seen.get(label, 0), label, index))
-        seen[label] = seen.get(label, 0) + 1
+    places = [
+        (place, int(label), int(index))
+        for label in np.unique(labels)
+        for place, index in enumerate(np.flatnonzero(labels == label)[:count])
+    ]
     return [index for _, _, index in sorted(places)[:count]]
 
 
@@ -38,22 +39,21 @@ def _arrays(
     indices = chosen_samples(corpus.labels)
     samples = Samples(corpus, recipe, cells=objective.cells)
     epoch = int(recipe["epochs"]) + 1  # masks that training has not drawn
-    normalise = Normalise(corpus.index, torch.device("cpu"))
+    normalise = Normalise(corpus.index, torch.device("cpu"), scaling_of(recipe))
     batch = normalise(collate([samples.centred(index, epoch=epoch) for index in indices]))
     prediction, mask = objective.reconstruct(batch)
     seen = batch["images"]
-    masked = torch.where(mask[:, None], torch.zeros_like(seen), seen)  # removed: the mean colour
+    masked = torch.where(mask[:, None], normalise.middle, seen)  # removed: the mean colour
 
     def painted(images: Tensor) -> NDArray[np.float32]:
         return normalise.undone(images).permute(0, 2, 3, 1).contiguous().numpy()
 
-    keys = corpus.keys
     return {
         "input": painted(seen),
         "masked": painted(masked),
         "prediction": painted(prediction.float()),
         "mask": mask.numpy(),
-        "keys": np.array([keys[index] for index in indices]),
+        "keys": np.array([corpus.key(index) for index in indices]),
     }
 
 

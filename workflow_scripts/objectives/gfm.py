@@ -5,6 +5,9 @@ blocks, after its patch merging (in a four-stage Swin: stages 1 to 3 and stage 3
 mean over tokens without a norm. A model of fewer stages is read at the same point of its own last
 stage. The loss is L_simmim - alpha * mean cosine(projected student, teacher).
 
+The teacher gets the batch in its own units again. Values that the run's scaling has cut off
+(mean_2sigma) it sees cut off, and pixels without a value as the mean, like the student.
+
 The teacher is no submodule: it is in no state dict, no parameter list and no shard, is never
 trained, and still moves with the objective.
 """
@@ -23,6 +26,7 @@ from torch.nn import functional
 from workflow_scripts.errors import UserError
 from workflow_scripts.files import read_json
 from workflow_scripts.models.encoders import widths
+from workflow_scripts.models.scaling import by_channel, normalised
 from workflow_scripts.objectives.base import Batch
 from workflow_scripts.objectives.simmim import Simmim
 
@@ -68,6 +72,7 @@ class Teacher(nn.Module):
             family, seen, self.size = model["family"], model["channels"], model["image_size"]
             stages = len(model["encoder"]["depths"])
             statistics = [model["normalisation"][name] for name in ("mean", "std")]
+            self.clip = model["normalisation"].get("clip")
             name, kwargs = model["architecture"], model["kwargs"]
         except (KeyError, TypeError) as error:
             raise UserError(f"{card}: not a model.json of a finished run ({error!r})") from None
@@ -82,7 +87,7 @@ class Teacher(nn.Module):
         with torch.device("cpu"):
             self.encoder = timm.create_model(name, **kwargs)
             for buffer, values in zip(("mean", "std"), statistics, strict=True):
-                self.register_buffer(buffer, torch.tensor(values).view(-1, 1, 1))
+                self.register_buffer(buffer, by_channel(values))
         self.width: int = self.encoder.num_features
         _load(self.encoder, weights)
         self.requires_grad_(False).eval()
@@ -94,7 +99,7 @@ class Teacher(nn.Module):
             images = functional.interpolate(
                 images, size=(self.size, self.size), mode="bilinear", align_corners=True
             )
-        images = (images - self.mean) / self.std
+        images = normalised(images, mean=self.mean, std=self.std, clip=self.clip)
         embedded = self.encoder.patch_embed(images.to(self.encoder.patch_embed.proj.weight.dtype))
         return late_feature(self.encoder, embedded)[1]
 

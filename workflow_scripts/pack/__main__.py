@@ -1,4 +1,7 @@
-"""Pack a corpus: shards and their index from the images of manifests, or an index over chips."""
+"""Pack a corpus: shards and their index from the images of manifests, or an index over chips.
+
+Chips that a benchmark's labels are joined to get a selection beside their index.
+"""
 
 import argparse
 import time
@@ -17,29 +20,71 @@ from workflow_scripts.shards.corpus import content_digest
 from workflow_scripts.stage import run_stage, stage_parser
 
 
-def _by_dataset(manifests: list[Path], recipe: dict[str, Any]) -> list[tuple[str, Path]]:
-    """(dataset, manifest) in the recipe's order; a manifest is named after its dataset.
+def _by_dataset(manifests: list[Path], datasets: list[str]) -> list[tuple[str, Path]]:
+    """(dataset, manifest) in the order of the datasets; a manifest is named after its dataset.
 
     Raises:
-        UserError: The manifests are not those of the recipe's datasets.
+        UserError: The manifests are not those of the datasets.
     """
     found = {path.stem: path for path in manifests}
-    if set(found) != set(recipe["datasets"]) or len(found) != len(manifests):
+    if set(found) != set(datasets) or len(found) != len(manifests):
         raise UserError(
             f"--manifests are {', '.join(map(str, manifests))}, expected one <dataset>.jsonl for "
-            f"each of the recipe's datasets: {', '.join(recipe['datasets'])}"
+            f"each of the recipe's datasets: {', '.join(datasets)}"
         )
-    return [(dataset, found[dataset]) for dataset in recipe["datasets"]]
+    return [(dataset, found[dataset]) for dataset in datasets]
 
 
 def remove_stale(index: Path, body: dict[str, Any]) -> None:
     """Remove shards of earlier packings, and what a killed one left, from the index's folder."""
-    kept = {row["file"] for row in body["shards"]}
-    for pattern in ("shard-*.h5", ".shard-*.h5.tmp"):
+    kept = {row["file"] for row in (*body["shards"], body.get("selection", {"file": None}))}
+    for pattern in ("shard-*.h5", ".shard-*.h5.tmp", "selection.h5", ".selection.h5.tmp"):
         for path in sorted(index.parent.glob(pattern)):
             if path.name not in kept:
                 log.info("removing %s, which the new index does not list", path)
                 path.unlink()
+
+
+def _given(arguments: argparse.Namespace, name: str, recipe: dict[str, Any]) -> Any:
+    """An option that this recipe needs.
+
+    Raises:
+        UserError: It is missing.
+    """
+    value = getattr(arguments, name)
+    if not value:
+        kind = "labelled chips" if "labels" in recipe else recipe["kind"]
+        raise UserError(f"--{name.replace('_', '-')} is missing, which {kind} need")
+    return value
+
+
+def _packed(
+    arguments: argparse.Namespace, recipe: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The body of the index, and the digests of what it was made from.
+
+    Raises:
+        UserError: No such kind, or an option is missing that the recipe needs.
+    """
+    index, workers = arguments.index, arguments.workers
+    manifests: list[tuple[str, Path]] = []
+    if recipe["kind"] == layout.IMAGES:
+        manifests = _by_dataset(_given(arguments, "manifests", recipe), recipe["datasets"])
+        body = pack_images(recipe, manifests, index, workers=workers)
+        return body, {f"manifest:{name}": file_sha256(path) for name, path in manifests}
+    if recipe["kind"] != layout.CHIPS:
+        raise UserError(f"kind is {recipe['kind']!r}, expected {layout.IMAGES} or {layout.CHIPS}")
+    root = _given(arguments, "chips_root", recipe)
+    if "labels" in recipe:
+        from workflow_scripts.pack.aicca import pack_labelled  # pandas and scikit-learn take long
+
+        given = _given(arguments, "manifests", recipe)
+        manifests = _by_dataset(given, [recipe["labels"]["dataset"]])
+        body = pack_labelled(recipe, root, manifests[0][1], index, workers=workers)
+    else:
+        body = pack_chips(recipe, root, index, workers=workers)
+    inputs = {f"manifest:{name}": file_sha256(path) for name, path in manifests}
+    return body, inputs | {f"chips:{row['file']}": row["sha256"] for row in body["shards"]}
 
 
 def work(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
@@ -47,21 +92,12 @@ def work(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
     index: Path = arguments.index
     start = time.monotonic()
     with exclusive(index):
-        if recipe["kind"] == layout.IMAGES and arguments.manifests:
-            manifests = _by_dataset(arguments.manifests, recipe)
-            inputs = {f"manifest:{name}": file_sha256(path) for name, path in manifests}
-            body = pack_images(recipe, manifests, index, workers=arguments.workers)
-        elif recipe["kind"] == layout.CHIPS and arguments.chips:
-            body = pack_chips(recipe, arguments.chips, index, workers=arguments.workers)
-            inputs = {f"chips:{row['file']}": row["sha256"] for row in body["shards"]}
-        else:
-            raise UserError(
-                f"kind is {recipe['kind']!r}: images need --manifests, chips need --chips"
-            )
-        body |= {
+        body, inputs = _packed(arguments, recipe)
+        body = {
             "format_version": layout.FORMAT_VERSION,
             "count": sum(row["count"] for row in body["shards"]),
             "content": content_digest(body),
+            **body,
         }
         body |= {key: recipe[key] for key in ("corpus", "kind", "synthetic", "datasets")}
         seconds = time.monotonic() - start
@@ -78,8 +114,12 @@ def main() -> None:
     """The command line."""
     parser = stage_parser("pack", __doc__)
     parser.add_argument("--index", type=Path, required=True, help="the index.json to write")
-    parser.add_argument("--manifests", type=Path, nargs="+", help="manifests of image datasets")
-    parser.add_argument("--chips", type=Path, nargs="+", help="day files of chips")
+    parser.add_argument(
+        "--manifests", type=Path, nargs="+", help="manifests of image datasets, or of label files"
+    )
+    parser.add_argument(
+        "--chips-root", type=Path, help="folder with <dataset>/<date>.h5 of the recipe's days"
+    )
     parser.add_argument("--workers", type=int, help="threads (default: all cores)")
     run_stage(parser, work)
 

@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from workflow_scripts.shards import layout
+
 
 class ImageStatistics:
     """Of value/255 over 8-bit images, exact: a histogram by channel holds all there is to know."""
@@ -31,36 +33,69 @@ class ImageStatistics:
 
 
 class ChipStatistics:
-    """Of physical values over chips, merged chip by chip.
+    """Of physical values over the pixels of chips that have a value.
 
-    Sums within a chip are exact, being of integer counts; chips are merged by the update of
-    Chan, Golub and LeVeque (1979), which does not cancel as the sum of squares would.
+    Sums within a chip are exact, being of integer counts; chips, blocks of them and days are merged
+    as by Chan, Golub and LeVeque (1979), which does not cancel as the sum of squares would. The
+    same digits need the same blocks in the same order.
 
     Args:
         bands: How many channels the chips have.
+
+    Attributes:
+        values: (bands,) pixels that have a value.
+        mean: (bands,) their mean in physical units.
+        squares: (bands,) the sum of their squared deviations from it.
     """
 
     def __init__(self, bands: int) -> None:
-        self.pixels = 0
+        self.values: NDArray[np.int64] = np.zeros(bands, np.int64)
         self.mean: NDArray[np.float64] = np.zeros(bands)
-        self.squares: NDArray[np.float64] = np.zeros(bands)  # sum of squared deviations
+        self.squares: NDArray[np.float64] = np.zeros(bands)
 
     def add(self, counts: NDArray[np.uint16], scale: NDArray[Any], offset: NDArray[Any]) -> None:
-        """Take in one chip: counts (bands, height, width), scale and offset (bands,)."""
-        wide = counts.reshape(len(counts), -1).astype(np.uint64)
-        pixels = wide.shape[1]
-        first = wide.sum(axis=1)
-        second = (wide * wide).sum(axis=1)
-        mean = (first / pixels - offset) * scale
-        # n·Σc² − (Σc)² exceeds 64 bits for large chips, so it is left to Python's integers.
-        spread = [pixels * int(b) - int(a) ** 2 for a, b in zip(first, second, strict=True)]
-        squares = np.array([value / pixels for value in spread]) * np.square(scale)
-        total = self.pixels + pixels
-        step = mean - self.mean
-        self.squares += squares + step**2 * (self.pixels * pixels / total)
-        self.mean += step * (pixels / total)
-        self.pixels = total
+        """Take in chips: counts (n, bands, height, width), scale and offset (n, bands)."""
+        flat = counts.reshape(*counts.shape[:2], -1)
+        has_value = flat <= layout.MAX_COUNT
+        values = has_value.sum(axis=2)
+        # A squared count fits 32 bits, their sum 64; n·Σc² − (Σc)² may not: Python's integers.
+        kept = np.where(has_value, flat, 0).astype(np.uint32)
+        first = kept.sum(axis=2, dtype=np.uint64)
+        second = np.square(kept, out=kept).sum(axis=2, dtype=np.uint64)
+        some, exact = np.maximum(values, 1), first.astype(object)
+        spread = (values * second.astype(object) - exact * exact) / some.astype(object)
+        mean = (first / some - offset) * scale
+        squares = spread.astype(np.float64) * np.square(scale)
+        total = values.sum(axis=0)
+        whole = (values * mean).sum(axis=0) / np.maximum(total, 1)
+        squares = squares + values * np.square(mean - whole)
+        self._merge(total, whole, squares.sum(axis=0))
 
-    def result(self) -> tuple[list[float], list[float]]:
-        """Mean and standard deviation of each band in physical units."""
-        return self.mean.tolist(), np.sqrt(self.squares / self.pixels).tolist()
+    def merge(self, other: "ChipStatistics") -> None:
+        """Take in what was summed elsewhere."""
+        self._merge(other.values, other.mean, other.squares)
+
+    def _merge(
+        self, values: NDArray[np.int64], mean: NDArray[np.float64], squares: NDArray[np.float64]
+    ) -> None:
+        total = self.values + values
+        share = values / np.maximum(total, 1)
+        step = np.where(values > 0, mean - self.mean, 0.0)
+        self.squares += np.where(values > 0, squares, 0.0) + step**2 * self.values * share
+        self.mean += step * share
+        self.values = total
+
+    def result(self) -> dict[str, list[Any]]:
+        """By channel, in physical units; every channel needs a value.
+
+        Returns:
+            `mean`, `std` (over pixels, of the whole population), `mean_2sigma` (mean + 2·std, by
+            which RICC divides) and `values`, the number of pixels that have one.
+        """
+        std = np.sqrt(self.squares / self.values)
+        return {
+            "mean": self.mean.tolist(),
+            "std": std.tolist(),
+            "mean_2sigma": (self.mean + 2 * std).tolist(),
+            "values": self.values.tolist(),
+        }

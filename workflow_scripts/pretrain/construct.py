@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from workflow_scripts.models.scaling import STANDARDIZE, normalisation
 from workflow_scripts.objectives import build_objective
 from workflow_scripts.objectives.base import Objective
 from workflow_scripts.pretrain.order import Order
@@ -16,14 +17,21 @@ def order_of(recipe: dict[str, Any], samples: int) -> Order:
     return Order(count=samples, batch=recipe["batch"], epochs=recipe["epochs"], seed=recipe["seed"])
 
 
+def scaling_of(recipe: dict[str, Any]) -> str:
+    """How a run's pixels are scaled; recipes stored before there was a choice name none."""
+    scaling: str = recipe.get("scaling", STANDARDIZE)
+    return scaling
+
+
 def meta_objective(recipe: dict[str, Any], corpus: Corpus, teacher: Path | None) -> Objective:
     """The objective without memory; `parallel.laid_out` gives it some."""
+    how = normalisation(corpus.index, scaling_of(recipe))
     with torch.device("meta"):
         return build_objective(
             recipe,
             channels=corpus.channels,
-            mean=corpus.index["mean"],
-            std=corpus.index["std"],
+            mean=how["mean"],
+            std=how["std"],
             classes=corpus.classes,
             teacher=teacher,
         )

@@ -13,9 +13,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from workflow_scripts.models.scaling import (
+    STANDARDIZE,
+    by_channel,
+    fill_missing,
+    normalisation,
+    normalised,
+)
 from workflow_scripts.pretrain.augment import View, centre_view, random_view, seen_chip, seen_image
-from workflow_scripts.pretrain.launch import die_with_parent
 from workflow_scripts.pretrain.order import STREAM_NOISE, RankSteps, stream
+from workflow_scripts.processes import die_with_parent
 from workflow_scripts.shards import layout
 from workflow_scripts.shards.corpus import Corpus
 from workflow_scripts.shards.picture import rgb_image
@@ -50,16 +57,18 @@ class Samples(Dataset[Sample]):
 
     def close(self) -> None:
         """Close the shards: HDF5 handles must not cross a fork."""
-        for shard in self.corpus.shards:
-            shard.close()
+        self.corpus.close()
 
     def _decoded(self, sample: int) -> Any:
-        """A Pillow image or a float32 (bands, height, width) chip, kept while there is room."""
+        """A Pillow image or a float32 (bands, height, width) chip, kept while there is room.
+
+        A chip's missing pixels hold the channel's mean: bicubic weights would spread NaN.
+        """
         found = self._cache.get(sample)
         if found is not None:
             return found
         if self.is_chips:
-            found = self.corpus.physical(sample)
+            found = fill_missing(self.corpus.physical(sample), self.corpus.index["mean"])
             size = found.nbytes
         else:
             found = rgb_image(self.corpus, sample)
@@ -137,20 +146,25 @@ def cache_bytes(cache_mb: int, *, workers: int) -> int:
 
 
 class Normalise:
-    """Batches on the device: images float32 (B, C, H, W) with mean 0 and deviation 1 a channel.
+    """Batches on the device: images float32 (B, C, H, W) as `scaling` has them.
 
     Args:
-        index: The corpus's index: `kind`, and `mean` and `std` by channel in value/255 for images,
+        index: The corpus's index: `kind`, and its statistics by channel, in value/255 for images,
             in physical units for chips.
         device: Where the model is.
+        scaling: As in `models.scaling`.
     """
 
-    def __init__(self, index: dict[str, Any], device: torch.device) -> None:
+    def __init__(
+        self, index: dict[str, Any], device: torch.device, scaling: str = STANDARDIZE
+    ) -> None:
         self.device = device
         self.is_images = index["kind"] == layout.IMAGES
-        shape = (1, -1, 1, 1)
-        self.mean = torch.tensor(index["mean"], device=device).reshape(shape)
-        self.std = torch.tensor(index["std"], device=device).clamp_min(1e-6).reshape(shape)
+        how = normalisation(index, scaling)
+        self.mean, self.std = by_channel(how["mean"], device), by_channel(how["std"], device)
+        self.clip = how["clip"]
+        corpus_mean = by_channel(index["mean"], device)
+        self.middle = normalised(corpus_mean, mean=self.mean, std=self.std, clip=self.clip)
 
     def __call__(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """A collated batch on the device, its images normalised."""
@@ -158,9 +172,13 @@ class Normalise:
         images = moved["images"]
         if self.is_images:
             images = images.permute(0, 3, 1, 2).float().div_(255.0)
-        moved["images"] = ((images - self.mean) / self.std).contiguous()
+        images = normalised(images, mean=self.mean, std=self.std, clip=self.clip)
+        moved["images"] = images.contiguous()
         return moved
 
     def undone(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) back in [0, 1] for images, physical units for chips."""
+        """(B, C, H, W) back in [0, 1] for images, physical units for chips.
+
+        What was cut off at the ends of a clipped range does not come back.
+        """
         return images * self.std + self.mean

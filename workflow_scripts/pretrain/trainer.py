@@ -15,7 +15,7 @@ from torch import Tensor
 from workflow_scripts.errors import UserError
 from workflow_scripts.logs import log
 from workflow_scripts.pretrain import checkpoint, parallel, saved
-from workflow_scripts.pretrain.construct import adamw, meta_objective, order_of
+from workflow_scripts.pretrain.construct import adamw, meta_objective, order_of, scaling_of
 from workflow_scripts.pretrain.history import History, add_segment, log_row, rounded, write_state
 from workflow_scripts.pretrain.launch import Ranks, StopRequest
 from workflow_scripts.pretrain.loader import Normalise, Samples, batches, cache_bytes
@@ -84,7 +84,7 @@ class Trainer:
         )  # fmt: skip
         self.objective = parallel.plain(self.model)
         self.optimizer = adamw(self.objective, recipe["optim"])
-        self.normalise = Normalise(corpus.index, device)
+        self.normalise = Normalise(corpus.index, device, scaling_of(recipe))
         self.step, self.window = 0, Window()
         self.saved: int | None = None
         self.save_seconds, self.written = 0.0, 0.0

@@ -19,6 +19,7 @@ from workflow_scripts.probe.features import check_fits, extract
 from workflow_scripts.probe.linear import Split, check_labels, linear_probe, summarise
 from workflow_scripts.results import stamp, write_result
 from workflow_scripts.shards.corpus import Corpus
+from workflow_scripts.shards.layout import IMAGES
 from workflow_scripts.stage import run_stage, stage_parser
 
 PROTOCOL = "linear"
@@ -27,12 +28,18 @@ PROTOCOL = "linear"
 def overlap(test: Corpus, corpus: Corpus | None) -> int | None:
     """How many test samples are in the pretraining corpus (None: not looked).
 
-    Samples are the same if their stored bytes are (checksum and size), or their keys: a corpus may
-    have been packed smaller than the benchmark.
+    Images are the same if their stored bytes are (checksum and size), or their keys: a corpus may
+    have been packed smaller than the benchmark. Chips are the same if their keys are, which name
+    granule and place: all are of one size, and among 200 million many checksums meet by chance.
     """
     if corpus is None:
         return None
-    same = np.isin(test.fingerprints, corpus.fingerprints) | np.isin(test.keys, corpus.keys)
+    keys, prints = np.array(test.keys), test.fingerprints
+    same = np.zeros(len(test), bool)
+    for shard, rows in corpus.parts():  # one by one: the keys of all would fill the memory
+        same |= np.isin(keys, np.array(shard.keys)[rows])
+        if corpus.kind == IMAGES:
+            same |= np.isin(prints, shard.fingerprints[rows])
     return int(same.sum())
 
 

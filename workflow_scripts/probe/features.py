@@ -12,6 +12,7 @@ from torch.nn.functional import interpolate
 
 from workflow_scripts.errors import UserError
 from workflow_scripts.logs import progress
+from workflow_scripts.models.scaling import by_channel, fill_missing, normalised
 from workflow_scripts.probe.encoder import Features
 from workflow_scripts.shards.corpus import Corpus
 from workflow_scripts.shards.layout import IMAGES
@@ -25,7 +26,7 @@ def check_fits(model: dict[str, Any], index: dict[str, Any], *, run: str, benchm
     """Refuse to probe a run on samples of other channels than it was trained on.
 
     Raises:
-        UserError: The number of channels, their names or their units differ.
+        UserError: The number of channels, their names, their quantity or their scale differ.
     """
     for what, ours, theirs in (
         ("channels", model["channels"], index["channels"]),
@@ -36,6 +37,12 @@ def check_fits(model: dict[str, Any], index: dict[str, Any], *, run: str, benchm
                 f"run {run!r} was trained on {what} {ours}, benchmark {benchmark!r} has {theirs}; "
                 "probe it on a benchmark of the same bands"
             )
+    quantities = model.get("quantity"), index.get("quantity")
+    if all(quantities) and quantities[0] != quantities[1]:
+        raise UserError(
+            f"run {run!r} was trained on {quantities[0]}, benchmark {benchmark!r} has "
+            f"{quantities[1]}; tile its chips with the same tile.quantity"
+        )
     scale = "unit" if index["kind"] == IMAGES else "physical"
     if model["normalisation"]["scale"] != scale:
         raise UserError(
@@ -70,9 +77,13 @@ def read_image(corpus: Corpus, row: int, size: int) -> Tensor:
     return torch.from_numpy(pixels.transpose(2, 0, 1).copy()).float() / 255
 
 
-def read_chip(corpus: Corpus, row: int, size: int) -> Tensor:
-    """A chip sample as (bands, size, size) in physical units, resized like an image."""
-    chip = torch.from_numpy(corpus.physical(row))
+def read_chip(corpus: Corpus, row: int, size: int, missing: list[float]) -> Tensor:
+    """A chip sample as (bands, size, size) in physical units, resized like an image.
+
+    Pixels without a value are `missing` (by band) before the resize: bicubic weights would spread
+    NaN.
+    """
+    chip = torch.from_numpy(fill_missing(corpus.physical(row), missing))
     height, width = resized(chip.shape[1], chip.shape[2], size)
     if (height, width) != tuple(chip.shape[1:]):
         chip = interpolate(
@@ -95,7 +106,7 @@ def extract(
     Args:
         corpus: One split of the benchmark.
         encoder: The pooled encoder.
-        model: The run's `model.json`, for the mean and std it was trained with.
+        model: The run's `model.json`, for the normalisation it was trained with.
         size: Input height and width in pixels.
         device: Where the encoder runs, `cpu` or `cuda`.
         threads: How many batches are read and encoded at a time.
@@ -103,16 +114,22 @@ def extract(
     Raises:
         UserError: A feature is not finite.
     """
-    read = read_image if corpus.kind == IMAGES else read_chip
-    mean, std = (
-        torch.tensor(model["normalisation"][name], dtype=torch.float32)[:, None, None]
-        for name in ("mean", "std")
-    )
+    how = model["normalisation"]
+    mean, std, clip = by_channel(how["mean"]), by_channel(how["std"]), how.get("clip")
+    # Cards of runs that were exported before chips could miss pixels have the mean alone.
+    missing = how.get("missing") or how["mean"]
     encoder.to(device)
+
+    def seen(row: int) -> Tensor:
+        if corpus.kind == IMAGES:
+            pixels = read_image(corpus, row, size)
+        else:
+            pixels = read_chip(corpus, row, size, missing)
+        return normalised(pixels, mean=mean, std=std, clip=clip)
 
     def batch(start: int) -> NDArray[np.float32]:
         rows = range(start, min(start + BATCH, len(corpus)))
-        images = torch.stack([(read(corpus, row, size) - mean) / std for row in rows])
+        images = torch.stack([seen(row) for row in rows])
         found: NDArray[np.float32] = encoder(images.to(device))
         broken = np.flatnonzero(~np.isfinite(found).all(axis=1))
         if len(broken):

@@ -1,32 +1,49 @@
 """A packed corpus: its `index.json` and the shards it lists, as one sequence of samples."""
 
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from workflow_scripts.digests import digest
+from workflow_scripts.digests import digest, file_sha256
 from workflow_scripts.errors import UserError
 from workflow_scripts.files import read_json
 from workflow_scripts.shards import layout
 from workflow_scripts.shards.reader import Shard
+from workflow_scripts.shards.selection import Selection, read_selection
+
+# Twenty years are 16,000 day files, and a process may often have no more than 1024 open.
+MOST_OPEN = 256
 
 
 def content_digest(index: dict[str, Any]) -> str:
-    """What the samples are, whoever packed them: the digest of shard checksums in order."""
-    return digest([shard["sha256"] for shard in index["shards"]])
+    """What the samples are, whoever packed them: the digest of shard checksums in order.
+
+    Where chips of the shards are selected and labelled, the selection's checksum follows.
+    """
+    sums = [shard["sha256"] for shard in index["shards"]]
+    if index.get("selection"):
+        sums.append(index["selection"]["sha256"])
+    return digest(sums)
 
 
 class Corpus:
     """The samples of all shards of an `index.json`, numbered in order.
+
+    With a selection (chips that labels were joined to) only the selected chips count, and classes
+    and splits are the selection's. Threads may read samples of one corpus together; at most
+    `MOST_OPEN` of its shards are open at a time.
 
     Args:
         index_path: The corpus's `index.json`; shard paths in it are relative to its folder.
         split: Keep only this split's samples (`train`, `val`, `test`); all by default.
 
     Raises:
-        UserError: No index, an index of a newer format, or no sample of that split.
+        UserError: No index, an index of a newer format, no sample of that split, or a selection
+            that is not the index's.
     """
 
     def __init__(self, index_path: Path, split: str | None = None) -> None:
@@ -41,53 +58,115 @@ class Corpus:
         self.classes: list[str] = self.index["classes"]
         counts = [row["count"] for row in self.index["shards"]]
         self._starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        self._chosen: NDArray[np.int64] | None = None
-        if split is not None:
-            wanted = layout.SPLIT_NAMES.index(split)
-            self._chosen = np.flatnonzero(self._column("splits") == wanted)
+        self._open: dict[int, None] = {}  # numbers of open shards, the longest unused first
+        self._lock = threading.Lock()
+        self._chosen: NDArray[np.int64] | None = None  # rising
+        self._selection = self._read_selection() if self.index.get("selection") else None
+        wanted = None if split is None else layout.SPLIT_NAMES.index(split)
+        if self._selection is not None:
+            if wanted is not None:
+                self._selection = self._selection.of_split(wanted)
+            self._chosen = self._selection.rows
+        elif wanted is not None:
+            splits = np.concatenate([shard.splits[rows] for shard, rows in self.parts()])
+            self._chosen = np.flatnonzero(splits == wanted)
         if len(self) == 0:
             raise UserError(f"{self.path}: no sample" + (f" of split {split!r}" if split else ""))
+
+    def _read_selection(self) -> Selection:
+        entry = self.index["selection"]
+        path = self.path.parent / entry["file"]
+        selection = read_selection(path)
+        if file_sha256(path) != entry["sha256"]:
+            raise UserError(f"{path}: its checksum is not the one in {self.path}; pack again")
+        return selection
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_lock": None, "_open": {}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.Lock())
 
     def __len__(self) -> int:
         return int(self._starts[-1] if self._chosen is None else len(self._chosen))
 
-    def _column(self, name: str) -> NDArray[Any]:
-        return np.concatenate([getattr(shard, name) for shard in self.shards])
+    def close(self) -> None:
+        """Close the shards; each opens again when needed."""
+        for shard in self.shards:
+            shard.close()
+        self._open.clear()
 
-    def _locate(self, index: int) -> tuple[Shard, int]:
+    def _use(self, number: int) -> Shard:
+        """A shard that is read next; the longest unused are closed."""
+        self._open.pop(number, None)
+        self._open[number] = None
+        while len(self._open) > MOST_OPEN:
+            oldest = next(iter(self._open))
+            del self._open[oldest]
+            self.shards[oldest].close()
+        return self.shards[number]
+
+    def parts(self) -> Iterator[tuple[Shard, NDArray[np.int64]]]:
+        """Each shard that holds samples, and their rows in it, in the order of the samples."""
+        for number, (start, end) in enumerate(zip(self._starts, self._starts[1:], strict=False)):
+            if self._chosen is None:
+                rows = np.arange(end - start)
+            else:
+                first, last = np.searchsorted(self._chosen, (start, end))
+                rows = self._chosen[first:last] - start
+            if len(rows):
+                with self._lock:
+                    shard = self._use(number)
+                yield shard, rows
+
+    def _locate(self, index: int) -> tuple[int, int]:
+        """Numbers of a sample's shard and of its row there."""
         row = int(index if self._chosen is None else self._chosen[index])
         shard = int(np.searchsorted(self._starts, row, side="right")) - 1
-        return self.shards[shard], row - int(self._starts[shard])
+        return shard, row - int(self._starts[shard])
 
     @property
     def labels(self) -> NDArray[np.int32]:
         """(n,) class indices into `classes`, −1 where unlabelled."""
-        labels = self._column("labels")
-        return labels if self._chosen is None else labels[self._chosen]
+        if self._selection is not None:
+            return self._selection.labels
+        if not self.classes:  # nothing to look for in thousands of files
+            return np.full(len(self), -1, np.int32)
+        return np.concatenate([shard.labels[rows] for shard, rows in self.parts()])
 
     @property
     def fingerprints(self) -> NDArray[np.uint64]:
         """(n,) size and checksum of each sample's stored bytes in one number."""
-        prints = self._column("fingerprints")
-        return prints if self._chosen is None else prints[self._chosen]
+        return np.concatenate([shard.fingerprints[rows] for shard, rows in self.parts()])
 
     @property
     def keys(self) -> list[str]:
         """Where each sample came from."""
-        keys = [key for shard in self.shards for key in shard.keys]
-        return keys if self._chosen is None else [keys[row] for row in self._chosen]
+        keys: list[str] = []
+        for shard, rows in self.parts():
+            of_shard = shard.keys
+            keys += [of_shard[row] for row in rows]
+        return keys
+
+    def key(self, index: int) -> str:
+        """Where one sample came from."""
+        number, row = self._locate(index)
+        with self._lock:
+            return self._use(number).keys[row]
 
     def image(self, index: int) -> bytes:
         """Encoded bytes of an image sample."""
-        shard, row = self._locate(index)
-        return shard.image(row)
+        number, row = self._locate(index)
+        with self._lock:  # or another thread could close the shard meanwhile
+            return self._use(number).image(row)
 
     def physical(self, index: int) -> NDArray[np.float32]:
-        """A chip sample in physical units, (bands, height, width)."""
-        shard, row = self._locate(index)
-        return shard.physical(row)
+        """A chip sample in physical units, (bands, height, width); NaN where there is no value."""
+        number, row = self._locate(index)
+        with self._lock:
+            return self._use(number).physical(row)
 
     def name(self, index: int) -> str:
         """Shard, row and key of a sample, for messages."""
-        shard, row = self._locate(index)
-        return f"{shard.path} sample {row} ({shard.keys[row]})"
+        number, row = self._locate(index)
+        return f"{self.shards[number].path} sample {row} ({self.key(index)})"

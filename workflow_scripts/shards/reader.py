@@ -1,6 +1,7 @@
 """Read shards: opened lazily, safe to hand to worker processes, every sample checked."""
 
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,11 @@ class Shard:
             raise UserError(
                 f"{self.path}: format version {version} is newer than {layout.FORMAT_VERSION}, "
                 "the newest this code reads; update the code"
+            )
+        if version < layout.OLDEST_VERSION:
+            raise UserError(
+                f"{self.path}: format version {version} is older than {layout.OLDEST_VERSION}, "
+                "the oldest this code reads; make it again"
             )
         return file
 
@@ -127,13 +133,18 @@ class Shard:
         crc32: NDArray[np.uint64] = self.file[layout.CRC32][:].astype(np.uint64)
         return (sizes.astype(np.uint64) << np.uint64(32)) | crc32
 
-    def fields(self) -> dict[str, NDArray[Any]]:
-        """Columns of a chip shard's metadata by name (row, column, latitude …)."""
+    def fields(self, *names: str) -> dict[str, NDArray[Any]]:
+        """Columns of a chip shard by name (row, column, latitude …): those named, or all."""
         columns = {}
-        for name, column in self.file[layout.CHIP_FIELDS].items():
+        for name in names or sorted(set(self.file) - layout.NOT_COLUMNS):
+            column = self.file[name]
             text = h5py.check_string_dtype(column.dtype)
             columns[name] = column.asstr()[:] if text else column[:]
         return columns
+
+    def filled(self, index: int) -> NDArray[np.bool_]:
+        """(bands, height) of one chip: lines that were interpolated, their detector being dead."""
+        return self.file[layout.FILLED][index].astype(bool)
 
     def _check(self, index: int, data: bytes) -> None:
         if self._crc32 is None:
@@ -166,11 +177,40 @@ class Shard:
         self._check(index, counts.tobytes())
         return counts
 
+    def blocks(
+        self, chips: int, rows: NDArray[np.int64] | None = None
+    ) -> Iterator[tuple[NDArray[np.uint16], NDArray[np.float64], NDArray[np.float64]]]:
+        """Chips in stretches of up to so many, for sums over a whole file.
+
+        They are not compared with their checksums: the caller has compared the file's.
+
+        Args:
+            chips: Most chips held at a time.
+            rows: Which chips, rising; all by default.
+
+        Yields:
+            Counts (n, bands, height, width), and scale and offset (n, bands).
+        """
+        scale, offset = self.file[layout.SCALE][:], self.file[layout.OFFSET][:]
+        numbers = np.arange(len(self)) if rows is None else rows
+        for start in range(0, len(self), chips):
+            first, last = np.searchsorted(numbers, (start, start + chips))
+            part = numbers[first:last]
+            if len(part):
+                counts = self.file[layout.COUNTS][part[0] : part[-1] + 1]
+                yield counts[part - part[0]], scale[part], offset[part]
+
     def calibration(self, index: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Scale and offset of each band of one chip: value = (count − offset)·scale."""
         return self.file[layout.SCALE][index], self.file[layout.OFFSET][index]
 
     def physical(self, index: int) -> NDArray[np.float32]:
-        """One chip in physical units: (count − offset)·scale, float32 (bands, height, width)."""
+        """One chip in physical units: (count − offset)·scale, float32 (bands, height, width).
+
+        NaN where there is no value.
+        """
         scale, offset = (column[:, None, None] for column in self.calibration(index))
-        return ((self.counts(index) - offset) * scale).astype(np.float32)
+        counts = self.counts(index)
+        values = ((counts - offset) * scale).astype(np.float32)
+        values[counts > layout.MAX_COUNT] = np.nan
+        return values

@@ -16,7 +16,7 @@ def work(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
     """Run the stage: the day's shard, and `<date>.json` beside it."""
     manifest, chips = arguments.manifest, arguments.chips
     with exclusive(chips):
-        body = tile_day(recipe, manifest, chips)
+        body = tile_day(recipe, manifest, chips, workers=arguments.workers)
         inputs = {"manifest": file_sha256(manifest)}
         write_result(chips.with_suffix(".json"), stamp=stamp("tile", recipe, inputs), body=body)
     log.info(
@@ -31,6 +31,9 @@ def main() -> None:
     parser = stage_parser("tile", __doc__)
     parser.add_argument("--manifest", type=Path, required=True, help="the day's manifest")
     parser.add_argument("--chips", type=Path, required=True, help="the shard to write, <date>.h5")
+    parser.add_argument(
+        "--workers", type=int, default=1, help="processes that cut granules (0: this one)"
+    )
     run_stage(parser, work)
 
 

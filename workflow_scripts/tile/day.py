@@ -1,7 +1,8 @@
 """A day: every granule of its manifest, checked, read and cut; broken ones set aside."""
 
-from collections import Counter
-from collections.abc import Sequence
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,21 +10,26 @@ from workflow_scripts.digests import file_sha256
 from workflow_scripts.errors import UserError
 from workflow_scripts.fetch.manifest import Item, read_manifest
 from workflow_scripts.logs import log, progress
-from workflow_scripts.modis.l1b import UNITS, check_quantity, read_counts
-from workflow_scripts.shards.writer import write_chip_shard
-from workflow_scripts.tile.chips import Cut, cut_chips
+from workflow_scripts.modis.l1b import UNITS, check_quantity
+from workflow_scripts.processes import map_in_processes
+from workflow_scripts.shards.writer import ChipSample, write_chip_shard
+from workflow_scripts.tile.chips import Cut
+from workflow_scripts.tile.granules import Task, crashed, cut_granule, granules_of, why_foreign
+
+_SHARES = ("min_valid", "min_cloud", "min_water", "max_broken_granules")
+_CHOICES = {
+    "dead_detectors": ("interpolate_lines", "drop_chip", "exclude_band"),
+    "night": ("drop_chip", "keep_missing"),
+}
 
 
-def check_recipe(recipe: dict[str, Any]) -> str:
+def check_recipe(recipe: dict[str, Any]) -> None:
     """Refuse a recipe that no granule could satisfy, before any is read.
 
-    Returns:
-        The quantity, `radiance` by default.
-
     Raises:
-        UserError: Unknown band, quantity without scale and offset, or a size below 1.
+        UserError: Unknown band, quantity without scale and offset, or a value out of its range.
     """
-    quantity = recipe.get("quantity", "radiance")
+    quantity = recipe["quantity"]
     check_quantity(recipe["bands"], quantity)
     repeated = [name for name, times in Counter(recipe["bands"]).items() if times > 1]
     if repeated:
@@ -36,80 +42,113 @@ def check_recipe(recipe: dict[str, Any]) -> str:
     for key in ("size", "stride"):
         if recipe[key] < 1:
             raise UserError(f"{key} is {recipe[key]}; it must be at least 1 pixel")
-    for key in ("max_missing", "max_broken_granules"):
-        if not 0 <= recipe[key] <= 1:
+    for key in _SHARES:
+        if recipe[key] is not None and not 0 <= recipe[key] <= 1:
             raise UserError(f"{key} is {recipe[key]}; it is a share, from 0 to 1")
-    return quantity
+    for key, choices in _CHOICES.items():
+        if recipe[key] not in choices:
+            raise UserError(f"{key} is {recipe[key]!r}; expected {' or '.join(choices)}")
 
 
-def _checked_path(item: Item, manifest: Path) -> Path:
-    """The granule, exactly as the manifest knows it."""
-    path = Path(item.path)
-    if not path.is_file():
-        raise UserError(f"{path}: named by {manifest} but missing; run fetch for this day again")
-    found = file_sha256(path)
-    if found != item.sha256:
-        raise UserError(
-            f"{path}: sha256 is {found}, {manifest} says {item.sha256}; the data changed since "
-            "the manifest was made, run fetch for this day again"
-        )
-    return path
+class Day:
+    """What is known of a day while its granules are cut.
+
+    Args:
+        granules: Of its manifest, as `granules_of` gave them.
+        manifest: For messages.
+    """
+
+    def __init__(self, granules: list[Task | Item], manifest: Path) -> None:
+        self.granules = granules
+        self.manifest = manifest
+        self.rows: list[dict[str, Any]] = []
+        self.dropped: Counter[str] = Counter()
+        self.kept: Counter[str] = Counter()  # chips by what the summary counts
+        self.platforms: Counter[str] = Counter()
+        self.dead: defaultdict[str, Counter[int]] = defaultdict(Counter)
+
+    def chips(self, recipe: dict[str, Any], *, workers: int) -> Iterator[ChipSample]:
+        """Every chip of the day, granule by granule.
+
+        Raises:
+            UserError: A file changed since the manifest, or too many granules are broken.
+        """
+        tasks = [task for task in self.granules if isinstance(task, Task)]
+        cuts = map_in_processes(cut_granule, tasks, workers=workers, crashed=crashed)
+        what = f"granules of {self.manifest.stem}"
+        for task, cut in zip(tasks, progress(cuts, what=what, total=len(tasks)), strict=True):
+            if isinstance(cut, str):
+                self._set_aside(task.item, cut)
+                continue
+            self._count(task.item, cut)
+            yield from cut.kept
+        for item in self.granules:
+            if isinstance(item, Item):
+                self._set_aside(item, why_foreign(item, recipe))
+        self._check_broken(recipe["max_broken_granules"])
+
+    def _set_aside(self, item: Item, reason: str) -> None:
+        log.warning("set aside %s: %s", item.key, reason)
+        self.rows.append({"key": item.key, "chips": 0, "reason": reason})
+
+    def _count(self, item: Item, cut: Cut) -> None:
+        row = {"key": item.key, "chips": len(cut.kept), "companions": list(cut.companions)}
+        self.rows.append({**row, "dead_detectors": cut.dead_detectors})
+        if not cut.kept and not cut.dropped:
+            log.warning("%s: too small for a single chip", item.key)
+        self.dropped.update(cut.dropped)
+        for name, detectors in cut.dead_detectors.items():
+            self.dead[name].update(detectors)
+        for chip in cut.kept:
+            self.platforms[chip.fields["platform"]] += 1
+            self.kept["without mask"] += math.isnan(chip.fields["cloud_share"])
+            self.kept["night"] += chip.fields["night"]
+            self.kept["filled"] += chip.filled is not None
+
+    @property
+    def broken(self) -> int:
+        """How many granules were set aside."""
+        return sum("reason" in row for row in self.rows)
+
+    def _check_broken(self, limit: float) -> None:
+        if self.broken > limit * len(self.rows):
+            first = next(row for row in self.rows if "reason" in row)
+            raise UserError(
+                f"{self.manifest}: {self.broken} of {len(self.rows)} granules are broken, more "
+                f"than max_broken_granules = {limit:g} allows; the first is {first['key']}: "
+                f"{first['reason']}"
+            )
+
+    def summary(self) -> dict[str, Any]:
+        """The counts of the day's result."""
+        return {
+            "granules": self.rows,
+            "granules_read": len(self.rows) - self.broken,
+            "granules_set_aside": self.broken,
+            "chips_kept": sum(self.platforms.values()),
+            "chips_dropped": dict(sorted(self.dropped.items())),
+            "chips_by_platform": dict(sorted(self.platforms.items())),
+            "chips_without_mask": self.kept["without mask"],
+            "chips_night": self.kept["night"],
+            "chips_with_filled_lines": self.kept["filled"],
+            "dead_detectors": {
+                name: {str(detector): times for detector, times in sorted(found.items())}
+                for name, found in sorted(self.dead.items())
+            },
+        }
 
 
-def _cut_granule(item: Item, path: Path, *, recipe: dict[str, Any], quantity: str) -> Cut | str:
-    """Its chips, or why it is set aside."""
-    size, stride = recipe["size"], recipe["stride"]
-    try:
-        granule = read_counts(path, recipe["bands"], quantity=quantity)
-    except UserError as error:
-        log.warning("set aside %s: %s", item.key, error)
-        # Without the folder: a result must not depend on where it was made.
-        return str(error).replace(str(path), path.name)
-    lines, pixels = granule.counts.shape[1:]
-    if min(lines, pixels) < size:
-        log.warning("%s: %d × %d pixels hold no chip of %d", item.key, lines, pixels, size)
-    return cut_chips(granule, size=size, stride=stride, max_missing=recipe["max_missing"])
-
-
-def _check_broken(
-    rows: Sequence[dict[str, Any]], manifest: Path, *, broken: int, limit: float
-) -> None:
-    if broken > limit * len(rows):
-        first = next(row for row in rows if "reason" in row)
-        raise UserError(
-            f"{manifest}: {broken} of {len(rows)} granules are broken, more than "
-            f"max_broken_granules = {limit:g} allows; the first is {first['key']}: "
-            f"{first['reason']}"
-        )
-
-
-def _cut_day(
-    items: Sequence[Item], manifest: Path, *, recipe: dict[str, Any], quantity: str
-) -> tuple[list[dict[str, Any]], Cut]:
-    """A row for each granule, and the chips of all."""
-    rows: list[dict[str, Any]] = []
-    day = Cut()
-    for item in progress(items, what=f"granules of {manifest.stem}", total=len(items)):
-        path = _checked_path(item, manifest)
-        cut = _cut_granule(item, path, recipe=recipe, quantity=quantity)
-        if isinstance(cut, str):
-            rows.append({"key": item.key, "chips": 0, "reason": cut})
-            continue
-        rows.append({"key": item.key, "chips": len(cut.kept)})
-        day.kept.extend(cut.kept)
-        day.dropped.update(cut.dropped)
-    return rows, day
-
-
-def tile_day(recipe: dict[str, Any], manifest: Path, chips: Path) -> dict[str, Any]:
+def tile_day(
+    recipe: dict[str, Any], manifest: Path, chips: Path, *, workers: int = 0
+) -> dict[str, Any]:
     """Cut a day's granules into one shard of chips.
 
     Args:
-        recipe: `dataset`, `synthetic`, `bands`, `size`, `stride`, `max_missing` (share of pixels
-            without a value), `max_broken_granules` (share), and `quantity` (`radiance` if absent,
-            `reflectance` or `counts`).
+        recipe: The tile recipe: `dataset`, `date`, `platform`, `synthetic`, and the keys of the
+            configuration's `tile`.
         manifest: The day's manifest, `<date>.jsonl`.
         chips: The shard to write, `<date>.h5`.
+        workers: Processes that cut granules at a time, each with under 1 GB; with 0 this one does.
 
     Returns:
         The body of the day's result.
@@ -118,39 +157,33 @@ def tile_day(recipe: dict[str, Any], manifest: Path, chips: Path) -> dict[str, A
         UserError: A wrong recipe, an empty day, a granule that is missing or changed since the
             manifest, or too many broken ones.
     """
-    quantity = check_recipe(recipe)
-    date = recipe.get("date", chips.stem)
-    items = list(read_manifest(manifest))
-    if not items:
+    check_recipe(recipe)
+    granules = granules_of(read_manifest(manifest), recipe, manifest)
+    if not granules:
         raise UserError(f"{manifest}: an empty day, no granule in it; fetch it or drop the date")
-    rows, cut = _cut_day(items, manifest, recipe=recipe, quantity=quantity)
-    kept, dropped = cut.kept, cut.dropped
-    broken = sum("reason" in row for row in rows)
-    _check_broken(rows, manifest, broken=broken, limit=recipe["max_broken_granules"])
-    if not kept:
-        log.warning("%s: no chip kept; dropped: %s", manifest, dict(dropped) or "none")
+    day = Day(granules, manifest)
+    known = {key: recipe[key] for key in ("dataset", "date", "platform", "synthetic", "bands")}
     attributes = {
         "dataset": recipe["dataset"],
-        "date": date,
-        "quantity": quantity,
-        "units": UNITS[quantity],
+        "date": recipe["date"],
+        "quantity": recipe["quantity"],
+        "units": UNITS[recipe["quantity"]],
         "synthetic": "true" if recipe["synthetic"] else "false",
     }
-    write_chip_shard(chips, kept, bands=recipe["bands"], size=recipe["size"], attributes=attributes)
-    return {
-        "dataset": recipe["dataset"],
-        "date": date,
-        "synthetic": recipe["synthetic"],
-        "bands": recipe["bands"],
-        "granules": rows,
-        "granules_read": len(rows) - broken,
-        "granules_set_aside": broken,
-        "chips_kept": len(kept),
-        "chips_dropped": dict(sorted(dropped.items())),
-        "shard": {
-            "file": chips.name,
-            "sha256": file_sha256(chips),
-            "count": len(kept),
-            "bytes": chips.stat().st_size,
-        },
+    write_chip_shard(
+        chips,
+        day.chips(recipe, workers=workers),
+        bands=recipe["bands"],
+        size=recipe["size"],
+        attributes=attributes,
+    )
+    summary = day.summary()
+    if not summary["chips_kept"]:
+        log.warning("%s: no chip kept; dropped: %s", manifest, summary["chips_dropped"] or "none")
+    shard = {
+        "file": chips.name,
+        "sha256": file_sha256(chips),
+        "count": summary["chips_kept"],
+        "bytes": chips.stat().st_size,
     }
+    return {**known, **summary, "shard": shard}
