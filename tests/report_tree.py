@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ from PIL import Image
 
 from workflow_scripts.digests import file_sha256
 from workflow_scripts.files import write_json
+from workflow_scripts.modis.calibration import planck_radiance
 from workflow_scripts.results import provenance_path
 from workflow_scripts.shards.corpus import content_digest
 from workflow_scripts.shards.writer import (
@@ -20,6 +23,8 @@ from workflow_scripts.shards.writer import (
 
 TRAP = "<script>alert('x')</script> $\\frac{1$ & \"q\""
 BANDS = ["6", "7", "20", "28", "29", "31"]
+SCALE = np.array([2.5e-3, 2.5e-3, 5e-4, 5e-4, 5e-4, 5e-4])  # W m⁻² sr⁻¹ µm⁻¹ a count
+OFFSET = 1500.0  # counts
 PROVENANCE = {
     "host": "node1", "machine": "Linux x86_64, 2 cores", "started": "2026-01-02T03:04:05+00:00",
     "seconds": 3.2, "peak_memory_bytes": 1, "git_commit": "0123456789abcdef" * 2 + "-dirty",
@@ -39,33 +44,38 @@ def pattern(label, seed, side=96):
 
 
 def clouds(seed, side=64):
-    """Six bands of blobs, (6, side, side) counts."""
+    """Six bands of blobs of cloud over warm sea, (6, side, side) counts of Terra.
+
+    The emissive ones are what black bodies between 215 and 295 K send out.
+    """
     random = np.random.default_rng(seed)
     y, x = np.mgrid[:side, :side]
     cloud = np.zeros((side, side))
     for _ in range(12):
-        centre, width = random.uniform(0, side, 2), random.uniform(4, 14)
+        centre, width = random.uniform(0, side, 2), random.uniform(side / 16, side / 4.5)
         cloud += np.exp(-((y - centre[0]) ** 2 + (x - centre[1]) ** 2) / 2 / width**2)
-    cloud *= 1.6 / cloud.max()
-    planes = [
-        4000 + 9000 * cloud,
-        3000 + 6000 * cloud**2,
-        *(20000 - 7000 * cloud for _ in BANDS[2:]),
-    ]
-    return np.stack(planes).astype(np.uint16)
+    cloud *= random.uniform(0.5, 1) / cloud.max()
+    kelvin = 295 - 80 * cloud
+    radiance = [1 + 30 * cloud - 18 * cloud**3, 0.3 + 12 * cloud - 9 * cloud**3]
+    radiance += [planck_radiance(kelvin, band=band, platform="Terra") for band in BANDS[2:]]
+    return (np.stack(radiance) / SCALE[:, None, None] + OFFSET).round().astype(np.uint16)
 
 
-def _index(folder, file, *, corpus, kind, bands, classes, counts, total):
+def _index(folder, files, *, corpus, kind, bands, classes, counts, datasets=None, extra=None):
     body = {
         "schema_version": 1, "format_version": 1, "corpus": corpus, "kind": kind,
-        "synthetic": True, "datasets": [corpus], "count": total, "channels": len(bands),
-        "bands": bands, "classes": classes, "mean": [0.0], "std": [1.0], "class_counts": counts,
+        "synthetic": True, "datasets": datasets or [corpus], "channels": len(bands),
+        "count": sum(files.values()), "bands": bands, "classes": classes,
+        "mean": [0.0] * len(bands), "std": [1.0] * len(bands), "class_counts": counts,
         "shards": [
-            {"file": file.name, "sha256": file_sha256(file), "count": total,
+            {"file": os.path.relpath(file, folder), "sha256": file_sha256(file), "count": count,
              "bytes": file.stat().st_size}
+            for file, count in files.items()
         ],
-        "set_aside": {"cannot be decoded": 1},
-        "set_aside_items": [{"key": "train/broken.jpg", "reason": "cannot be decoded"}],
+        "set_aside": {"cannot be decoded": 1} if kind == "images" else {},
+        "set_aside_items": [{"key": "train/broken.jpg", "reason": "cannot be decoded"}]
+        if kind == "images" else [],
+        **(extra or {}),
     }  # fmt: skip
     write_json(folder / "index.json", {**body, "content": content_digest(body)})
     write_json(folder / "index.provenance.json", PROVENANCE)
@@ -87,8 +97,8 @@ def make_images(data: Path, corpus: str, classes):
     write_image_shard(folder / "shard-00000.h5", samples, classes=classes)
     counts = {split: dict.fromkeys(classes, n) for split, n in (("train", 4), ("test", 2))}
     _index(
-        folder, folder / "shard-00000.h5", corpus=corpus, kind="images",
-        bands=["red", "green", "blue"], classes=classes, counts=counts, total=len(samples),
+        folder, {folder / "shard-00000.h5": len(samples)}, corpus=corpus, kind="images",
+        bands=["red", "green", "blue"], classes=classes, counts=counts,
     )  # fmt: skip
     write_json(
         data / "manifests" / f"{corpus}.json",
@@ -98,35 +108,96 @@ def make_images(data: Path, corpus: str, classes):
     )  # fmt: skip
 
 
-def make_chips(data: Path, corpus: str, day: str):
-    folder = data / "chips" / corpus
-    chips = [
-        ChipSample(
-            key=f"g/{i}", counts=clouds(i), scale=np.full(6, 5e-4), offset=np.full(6, 1500.0)
-        )
-        for i in range(8)
-    ]
-    units = {"units": "W m-2 sr-1 µm-1"}
-    write_chip_shard(folder / f"{day}.h5", chips, bands=BANDS, size=64, attributes=units)
-    write_json(
-        folder / f"{day}.json",
-        {"dataset": corpus, "date": day, "synthetic": True, "bands": BANDS,
-         "granules": [{"key": "g", "chips": 8}, {"key": "h", "chips": 0, "reason": "unreadable"}],
-         "granules_read": 1, "granules_set_aside": 1, "chips_kept": 8,
-         "chips_dropped": {"missing pixels": 3, "night": 5}},
+def chip(number, *, platform="Terra", date="2026-01-01", place=(20.0, -40.0), night=False, **more):
+    """One chip with every column; at night reflective bands hold fill."""
+    counts = clouds(number)
+    if night:
+        counts[:2] = 65535
+    latitude, longitude = place
+    start = datetime.fromisoformat(f"{date}T10:05:00+00:00")
+    fields = {
+        "granule": f"M{'OY'[platform == 'Aqua']}D021KM.A2026001.1005.061.2026002000000.hdf",
+        "row": 128 * number, "column": 128, "latitude": latitude, "longitude": longitude,
+        "corner_latitude": np.array([0.6, 0.6, -0.6, -0.6]) + latitude,
+        "corner_longitude": np.array([-0.6, 0.6, 0.6, -0.6]) + longitude,
+        "time": int(start.timestamp()), "platform": platform,
+        "cloud_share": np.float32(0.25 + number % 4 / 8), "water_share": np.float32(1),
+        "solar_zenith": np.float32(120 if night else 30), "night": night, **more.pop("fields", {}),
+    }  # fmt: skip
+    return ChipSample(
+        key=f"g:{number}:0", counts=counts, scale=SCALE, offset=np.full(6, OFFSET),
+        fields=fields, **more,
     )  # fmt: skip
-    shards = data / "shards" / corpus
-    shards.mkdir(parents=True)
-    (shards / f"{day}.h5").write_bytes((folder / f"{day}.h5").read_bytes())
-    _index(
-        shards, shards / f"{day}.h5", corpus=corpus, kind="chips", bands=BANDS, classes=[],
-        counts={"none": {"none": 8}}, total=8,
+
+
+def summary(dataset, date, platform="Terra", **more):
+    """A day's summary with every key."""
+    kept = more.get("chips_kept", 8)
+    return {
+        "dataset": dataset, "date": date, "platform": platform, "synthetic": True, "bands": BANDS,
+        "granules": [
+            {"key": "MOD021KM.good.hdf", "chips": kept, "companions": ["MOD03"],
+             "dead_detectors": {"6": [2, 5]}},
+            {"key": "MOD021KM.bad.hdf", "chips": 0, "reason": "MOD021KM.bad.hdf: unreadable"},
+        ],
+        "granules_read": 1, "granules_set_aside": 1, "chips_kept": kept,
+        "chips_dropped": {"saturated": 3, "night": 5}, "chips_by_platform": {platform: kept},
+        "chips_without_mask": 2, "chips_night": 1, "chips_with_filled_lines": 4,
+        "dead_detectors": {"6": {"2": 1, "5": 1}}, **more,
+    }  # fmt: skip
+
+
+def make_day(
+    data: Path, dataset: str, date: str, chips, *, quantity="radiance", classes=None, **more
+):
+    """A day file with its summary and manifest; `more` goes over the summary."""
+    folder = data / "chips" / dataset
+    units = {"radiance": "W m-2 sr-1 µm-1", "counts": "1", "reflectance": "1"}[quantity]
+    write_chip_shard(
+        folder / f"{date}.h5", chips, bands=BANDS, size=64, classes=classes,
+        attributes={"units": units, "quantity": quantity, "dataset": dataset, "date": date},
     )  # fmt: skip
+    write_json(folder / f"{date}.json", summary(dataset, date, chips_kept=len(chips), **more))
+    make_manifest(data, dataset, date)
+    return folder / f"{date}.h5"
+
+
+def make_manifest(data: Path, dataset: str, date: str):
     write_json(
-        data / "manifests" / corpus / f"{day}.json",
-        {"dataset": corpus, "synthetic": True, "items": 2, "bytes": 5, "classes": [],
+        data / "manifests" / dataset / f"{date}.json",
+        {"dataset": dataset, "synthetic": True, "items": 2, "bytes": 5000, "classes": [],
          "class_counts": {}, "duplicates": 0, "set_aside": [], "source": "generated here",
-         "recipe": {"date": day}},
+         "recipe": {"date": date}},
+    )  # fmt: skip
+
+
+def make_chip_index(data: Path, corpus: str, files: dict, *, datasets, **extra):
+    """The index of a corpus over day files (path → number of chips)."""
+    (data / "shards" / corpus).mkdir(parents=True, exist_ok=True)
+    total = sum(files.values())
+    extra = {"classes": [], "counts": {"none": {"none": total}}, **extra}
+    _index(
+        data / "shards" / corpus, files, corpus=corpus, kind="chips", bands=BANDS,
+        datasets=datasets, classes=extra.pop("classes"), counts=extra.pop("counts"), extra=extra,
+    )  # fmt: skip
+
+
+def make_chips(data: Path, corpus: str, date: str):
+    """A day of eight chips of each satellite."""
+    files = {}
+    for dataset, platform, west in ((corpus, "Terra", -40), (f"{corpus}-aqua", "Aqua", -20)):
+        chips = [
+            chip(i, platform=platform, date=date, place=(10 + 3 * (i % 4), west + 2 * i))
+            for i in range(8)
+        ]
+        files[make_day(data, dataset, date, chips, platform=platform)] = 8
+    values = np.concatenate(
+        [((clouds(i) - OFFSET) * SCALE[:, None, None]).reshape(6, -1) for i in range(8)], axis=1
+    )
+    mean, std = values.mean(axis=1), values.std(axis=1)
+    make_chip_index(
+        data, corpus, files, datasets=[corpus, f"{corpus}-aqua"], mean=mean.tolist(),
+        std=std.tolist(), mean_2sigma=(mean + 2 * std).tolist(),
     )  # fmt: skip
 
 
@@ -230,7 +301,7 @@ def make_tree(root: Path, *, class_names=None, title="Orbweaver on its built-in 
     make_chips(data, "modis", "2026-01-01")
     rgb = ["red", "green", "blue"]
     views = [pattern(i, 9, 64) / 255 for i in range(8)]
-    chips = [((clouds(i) - 1500.0) * 5e-4).transpose(1, 2, 0) for i in range(8)]
+    chips = [((clouds(i) - OFFSET) * SCALE[:, None, None]).transpose(1, 2, 0) for i in range(8)]
     make_run(results, "scenes-mae", objective="mae", bands=rgb, pictures=views)
     make_run(results, "scenes-gfm", objective="gfm", bands=rgb, pictures=views)
     make_run(results, "modis-simmim", objective="simmim", bands=BANDS, pictures=chips)
@@ -257,10 +328,12 @@ def make_tree(root: Path, *, class_names=None, title="Orbweaver on its built-in 
         "datasets": [
             {"name": "scenes", "label": "Sample scenes", "synthetic": True, "kind": "x"},
             {"name": "modis", "label": "Sample MODIS", "synthetic": True, "kind": "x"},
+            {"name": "modis-aqua", "label": "Sample Aqua", "synthetic": True, "kind": "x"},
         ],
         "corpora": [
-            {"name": "scenes", "label": "sample scenes", "kind": "images"},
-            {"name": "modis", "label": "sample MODIS chips", "kind": "chips"},
+            {"name": "scenes", "label": "sample scenes", "kind": "images", "cut_from": []},
+            {"name": "modis", "label": "sample MODIS chips", "kind": "chips",
+             "cut_from": ["modis", "modis-aqua"]},
         ],
         "benchmarks": [{"name": "scenes", "label": "Sample scenes"}],
         "runs": [
@@ -268,6 +341,6 @@ def make_tree(root: Path, *, class_names=None, title="Orbweaver on its built-in 
             for n, o in objectives.items()
         ],
         "probes": [{"run": r, "benchmark": "scenes"} for r in ("scenes-mae", "scenes-gfm")],
-        "tiles": [{"dataset": "modis", "date": "2026-01-01"}],
+        "days": {"modis": "2026-01-01", "modis-aqua": "2026-01-01"},
         "digests": {"runs": {"scenes-gfm": {"current": "a" * 64, "stored": "b" * 64}}},
     }  # fmt: skip

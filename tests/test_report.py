@@ -23,9 +23,10 @@ from workflow_scripts.report.pictures import FalseColour, colour_bands, cover, m
 from workflow_scripts.report.style import plain, pretty_units
 
 FIGURES = [
-    "accuracy", "data_modis", "data_scenes", "probe_scenes-gfm_scenes", "probe_scenes-mae_scenes",
-    "reconstruction_modis-simmim", "reconstruction_scenes-gfm", "reconstruction_scenes-mae",
-    "run_modis-simmim", "run_scenes-gfm", "run_scenes-mae", "run_scenes-teacher",
+    "accuracy", "bands_modis", "data_modis", "data_scenes", "dropped_modis", "map_modis",
+    "probe_scenes-gfm_scenes", "probe_scenes-mae_scenes", "reconstruction_modis-simmim",
+    "reconstruction_scenes-gfm", "reconstruction_scenes-mae", "run_modis-simmim", "run_scenes-gfm",
+    "run_scenes-mae", "run_scenes-teacher",
 ]  # fmt: skip
 DAG = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><text>&amp; dag</text></svg>'
 SVG = "{http://www.w3.org/2000/svg}"
@@ -100,8 +101,8 @@ def test_page_says_what_was_run_and_on_what(tree):
     text = Page(tree[2]).text
     for expected in (
         "Orbweaver on its built-in sample", "scenes-mae: {epochs: 40}", "f" * 64, "2.15.0",
-        "Linux x86_64, 2 cores", "3 min 36 s", "851.4 MB", "1 × no image", "3 × missing pixels",
-        "1 × unreadable", "train/broken.jpg", "610.0 images/s", "2 × cpu, full_shard",
+        "Linux x86_64, 2 cores", "3 min 36 s", "851.4 MB", "1 × no image", "saturated 3 (18.8 %)",
+        "unreadable", "train/broken.jpg", "610.0 images/s", "2 × cpu, full_shard",
         "700.0 MB", "97.5 ± 0.5",
         "bbbbbbbbbbbb", "aaaaaaaaaaaa", "Different data volumes: context, not a comparison.",
         "78.0 ± 1.0",
@@ -118,8 +119,9 @@ def test_synthetic_is_written_into_every_picture_and_beside_every_number(tree):
     for name in FIGURES:
         text = (root / "results" / "figures" / f"{name}.svg").read_text()
         assert "SYNTHETIC DATA" in text, name
-    # Headline cards, datasets, tile day, corpora, class tables, runs, probes, and the note.
-    assert html.count('<span class="tag">synthetic</span>') == 2 + 2 + 1 + 2 + 2 + 4 + 2 + 1
+    # Headline cards, datasets, granules (columns, tables below), corpora, class tables, runs,
+    # probes, and the note.
+    assert html.count('<span class="tag">synthetic</span>') == 2 + 3 + (2 + 3) + 2 + 2 + 4 + 2 + 1
 
 
 def test_real_data_carry_no_such_mark(tmp_path):
@@ -302,7 +304,7 @@ def test_units_are_written_as_people_write_them(tree):
     assert pretty_units("W m-2 sr-1 µm-1") == "W m⁻² sr⁻¹ µm⁻¹"
     assert pretty_units("m2 s-10") == "m² s⁻¹⁰"
     assert pretty_units("1") == "dimensionless"
-    assert "W m⁻² sr⁻¹ µm⁻¹" in (tree[0] / "results" / "figures" / "data_modis.svg").read_text()
+    assert "W m⁻² sr⁻¹ µm⁻¹" in (tree[0] / "results" / "figures" / "bands_modis.svg").read_text()
 
 
 def test_hidden_patches_are_painted_over_and_nothing_else():

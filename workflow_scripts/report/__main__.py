@@ -7,11 +7,16 @@ from typing import Any
 from workflow_scripts.files import exclusive, write_text
 from workflow_scripts.logs import log
 from workflow_scripts.report.collect import Collected, collect
-from workflow_scripts.report.figures_data import data_figure
+from workflow_scripts.report.figures_bands import bands_figure
+from workflow_scripts.report.figures_chips import chips_figure
+from workflow_scripts.report.figures_data import images_figure
+from workflow_scripts.report.figures_days import dropped_figure
+from workflow_scripts.report.figures_map import map_figure
 from workflow_scripts.report.figures_probes import accuracy_figure, probe_figure
 from workflow_scripts.report.figures_runs import reconstruction_figure, run_figure
 from workflow_scripts.report.page import render
 from workflow_scripts.report.style import styled
+from workflow_scripts.shards.layout import IMAGES
 from workflow_scripts.stage import run_stage, stage_parser
 
 
@@ -20,7 +25,14 @@ def draw(collected: Collected, folder: Path) -> None:
     with styled():
         per_class = collected.recipe.get("samples_per_class", 4)
         for corpus in collected.corpora:
-            data_figure(corpus, folder, per_class=per_class)
+            if corpus.samples.kind == IMAGES:
+                images_figure(corpus, folder, per_class=per_class)
+                continue
+            chips_figure(corpus, folder)
+            map_figure(corpus, folder)
+            bands_figure(corpus, folder)
+            if corpus.cut_from:
+                dropped_figure(corpus, collected.days.totals, folder)
         units = {corpus.name: corpus.samples.shards[0].units for corpus in collected.corpora}
         for run in collected.runs:
             run_figure(run, folder)

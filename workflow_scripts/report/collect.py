@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from workflow_scripts import dates
 from workflow_scripts.errors import UserError
 from workflow_scripts.files import read_json
+from workflow_scripts.report.days import MOST_SINGLE_DAYS, DaySums, sum_days, sum_manifests
 from workflow_scripts.results import provenance_path
 from workflow_scripts.shards.corpus import Corpus
 
@@ -26,6 +28,7 @@ class CorpusData:
     label: str
     index: Json
     samples: Corpus
+    cut_from: list[str]  # its datasets that have days of granules
 
     @property
     def synthetic(self) -> bool:
@@ -86,8 +89,8 @@ class Collected:
     """Everything the page is made of."""
 
     recipe: Json
-    manifests: list[tuple[Json, Json]] = field(default_factory=list)  # (dataset entry, summary)
-    tiles: list[Json] = field(default_factory=list)
+    manifests: list[tuple[Json, Json]] = field(default_factory=list)  # (dataset entry, sums)
+    days: DaySums = field(default_factory=lambda: DaySums(by_day=True))
     corpora: list[CorpusData] = field(default_factory=list)
     runs: list[RunData] = field(default_factory=list)
     probes: list[ProbeData] = field(default_factory=list)
@@ -187,9 +190,11 @@ def _run(entry: Json, results: Path, digests: Json) -> RunData:
 
 def _corpus(entry: Json, data: Path) -> CorpusData:
     path = data / "shards" / entry["name"] / "index.json"
+    samples = Corpus(path)
     return CorpusData(
-        name=entry["name"], label=entry["label"], index=read_json(path), samples=Corpus(path)
-    )
+        name=entry["name"], label=entry["label"], index=samples.index, samples=samples,
+        cut_from=entry["cut_from"],
+    )  # fmt: skip
 
 
 def _probe(entry: Json, results: Path, recipe: Json) -> ProbeData:
@@ -213,16 +218,16 @@ def collect(recipe: Json, *, results: Path, data: Path, records: Path) -> Collec
     Raises:
         UserError: A required result is missing or unreadable.
     """
-    days: dict[str, list[str]] = {}
-    for tile in recipe["tiles"]:
-        days.setdefault(tile["dataset"], []).append(tile["date"])
+    days = {name: dates.expand(ranges) for name, ranges in recipe["days"].items()}
     manifests, paths = [], []
     for entry in recipe["datasets"]:
         name = entry["name"]
-        for part in [f"{name}/{day}" for day in days.get(name, [])] or [name]:
-            paths.append(data / "manifests" / f"{part}.json")
-            manifests.append((entry, read_json(paths[-1])))
-    tiles = [data / "chips" / t["dataset"] / f"{t['date']}.json" for t in recipe["tiles"]]
+        parts = [f"{name}/{day}" for day in days.get(name, [])] or [name]
+        found = [data / "manifests" / f"{part}.json" for part in parts]
+        paths += found
+        manifests.append((entry, sum_manifests(found)))
+    tiles = [data / "chips" / name / f"{day}.json" for name in days for day in days[name]]
+    single = len({day for found in days.values() for day in found}) <= MOST_SINGLE_DAYS
     for entry in recipe["corpora"]:
         paths.append(data / "shards" / entry["name"] / "index.json")
     for entry in recipe["probes"]:
@@ -231,14 +236,14 @@ def collect(recipe: Json, *, results: Path, data: Path, records: Path) -> Collec
     runs = [_run(entry, results, pins) for entry in recipe["runs"]]
     paths += tiles + [results / "runs" / run.name / "summary.json" for run in runs]
     names = {e["name"] for kind in ("datasets", "corpora", "runs") for e in recipe[kind]}
-    found = [optional_json(provenance_path(path)) for path in paths]
+    made = [optional_json(provenance_path(path)) for path in paths]
     return Collected(
         recipe=recipe,
         manifests=manifests,
-        tiles=[read_json(path) for path in tiles],
+        days=sum_days(tiles, by_day=single),
         corpora=[_corpus(entry, data) for entry in recipe["corpora"]],
         runs=runs,
         probes=[_probe(entry, results, recipe) for entry in recipe["probes"]],
         records=read_records(records, names) if records.is_dir() else [],
-        provenances=[p for p in found if p is not None],
+        provenances=[p for p in made if p is not None],
     )

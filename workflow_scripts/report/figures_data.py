@@ -1,48 +1,20 @@
-"""Pictures of the data: samples of each class, chips as people look at them."""
+"""Pictures of image corpora: samples of each class."""
 
 from pathlib import Path
-from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure, FigureBase
-from numpy.typing import NDArray
 
 from workflow_scripts.report.collect import CorpusData
-from workflow_scripts.report.pictures import (
-    FalseColour,
-    is_thermal,
-    map_band,
-    spread_out,
-    thumbnail,
-)
-from workflow_scripts.report.style import mark_synthetic, plain, pretty_units, save
-from workflow_scripts.shards.layout import IMAGES
+from workflow_scripts.report.pictures import spread_out, thumbnail
+from workflow_scripts.report.style import WIDTH, mark_synthetic, plain, save
 
 MOST_CLASSES = 60
-CHIPS_SHOWN = 6
-WIDTH, GAP, LINE = 10.0, 0.18, 0.24  # inches: of the figure, between classes, of a class's name
+GAP, LINE = 0.18, 0.24  # inches: between classes, of a class's name
 
 
-def bare(axes: Axes) -> None:
-    """Axes that only hold a picture."""
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.grid(False)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-
-
-def data_figure(corpus: CorpusData, folder: Path, *, per_class: int) -> Path:
-    """`data_<corpus>.svg`: sample images by class, or chips as grey map and false colour."""
-    figure = images(corpus, per_class) if corpus.samples.kind == IMAGES else chips(corpus)
-    mark_synthetic(figure, corpus.synthetic)
-    return save(figure, folder, f"data_{corpus.name}")
-
-
-def images(corpus: CorpusData, per_class: int) -> Figure:
-    """A few samples of each class, side by side under the class's name."""
+def images_figure(corpus: CorpusData, folder: Path, *, per_class: int) -> Path:
+    """`data_<corpus>.svg`: a few samples of each class, side by side under the class's name."""
     labels = corpus.samples.labels
     groups = [
         (name, np.flatnonzero(labels == label)) for label, name in enumerate(corpus.samples.classes)
@@ -70,44 +42,5 @@ def images(corpus: CorpusData, per_class: int) -> Figure:
             )
             axes.imshow(thumbnail(corpus.samples, row, side))
             axes.set_axis_off()
-    return figure
-
-
-def chips(corpus: CorpusData) -> Figure:
-    """Above: one band as a grey map with its scale. Below: three bands as false colour."""
-    bands = corpus.index["bands"]
-    rows = spread_out(np.arange(len(corpus.samples)), CHIPS_SHOWN)
-    found = np.stack([corpus.samples.physical(row).transpose(1, 2, 0) for row in rows])
-    figure = plt.figure(figsize=(WIDTH, 2 * WIDTH / max(len(rows), 3) + 0.7), layout="constrained")
-    channel, colour = map_band(bands), FalseColour(found, bands)
-    thermal = is_thermal(bands[channel])
-    title = f"band {plain(bands[channel])}{', cold is bright' if thermal else ''}"
-    halves = figure.subfigures(2, 1, squeeze=False)[:, 0]
-    grids = [half.subplots(1, len(rows), squeeze=False)[0] for half in halves]
-    for half, text in zip(halves, (title, plain(colour.caption, 120)), strict=True):
-        half.suptitle(text, x=0.005, ha="left", fontsize=9.5, weight="bold")
-    units = corpus.samples.shards[0].units
-    grey_maps(grids[0], found[..., channel], units=units, figure=halves[0], thermal=thermal)
-    for axes, chip in zip(grids[1], found, strict=True):
-        axes.imshow(colour(chip))
-    for axes in (*grids[0], *grids[1]):
-        bare(axes)
-    return figure
-
-
-def grey_maps(
-    grid: NDArray[Any], values: NDArray[Any], *, units: str, figure: FigureBase, thermal: bool
-) -> None:
-    """(…, height, width) on as many axes with one scale, its bar at their right.
-
-    Of a thermal band little radiance is bright: cold clouds look white, as people know them.
-    """
-    low, high = np.nanpercentile(values, (1, 99))
-    pictures = values.reshape(-1, *values.shape[-2:])
-    for axes, value in zip(grid.flat, pictures, strict=True):
-        picture = axes.imshow(
-            value, cmap="gray_r" if thermal else "gray", vmin=low, vmax=max(high, low + 1e-9)
-        )
-    bar = figure.colorbar(picture, ax=list(grid.flat), fraction=0.02, pad=0.01)
-    bar.set_label(pretty_units(units or "physical units"))
-    bar.outline.set_visible(False)
+    mark_synthetic(figure, corpus.synthetic)
+    return save(figure, folder, f"data_{corpus.name}")

@@ -6,11 +6,12 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 
 from workflow_scripts.report.collect import RunData
-from workflow_scripts.report.figures_data import bare, grey_maps
+from workflow_scripts.report.figures_chips import grey_maps
 from workflow_scripts.report.pictures import FalseColour, cover, is_thermal, map_band, unit_rgb
 from workflow_scripts.report.style import (
     BLUE,
@@ -21,6 +22,7 @@ from workflow_scripts.report.style import (
     PURPLE,
     RED,
     SKY,
+    bare,
     mark_synthetic,
     plain,
     plain_ticks,
@@ -113,11 +115,10 @@ def reconstruction_figure(run: RunData, folder: Path, *, units: str = "") -> Pat
     if physical:
         channel = map_band(bands)
         values = given[..., channel], given[..., channel], predicted[..., channel]
-        maps = np.stack([values[0], np.where(mask, np.nan, values[1]), values[2]])
-        for axes in grid[3:].flat:
-            axes.set_facecolor(HIDDEN)
         thermal = is_thermal(bands[channel])
-        grey_maps(grid[3:], maps, units=units, figure=figure, thermal=thermal)
+        grey_maps(grid[3:], np.stack(values), units=units, figure=figure, thermal=thermal)
+        for axes, hidden in zip(grid[4], mask, strict=True):
+            axes.imshow(hidden[..., None] * np.array(to_rgba(HIDDEN)))
     for axes in grid.flat:
         bare(axes)
     names = ["input", "masked", "prediction"]

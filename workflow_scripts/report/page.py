@@ -8,11 +8,32 @@ import jinja2
 import yaml
 from markupsafe import Markup
 
-from workflow_scripts.report import tables
-from workflow_scripts.report.collect import Collected, ProbeData, RunData
+from workflow_scripts import dates
+from workflow_scripts.report import tables, tables_days
+from workflow_scripts.report.collect import Collected, CorpusData, ProbeData, RunData
+from workflow_scripts.shards.layout import IMAGES
 
 Json = dict[str, Any]
 _HERE = Path(__file__).parent
+
+# How to read the figures of chips.
+_CHIPS = (
+    "The same chips twice. Below each: start of its granule, position of its centre, satellite and "
+    "share of cloudy pixels by the cloud mask. Brightness temperatures use each satellite's own "
+    "constants; one scale holds for all chips of a row."
+)
+_MAP = (
+    "Chips with their corners, or how many there are in a cell where there are very many. On a map "
+    "of the whole Earth distances grow towards the poles; that of a part is true to scale in its "
+    "middle."
+)
+_BANDS = (
+    "Share of the pixels that have a value, by satellite, in each of sixty equal bins; the axis is "
+    "logarithmic, and the outermost 0.1 % at either end is left out. Mean and mean + 2σ are those "
+    "of the whole corpus, from its index. Along the upper edge of emissive bands: the brightness "
+    "temperature of that radiance."
+)
+_DROPPED = "A dropped chip counts once. Shares are of all chips looked at."
 
 
 def data_uri(figure: Path) -> Markup | None:
@@ -53,35 +74,45 @@ def _headlines(collected: Collected) -> list[Json]:
 
 def _datasets(collected: Collected) -> list[Json]:
     rows = []
-    for entry, summary in collected.manifests:
+    for entry, sums in collected.manifests:
+        days = dates.expand(collected.recipe["days"].get(entry["name"], ""))
         rows.append(
             {
                 "label": entry["label"],
-                "date": (summary.get("recipe") or {}).get("date"),
-                "synthetic": bool(summary["synthetic"]),
-                "items": tables.number(summary["items"]),
-                "bytes": tables.size(summary["bytes"]),
-                "classes": len(summary["classes"]),
-                "duplicates": tables.number(summary["duplicates"]),
-                "across": summary.get("duplicates_across_splits") or 0,
-                "set_aside": tables.tally(summary["set_aside"]),
-                "source": summary["source"],
+                "days": _span(days),
+                "synthetic": sums["synthetic"],
+                "items": tables.number(sums["items"]),
+                "bytes": tables.size(sums["bytes"]),
+                "classes": len(sums["classes"]),
+                "duplicates": tables.number(sums["duplicates"]),
+                "across": sums["duplicates_across_splits"],
+                "set_aside": tables.reasons(sums["set_aside"], tables.MOST_REASONS),
+                "source": sums["source"],
             }
         )
     return rows
 
 
-def _tiles(collected: Collected) -> list[Json]:
-    return [
-        {
-            **{name: tile[name] for name in ("dataset", "date", "synthetic", "chips_kept")},
-            "granules": f"{tile['granules_read']} read, {tile['granules_set_aside']} set aside",
-            "set_aside": tables.tally([g for g in tile["granules"] if g.get("reason")]),
-            "dropped": tables.reasons(tile["chips_dropped"]),
-            "bands": ", ".join(tile["bands"]),
-        }
-        for tile in collected.tiles
-    ]
+def _span(days: list[str]) -> str:
+    """`2003-01-01`, or `365 days, 2003-01-01 to 2003-12-31`; empty for data without days."""
+    if len(days) < 2:
+        return "".join(days)
+    return f"{len(days):,} days, {days[0]} to {days[-1]}"
+
+
+def _granules(collected: Collected) -> Json | None:
+    """Everything about days of granules, None where there is none."""
+    if not collected.days.totals:
+        return None
+    return {
+        "synthetic": any(tally.synthetic for tally in collected.days.totals.values()),
+        "table": tables_days.chips_table(collected),
+        "by_platform": tables_days.by_platform(collected.days),
+        "dead": tables_days.dead_detectors(collected),
+        "by_day": collected.days.by_day,
+        "periods": tables_days.periods(collected),
+        "set_aside": tables_days.set_aside(collected),
+    }
 
 
 def _corpora(collected: Collected, figures: Path) -> list[Json]:
@@ -100,9 +131,29 @@ def _corpora(collected: Collected, figures: Path) -> list[Json]:
             "counts": tables.class_counts(corpus),
             "set_aside": tables.reasons(corpus.index["set_aside"]),
             "items": corpus.index.get("set_aside_items", []),
-            "figure": data_uri(figures / f"data_{corpus.name}.svg"),
+            "matching": tables_days.matching_facts(corpus.index.get("matching")),
+            "pictures": _pictures(corpus, figures),
         }
         for corpus in collected.corpora
+    ]
+
+
+def _pictures(corpus: CorpusData, figures: Path) -> list[Json]:
+    """Figures of a corpus, each with what it shows and how to read it."""
+    tail = f" of {corpus.label}{' (synthetic)' if corpus.synthetic else ''}"
+    if corpus.samples.kind == IMAGES:
+        kinds = [("data", "Samples", "")]
+    else:
+        kinds = [("data", "Chips", _CHIPS), ("map", "Map of the chips", _MAP),
+                 ("bands", "Histograms by band", _BANDS)]  # fmt: skip
+        kinds += [("dropped", "Chips kept and dropped", _DROPPED)] if corpus.cut_from else []
+    return [
+        {
+            "alt": f"{title}{tail}",
+            "reading": reading,
+            "uri": data_uri(figures / f"{kind}_{corpus.name}.svg"),
+        }
+        for kind, title, reading in kinds
     ]
 
 
@@ -172,7 +223,7 @@ def context(collected: Collected, figures: Path) -> Json:
         "environment": environment,
         "versions": versions,
         "datasets": _datasets(collected),
-        "tiles": _tiles(collected),
+        "granules": _granules(collected),
         "corpora": _corpora(collected, figures),
         "runs": [_run(run, figures) for run in collected.runs],
         "probes": [_probe(probe, figures) for probe in collected.probes],

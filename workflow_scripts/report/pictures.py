@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from workflow_scripts.modis.bands import BANDS
+from workflow_scripts.report.style import NO_VALUE
 from workflow_scripts.shards.corpus import Corpus
 from workflow_scripts.shards.picture import rgb_image
 
@@ -41,8 +43,16 @@ def thumbnail(corpus: Corpus, row: int, side: int) -> Rgb:
 
 def is_thermal(band: str) -> bool:
     """Whether a MODIS band measures emitted light: 20 to 36 without 26."""
-    digits = "".join(character for character in band if character.isdigit())
-    return bool(digits) and 20 <= int(digits) <= 36 and digits != "26"
+    return band in BANDS and BANDS[band].emissive
+
+
+def limits(values: NDArray[Any], percentiles: tuple[float, float]) -> tuple[float, float]:
+    """Those two percentiles of what is finite, apart from each other; 0 and 1 where nothing is."""
+    finite = values[np.isfinite(values)]
+    if not len(finite):
+        return 0.0, 1.0
+    low, high = (float(value) for value in np.percentile(finite, percentiles))
+    return low, max(high, low + max(abs(low), 1.0) * 1e-6)
 
 
 def map_band(bands: Sequence[str]) -> int:
@@ -61,7 +71,8 @@ def colour_bands(bands: Sequence[str]) -> list[int]:
 class FalseColour:
     """Three bands stretched between their 2nd and 98th percentile, thermal ones turned round.
 
-    The stretch is of all samples together, so that they can be compared.
+    The stretch is of all samples together, so that they can be compared. A pixel without a value
+    in one of the bands has a colour of its own.
 
     Args:
         chips: (n, height, width, bands) in physical units.
@@ -71,12 +82,13 @@ class FalseColour:
     def __init__(self, chips: NDArray[Any], bands: Sequence[str]) -> None:
         self.channels = colour_bands(bands)
         self.turned = [is_thermal(bands[channel]) for channel in self.channels]
-        self.limits = [np.nanpercentile(chips[..., c], (2, 98)) for c in self.channels]
+        self.limits = [limits(chips[..., channel], (2, 98)) for channel in self.channels]
+        self.usual = tuple(bands[channel] for channel in self.channels) == _FALSE_COLOUR
         names = [
             f"band {bands[channel]}{' (cold is bright)' if turned else ''}"
             for channel, turned in zip(self.channels, self.turned, strict=True)
         ]
-        self.caption = "red: {}, green: {}, blue: {}".format(*names)
+        self.caption = "red {}, green {}, blue {}".format(*names)
 
     def __call__(self, chip: NDArray[Any]) -> Rgb:
         """(height, width, bands) → (height, width, 3)."""
@@ -84,9 +96,12 @@ class FalseColour:
         for channel, turned, (low, high) in zip(
             self.channels, self.turned, self.limits, strict=True
         ):
-            plane = np.clip((chip[..., channel] - low) / max(high - low, 1e-12), 0, 1)
+            plane = np.clip((chip[..., channel] - low) / (high - low), 0, 1)
             planes.append(1 - plane if turned else plane)
-        return (255 * np.nan_to_num(np.stack(planes, axis=-1))).round().astype(np.uint8)
+        stacked = np.stack(planes, axis=-1)
+        missing = np.isnan(stacked.sum(axis=-1))
+        picture = (255 * np.nan_to_num(stacked)).round().astype(np.uint8)
+        return cover(picture, missing, NO_VALUE)
 
 
 def unit_rgb(image: NDArray[Any]) -> Rgb:

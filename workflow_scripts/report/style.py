@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,11 @@ from workflow_scripts.logs import log
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY = "#CC79A7", "#56B4E9"
 GREY, INK, FAINT = "#8a919c", "#27303b", "#e4e7eb"
+WIDTH = 10.0  # inches, of figures that fill the page
 HIDDEN = "#b9bec6"  # removed patches
+NO_VALUE = "#efd48a"  # pixels without a value: no grey, and no colour of clouds
+# A colour and a marker for each satellite, told apart in grey print too.
+PLATFORMS = {"Terra": (BLUE, "o"), "Aqua": (ORANGE, "^")}
 
 _STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
@@ -88,6 +92,28 @@ def mark_synthetic(figure: Figure, synthetic: bool) -> None:
             1.0, 1.01, "SYNTHETIC DATA", ha="right", va="bottom", fontsize=7.5, color="white",
             fontweight="bold", bbox={"boxstyle": "square,pad=0.35", "fc": RED, "ec": "none"},
         )  # fmt: skip
+
+
+def bare(axes: Axes) -> None:
+    """Axes that only hold a picture."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.grid(False)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def platform_style(platform: str) -> tuple[str, str]:
+    """Colour and marker of a satellite; the same pair for all that are not known."""
+    return PLATFORMS.get(platform, (GREEN, "s"))
+
+
+def in_order(platforms: Iterable[str]) -> list[str]:
+    """Satellites, the oldest first, then others by name."""
+    known = list(PLATFORMS)
+    return sorted(
+        platforms, key=lambda name: (known.index(name) if name in known else len(known), name)
+    )
 
 
 def plain_ticks(axes: Axes, *, x_whole: bool = False) -> None:

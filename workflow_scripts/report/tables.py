@@ -3,11 +3,14 @@
 from collections.abc import Iterable
 from typing import Any
 
-from workflow_scripts.report.collect import Collected, CorpusData, ProbeData, RunData
+from workflow_scripts.report.collect import Collected, CorpusData, ProbeData, Record, RunData
+from workflow_scripts.report.days import MOST_SINGLE_DAYS
 from workflow_scripts.shards.layout import SPLIT_NAMES
 
 ABSENT = "not recorded"
 SHORT = 12  # digits of a digest that are shown
+MOST_REASONS = 8  # for setting things aside; the others are summed
+MOST_DISTINCT = 12  # values listed, of job ids for example
 
 Json = dict[str, Any]
 
@@ -47,39 +50,45 @@ def accuracy(found: Json) -> str:
 
 
 def stages(collected: Collected) -> tuple[list[Json], list[Json]]:
-    """Snakemake's records: by job, and by stage (time summed, the largest peak)."""
-    jobs, totals = [], []
-    names = list(dict.fromkeys(record.stage for record in collected.records))
-    for name in names:
-        rows = [record for record in collected.records if record.stage == name]
-        seconds = [row.seconds for row in rows if row.seconds is not None]
-        peaks = [row.peak_mb for row in rows if row.peak_mb is not None]
-        cpu = [row.cpu_seconds for row in rows if row.cpu_seconds is not None]
-        totals.append(
-            {
-                "stage": name,
-                "jobs": len(rows),
-                "time": duration(sum(seconds) if seconds else None),
-                "cpu": duration(sum(cpu) if cpu else None),
-                "peak": size(max(peaks) * 2**20 if peaks else None),
-            }
-        )
-        for row in rows:
-            jobs.append(
-                {
-                    "stage": row.stage,
-                    "job": row.job,
-                    "time": duration(row.seconds),
-                    "cpu": duration(row.cpu_seconds),
-                    "peak": size(None if row.peak_mb is None else row.peak_mb * 2**20),
-                }
-            )
+    """Snakemake's records: by stage (time summed, the largest peak), and by job.
+
+    Of a dataset with many days its jobs of a stage are one line.
+    """
+    by_stage: dict[str, list[Record]] = {}
+    by_name: dict[tuple[str, str], list[Record]] = {}
+    for record in collected.records:
+        by_stage.setdefault(record.stage, []).append(record)
+        by_name.setdefault((record.stage, record.job.partition(" / ")[0]), []).append(record)
+    totals = [
+        {"stage": stage, "jobs": len(rows), **_summed(rows)} for stage, rows in by_stage.items()
+    ]
+    jobs = []
+    for (stage, name), rows in by_name.items():
+        if len(rows) > MOST_SINGLE_DAYS:
+            jobs.append({"stage": stage, "job": f"{name}, {len(rows):,} jobs", **_summed(rows)})
+        else:
+            jobs += [{"stage": stage, "job": row.job, **_summed([row])} for row in rows]
     return totals, jobs
 
 
+def _summed(rows: list[Record]) -> dict[str, str]:
+    seconds = [row.seconds for row in rows if row.seconds is not None]
+    peaks = [row.peak_mb for row in rows if row.peak_mb is not None]
+    cpu = [row.cpu_seconds for row in rows if row.cpu_seconds is not None]
+    return {
+        "time": duration(sum(seconds) if seconds else None),
+        "cpu": duration(sum(cpu) if cpu else None),
+        "peak": size(max(peaks) * 2**20 if peaks else None),
+    }
+
+
 def _distinct(values: Iterable[Any]) -> str:
-    found = list(dict.fromkeys(str(value) for value in values if value))
-    return ", ".join(sorted(found)) or ABSENT
+    """The different ones, sorted; of many the first few and how many more there are."""
+    found = sorted({str(value) for value in values if value})
+    more = len(found) - MOST_DISTINCT
+    if more > 0:
+        found[MOST_DISTINCT:] = [f"and {more:,} more"]
+    return ", ".join(found) or ABSENT
 
 
 def _time(text: str) -> str:
@@ -111,7 +120,11 @@ def class_counts(corpus: CorpusData) -> Json:
     counts: dict[str, dict[str, int]] = corpus.index["class_counts"]
     known = [name for name in SPLIT_NAMES if name in counts]
     splits = known + sorted(set(counts) - set(known))
-    classes = sorted({name for split in splits for name in counts[split]})
+    order = {name: place for place, name in enumerate(corpus.index["classes"])}
+    classes = sorted(
+        {name for split in splits for name in counts[split]},
+        key=lambda name: (order.get(name, len(order)), name),
+    )
     rows = [
         (name, [counts[split].get(name, 0) for split in splits]) for name in classes
     ]  # "none" stands for unlabelled samples
@@ -119,17 +132,13 @@ def class_counts(corpus: CorpusData) -> Json:
     return {"splits": splits, "rows": rows, "sums": sums}
 
 
-def reasons(counts: dict[str, int]) -> list[tuple[str, int]]:
-    """Reasons and how often, most often first."""
-    return sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-
-
-def tally(items: list[Json]) -> list[tuple[str, int]]:
-    """Reasons of items that carry one each, counted."""
-    counts: dict[str, int] = {}
-    for item in items:
-        counts[item["reason"]] = counts.get(item["reason"], 0) + 1
-    return reasons(counts)
+def reasons(counts: dict[str, int], most: int | None = None) -> list[tuple[str, int]]:
+    """Reasons and how often, most often first; those beyond `most` of them as one."""
+    rows = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    rest = rows[most:] if most is not None else []
+    if len(rest) > 1:
+        rows[most:] = [(f"{len(rest):,} other reasons", sum(count for _, count in rest))]
+    return rows
 
 
 def _how_it_ran(run: RunData) -> list[tuple[str, str]]:
