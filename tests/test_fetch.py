@@ -24,7 +24,7 @@ def recipe(path, **changes):
         "dataset": "places",
         "kind": "image-folder",
         "path": str(path),
-        "listing": None,
+        "listing_digest": None,
         "split": {"by": "none"},
         "obtain": "Ask the library for it.",
         **changes,

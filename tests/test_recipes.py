@@ -84,5 +84,5 @@ def test_large_folder_is_compared_by_its_rescan_number_alone(tmp_path, monkeypat
     base = {"kind": "image-folder", "path": str(tmp_path)}
     first = check_config(changed("datasets.ucm", base))
     again = check_config(changed("datasets.ucm", {**base, "rescan": 1}))
-    assert recipes.fetch(first, "ucm")["listing"] is None
+    assert recipes.fetch(first, "ucm")["listing_digest"] is None
     assert recipes.fetch(first, "ucm") != recipes.fetch(again, "ucm")

@@ -13,7 +13,7 @@ from workflow_scripts.errors import UserError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
 SPLITS = ("train", "val", "test")
-LISTING = "listing"  # the recipe's key for what `listing_digest` returns
+LISTING = "listing_digest"  # the recipe's key for what `listing_digest` returns
 
 
 @dataclass(frozen=True, slots=True)
