@@ -134,16 +134,18 @@ def test_what_is_no_granule_of_the_dataset_is_set_aside_after_the_others(tmp_pat
         write(tmp_path, 5),
         write(tmp_path, 10),
         tmp_path / name(10, production="2026002000000"),
+        tmp_path / name(10).replace("A2026001", "A2026002"),
     ]
-    for path in (paths[0], paths[4]):
+    for path in (paths[0], *paths[4:]):
         shutil.copy(paths[3], path)
-    body, shard = tile(tmp_path, paths, max_broken_granules=0.6)
+    body, shard = tile(tmp_path, paths, max_broken_granules=0.7)
     assert [row["key"] for row in body["granules"][:2]] == [name(5), name(10)]
     found = reasons(body)
-    assert set(found) == {path.name for path in (paths[0], paths[1], paths[4])}
+    assert set(found) == {path.name for path in (*paths[:2], *paths[4:])}
     assert found["cloudy day.hdf"].startswith("cloudy day.hdf: not the name of a MODIS granule")
     assert found[name(5, platform="Aqua")] == "a granule of Aqua; the dataset is of Terra"
-    assert found[paths[4].name] == "a second granule that begins at 2026-01-01T00:10:00Z"
+    assert found[paths[4].name] == "a second granule of that time"
+    assert found[paths[5].name] == "begins at 2026-01-02T00:10:00Z; the day is 2026-01-01"
     assert str(tmp_path) not in json.dumps(body)
     assert body["chips_by_platform"] == {"Terra": 24}
     assert len(set(shard.keys)) == 24

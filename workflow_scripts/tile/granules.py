@@ -30,23 +30,22 @@ class Task:
 def granules_of(items: Iterable[Item], recipe: dict[str, Any], manifest: Path) -> list[Task | Item]:
     """The granules of a day in the order of time, each with its companions.
 
-    Items that are no MODIS file or of another platform stand for themselves, at the end.
+    Items that are no MODIS file, or of another platform or day, stand for themselves, at the end.
     """
     found: dict[datetime, Item] = {}
     companions: defaultdict[datetime, list[Item]] = defaultdict(list)
     others: list[Task | Item] = []
     for item in items:
-        try:
-            name = parse_name(item.key)
-        except UserError:
+        if _stranger(item, recipe) is not None:
             others.append(item)
             continue
-        if name.platform != recipe["platform"] or (name.product == L1B and name.time in found):
-            others.append(item)
-        elif name.product == L1B:
-            found[name.time] = item
-        else:
+        name = parse_name(item.key)
+        if name.product != L1B:
             companions[name.time].append(item)
+        elif name.time in found:
+            others.append(item)
+        else:
+            found[name.time] = item
     tasks: list[Task | Item] = [
         Task(item=found[t], companions=tuple(companions[t]), recipe=recipe, manifest=manifest)
         for t in sorted(found)
@@ -54,15 +53,22 @@ def granules_of(items: Iterable[Item], recipe: dict[str, Any], manifest: Path) -
     return tasks + others
 
 
-def why_foreign(item: Item, recipe: dict[str, Any]) -> str:
-    """Why an item of the manifest is no granule of the day's dataset."""
+def _stranger(item: Item, recipe: dict[str, Any]) -> str | None:
+    """Why an item does not belong to the day's dataset, by its name; None if it does."""
     try:
         name = parse_name(item.key)
     except UserError as error:
         return str(error)
     if name.platform != recipe["platform"]:
         return f"a granule of {name.platform}; the dataset is of {recipe['platform']}"
-    return f"a second granule that begins at {name.iso_time}"
+    if name.time.date().isoformat() != recipe["date"]:
+        return f"begins at {name.iso_time}; the day is {recipe['date']}"
+    return None
+
+
+def why_foreign(item: Item, recipe: dict[str, Any]) -> str:
+    """Why an item of the manifest is no granule of the day's dataset."""
+    return _stranger(item, recipe) or "a second granule of that time"
 
 
 def check_file(item: Item, manifest: Path) -> None:
