@@ -40,9 +40,12 @@ rule fetch_day:
         "../envs/environment.yaml"
     resources:
         raw=lambda w: f"{DATA}/raw/{w.granules}/{w.date}",
+        listing=lambda w: option(
+            "--listing", getattr(CONFIG.datasets[w.granules], "listing", None) or ""
+        ),
     params:
         recipe=recipe("fetch", "granules", "date"),
         code=code("fetch", "granules", "date"),
     shell:
         "python -m workflow_scripts.fetch --recipe {params.recipe:q} --manifest {output.manifest:q}"
-        " --raw {resources.raw:q} 2> {log:q}"
+        " --raw {resources.raw:q} {resources.listing} 2> {log:q}"

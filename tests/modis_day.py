@@ -100,13 +100,16 @@ def tile(folder, paths, *, workers=0, **change):
 
 
 def filled_by_loop(counts, dead):
-    """What `detectors.interpolate` must give, pixel by pixel."""
+    """What `detectors.interpolate` must give, pixel by pixel, inside each scan of ten lines."""
     found = counts.copy()
     live = [line for line in range(len(counts)) if not dead[line]]
     for line in np.flatnonzero(dead):
-        above = max((other for other in live if other < line), default=None)
-        below = min((other for other in live if other > line), default=None)
+        scan = [other for other in live if other // 10 == line // 10]
+        above = max((other for other in scan if other < line), default=None)
+        below = min((other for other in scan if other > line), default=None)
         for pixel in range(counts.shape[1]):
+            if counts[line, pixel] not in (65535, 65534, 65531, 65528):
+                continue
             known = [
                 (other, float(counts[other, pixel]))
                 for other in (above, below)

@@ -133,3 +133,21 @@ def test_without_a_live_line_nothing_is_filled():
     counts = np.full((10, 5), 65531, np.uint16)
     interpolate(counts, np.ones(10, bool))
     assert (counts == 65531).all()
+
+
+def test_pixels_that_a_dead_line_holds_after_all_are_left_alone():
+    counts = np.full((10, 20), 1000, np.uint16)
+    counts[4] = 65531
+    counts[4, 3:5] = 5000, 65533
+    interpolate(counts, np.arange(10) == 4)
+    assert counts[4, :6].tolist() == [1000, 1000, 1000, 5000, 65533, 1000]
+
+
+def test_a_granule_with_hardly_a_scan_tells_nothing_of_its_detectors():
+    counts = np.full((1, 60, 20), 65535, np.uint16)
+    counts[0, 20:25] = 1000  # one scan, half of it lost
+    assert not dead_lines(counts).any()
+    counts[0, [30, 31, 32, 33, 34, 40, 41, 42, 43, 44]] = 1000
+    assert np.flatnonzero(dead_lines(counts)[0]).tolist() == [
+        *range(25, 30), *range(35, 40), *range(45, 50),
+    ]  # fmt: skip

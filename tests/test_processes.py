@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from workflow_scripts.errors import UserError
 from workflow_scripts.processes import map_in_processes
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,8 +26,14 @@ def later_first(item):
 
 def deadly(item):
     if item in (2, 5):
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), signal.SIGSEGV)
     return item * item
+
+
+def killed(item):
+    if item == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return item
 
 
 def deadly_once(flag):
@@ -48,6 +55,13 @@ def lost(item):
 
 def unexpected(item):
     raise AssertionError(f"{item} killed no process")
+
+
+def test_a_worker_killed_from_outside_is_no_crash_of_the_item():
+    found = map_in_processes(killed, range(5), workers=1, crashed=lost)
+    assert [next(found), next(found)] == [0, 1]
+    with pytest.raises(UserError, match=r"ended from outside \(exit code -9\).*memory"):
+        next(found)
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
@@ -94,6 +108,7 @@ def test_the_first_exception_ends_it_after_the_results_before(workers):
 
 
 _PARENT = """
+from workflow_scripts.errors import UserError
 from workflow_scripts.processes import map_in_processes
 calls = ["__import__('os').getpid()", "__import__('time').sleep(600)"]
 found = map_in_processes(eval, calls, workers=1, crashed=str)

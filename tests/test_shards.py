@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import pickle
 import re
+import tracemalloc
 from pathlib import Path
 
 import h5py
@@ -142,6 +143,27 @@ def test_xarray_opens_a_shard_of_chips_with_named_dimensions(chips, tmp_path):
     write_chip_shard(empty, [], bands=["31"], size=8, attributes={})
     with xarray.open_dataset(empty) as day:
         assert day.sizes["chip"] == 0
+
+
+def test_memory_does_not_grow_with_the_chips_of_a_shard(tmp_path):
+    def samples(count):
+        for number in range(count):
+            yield ChipSample(
+                key=str(number), counts=np.full((6, 64, 64), number, np.uint16),
+                scale=np.ones(6), offset=np.zeros(6),
+            )  # fmt: skip
+
+    def peak(count):
+        tracemalloc.start()
+        bands = [str(band) for band in range(6)]
+        write_chip_shard(tmp_path / "a.h5", samples(count), bands=bands, size=64, attributes={})
+        held = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return held
+
+    # 400 chips hold 20 MB; the block that is copied holds 17 MB.
+    few, many = peak(400), peak(1600)
+    assert many < few + 8 * 2**20
 
 
 def test_a_chip_of_another_shape_leaves_no_shard(tmp_path):

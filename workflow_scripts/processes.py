@@ -1,6 +1,5 @@
 """Run a function over many items in processes: results in order, a crash costs one item."""
 
-import ctypes
 import os
 import signal
 from collections import deque
@@ -9,19 +8,17 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from typing import TypeVar
+
+from workflow_scripts.errors import UserError
+from workflow_scripts.lifetime import die_with_parent
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-_PR_SET_PDEATHSIG = 1
-
-
-def die_with_parent(parent: int) -> None:
-    """Have the kernel kill this process when its parent ends, however it ends."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended before the line above
-        os._exit(1)
+# How a C library ends a process that it broke; a kill (memory, batch system) is another matter.
+_CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL)
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
@@ -47,7 +44,10 @@ def map_in_processes(
         function: A function of a module (it is sent by name).
         items: Taken one by one.
         workers: Processes; with 0 the function is called here.
-        crashed: What stands for the result of an item that killed its process twice.
+        crashed: What stands for the result of an item on which a C library crashed twice.
+
+    Raises:
+        UserError: A worker was killed from outside, twice.
     """
     if workers == 0:
         yield from map(function, items)
@@ -88,8 +88,33 @@ def _submitted(pool: ProcessPoolExecutor, function: Callable[[T], R], item: T) -
 
 
 def _alone(function: Callable[[T], R], item: T, crashed: Callable[[T], R]) -> R:
-    with _pool(1) as pool:
-        try:
-            return pool.submit(function, item).result()
-        except BrokenProcessPool:
+    """The result of one item in a process of its own, which tells how it ended."""
+    context = get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_send, args=(sender, function, item, os.getpid()))
+    process.start()
+    sender.close()
+    try:
+        done, value = receiver.recv()
+    except EOFError:
+        process.join()
+        code = process.exitcode or 0
+        if -code in _CRASHES:
             return crashed(item)
+        raise UserError(
+            f"a worker process was ended from outside (exit code {code}); was there too little "
+            "memory? Use fewer workers"
+        ) from None
+    process.join()
+    if not done:
+        raise value
+    result: R = value
+    return result
+
+
+def _send(sender: Connection, function: Callable[[T], R], item: T, parent: int) -> None:
+    die_with_parent(parent)
+    try:
+        sender.send((True, function(item)))
+    except Exception as error:
+        sender.send((False, error))

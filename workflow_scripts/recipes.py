@@ -63,6 +63,7 @@ def fetch(config: Config, dataset: str, date: str | None = None) -> Recipe:
     if isinstance(entry, Granules):
         recipe["date"] = date
     if isinstance(entry, ModisL1b):
+        del recipe["listing"], recipe["obtain"]
         recipe[LISTING] = _days(entry).get(str(date))
     if isinstance(entry, Aicca):
         # How rows are matched and split is of packing.
@@ -230,7 +231,7 @@ def scientific(config: Config) -> Recipe:
     """The configuration without where things lie and how the work is laid over a machine."""
     left_out: Any = {
         "paths": True,
-        "datasets": {"__all__": {"path", "obtain", "rescan"}},
+        "datasets": {"__all__": {"path", "obtain", "rescan", "listing"}},
         "runs": {"__all__": {"launch", "segments", "pinned"}},
     }
     return config.model_dump(mode="json", exclude=left_out)

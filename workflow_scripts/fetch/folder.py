@@ -35,9 +35,7 @@ def image_files(folder: Path) -> Iterator[FoundFile]:
     return files_below(folder, lambda name: name.lower().endswith(IMAGE_SUFFIXES))
 
 
-def files_below(
-    folder: Path, wanted: Callable[[str], bool], *, enter: Callable[[str], bool] = lambda _: True
-) -> Iterator[FoundFile]:
+def files_below(folder: Path, wanted: Callable[[str], bool]) -> Iterator[FoundFile]:
     """Yield files below a folder in no order, hidden ones left out.
 
     Links are followed, a folder that was met before (a link back up) is not entered again. A
@@ -46,7 +44,6 @@ def files_below(
     Args:
         folder: Where to look.
         wanted: Whether a file of that name is one.
-        enter: Whether to look into a folder, by its path below `folder`.
 
     Raises:
         UserError: A folder may not be read.
@@ -71,8 +68,7 @@ def files_below(
                 if entry.name.startswith("."):
                     continue
                 if entry.is_dir():
-                    if enter(key):
-                        waiting.append((Path(entry.path), f"{key}/"))
+                    waiting.append((Path(entry.path), f"{key}/"))
                 elif wanted(entry.name):
                     # A link to nowhere is listed too: reading it tells what is wrong.
                     seen = entry.stat(follow_symlinks=entry.is_file())

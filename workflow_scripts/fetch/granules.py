@@ -13,7 +13,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import date, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from workflow_scripts.errors import UserError
@@ -23,32 +23,13 @@ from workflow_scripts.modis.products import FILE_NAME, L1B, PREFIX, parse_name
 _YEAR, _DAY_OF_YEAR = re.compile(r"20\d\d"), re.compile(r"[0-3]\d\d")
 
 
-def folder_lines(folder: Path, day: date | None = None) -> Iterator[str]:
+def folder_lines(folder: Path) -> Iterator[str]:
     """A line for each MODIS file below a folder: path, size and time, with tabs between.
-
-    Args:
-        folder: Where they lie.
-        day: Only this day's; folders `<year>` and `<year>/<day of year>` of others are not
-            looked into.
 
     Raises:
         UserError: A folder may not be read.
     """
-    stamp = f".A{day:%Y%j}." if day else ".A"
-
-    def enter(key: str) -> bool:
-        *above, name = PurePosixPath(key).parts
-        if day is None or name in (f"{day:%Y}", f"{day:%j}"):
-            return True
-        if above and _YEAR.fullmatch(above[-1]):
-            return _DAY_OF_YEAR.fullmatch(name) is None
-        # Below a year four digits are an hour.
-        return _YEAR.fullmatch(name) is None or any(map(_YEAR.fullmatch, above))
-
-    def wanted(name: str) -> bool:
-        return stamp in name and FILE_NAME.fullmatch(name) is not None
-
-    for file in files_below(folder, wanted, enter=enter):
+    for file in files_below(folder, lambda name: FILE_NAME.fullmatch(name) is not None):
         yield f"{file.key}\t{file.bytes}\t{file.mtime_ns}"
 
 
@@ -115,7 +96,7 @@ def find_day(
         UserError: The listing cannot be read.
     """
     date_ = date.fromisoformat(day)
-    lines = _listing_lines(Path(listing)) if listing else folder_lines(folder, date_)
+    lines = _listing_lines(Path(listing)) if listing else folder_lines(folder)
     start = f".A{date_:%Y%j}."
     newest: dict[tuple[str, datetime], tuple[str, str, str]] = {}
     older = []
@@ -147,7 +128,7 @@ def no_granules(dataset: str, entry: dict[str, Any]) -> str:
     span = f" from {entry['first'] or 'the beginning'} to {entry['last'] or 'the end'}"
     return (
         f"dataset {dataset}: {where} {seen} no {product} granule"
-        f"{span if entry['first'] or entry['last'] else ''}.\n{entry['obtain']}\n"
+        f"{span if entry['first'] or entry['last'] else ''}.\n{entry.get('obtain', '')}\n"
         f"Put them below {entry['path']}, or set datasets.{dataset}.path to where they are."
     )
 

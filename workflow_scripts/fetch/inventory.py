@@ -13,7 +13,7 @@ from workflow_scripts.threads import map_in_order
 SetAside = dict[str, str]
 
 
-def _checksum(path: Path) -> tuple[str, int] | str:
+def _checksum(path: Path, *, empty: bool) -> tuple[str, int] | str:
     """(sha256, bytes) of a file, or the reason why it is set aside."""
     try:
         with path.open("rb") as file:
@@ -21,24 +21,25 @@ def _checksum(path: Path) -> tuple[str, int] | str:
             size = file.tell()
     except OSError as error:
         return f"cannot be read ({error.strerror})"
-    return (checksum, size) if size else "empty file (0 bytes)"
+    return (checksum, size) if size or empty else "empty file (0 bytes)"
 
 
 def take_inventory(
-    files: Sequence[tuple[str, Path]], *, workers: int | None = None
+    files: Sequence[tuple[str, Path]], *, workers: int | None = None, empty: bool = False
 ) -> tuple[list[Item], list[SetAside]]:
     """Read every file once.
 
     Args:
         files: (key, path) of each.
         workers: Threads that read and hash.
+        empty: Whether empty files are items too (else they are set aside).
 
     Returns:
         The items, without label and split, and the files set aside as {"key", "reason"}, both in
         the order given.
     """
     items, set_aside = [], []
-    sums = map_in_order(lambda file: _checksum(file[1]), files, workers=workers)
+    sums = map_in_order(lambda file: _checksum(file[1], empty=empty), files, workers=workers)
     for (key, path), found in zip(
         files, progress(sums, what="checksums", total=len(files)), strict=True
     ):

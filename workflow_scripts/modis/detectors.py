@@ -14,6 +14,7 @@ from workflow_scripts.modis.bands import MAX_VALID_COUNT
 from workflow_scripts.modis.geolocation import LINES_PER_SCAN
 
 _NOTHING = (65535, 65534, 65531, 65528)  # fill, missing, dead detector, aggregation
+_LEAST_SCANS = 3  # in which the band is there, to judge its detectors by
 _WHOLE = 0.99  # share of a line's pixels from which the line is called dead
 
 
@@ -38,7 +39,9 @@ def dead_lines(counts: NDArray[np.uint16]) -> NDArray[np.bool_]:
         empty[band, line] = np.isin(counts[band, line], _NOTHING).mean() >= _WHOLE
     scans = empty.reshape(bands, -1, LINES_PER_SCAN)
     seeing = ~scans.all(axis=2, keepdims=True)  # scans in which the band is there at all
-    dead = scans.all(axis=1, keepdims=True) & seeing
+    # A granule with hardly a scan tells nothing of its detectors.
+    enough = seeing.sum(axis=1, keepdims=True) >= min(_LEAST_SCANS, scans.shape[1])
+    dead = scans.all(axis=1, keepdims=True) & seeing & enough
     return dead.reshape(bands, lines)
 
 
@@ -52,19 +55,22 @@ def dead_detectors(lines: NDArray[np.bool_], bands: Sequence[str]) -> dict[str, 
 
 
 def interpolate(counts: NDArray[np.uint16], dead: NDArray[np.bool_]) -> None:
-    """Fill the dead lines of one band, in place, from the nearest lines of live detectors.
+    """Fill the dead lines of one band, in place, from the nearest live lines of the same scan.
 
-    Linear in the counts between the line above and the one below; where only one of them has a
-    value it is taken, and where neither has one the pixel stays without.
+    Linear in the counts between the line above and the one below; where only one of them is there
+    or has a value it is taken, and where neither has one the pixel stays without. Pixels of a dead
+    line that hold something after all are left alone. Lines of other scans are not used:
+    neighbouring scans overlap away from nadir, so that the next line is not the next place.
 
     Args:
         counts: (lines, pixels) as stored.
         dead: (lines,) which to fill.
     """
-    live = np.flatnonzero(~dead)
-    if not live.size:
-        return
     for line in np.flatnonzero(dead):
+        first = line - line % LINES_PER_SCAN
+        live = first + np.flatnonzero(~dead[first : first + LINES_PER_SCAN])
+        if not live.size:
+            continue
         at = int(np.searchsorted(live, line))
         above, below = live[max(at - 1, 0)], live[min(at, live.size - 1)]
         upper, lower = counts[above].astype(np.float64), counts[below].astype(np.float64)
@@ -73,4 +79,5 @@ def interpolate(counts: NDArray[np.uint16], dead: NDArray[np.bool_]) -> None:
         value = np.where(has_upper, upper, lower)
         both = has_upper & has_lower
         value[both] = upper[both] + share * (lower - upper)[both]
-        counts[line] = np.where(has_upper | has_lower, np.rint(value), counts[line])
+        fill = (has_upper | has_lower) & np.isin(counts[line], _NOTHING)
+        counts[line] = np.where(fill, np.rint(value), counts[line])

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workflow_scripts.errors import UserError
+from workflow_scripts.lifetime import die_with_parent
 from workflow_scripts.logs import log
-from workflow_scripts.processes import die_with_parent
 
 _RANK, _PARENT, _STORE = "ORBWEAVER_RANK", "ORBWEAVER_PARENT", "ORBWEAVER_STORE"
 _DECIDED, _STARTED = "ORBWEAVER_DECIDED", "ORBWEAVER_STARTED"

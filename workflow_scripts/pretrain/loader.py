@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from workflow_scripts.lifetime import die_with_parent
 from workflow_scripts.models.scaling import (
     STANDARDIZE,
     by_channel,
@@ -22,7 +23,6 @@ from workflow_scripts.models.scaling import (
 )
 from workflow_scripts.pretrain.augment import View, centre_view, random_view, seen_chip, seen_image
 from workflow_scripts.pretrain.order import STREAM_NOISE, RankSteps, stream
-from workflow_scripts.processes import die_with_parent
 from workflow_scripts.shards import layout
 from workflow_scripts.shards.corpus import Corpus
 from workflow_scripts.shards.picture import rgb_image

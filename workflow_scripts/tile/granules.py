@@ -120,6 +120,12 @@ def cut_granule(task: Task) -> Cut | str:
     return found if isinstance(found, str) else cut_chips(*found, task.recipe)
 
 
-def crashed(_: Task) -> str:
-    """Why a granule is set aside whose reading ended the process."""
+def crashed(task: Task) -> str:
+    """Why a granule is set aside whose reading ended the process.
+
+    Raises:
+        UserError: A file changed since the manifest was made, which is another matter.
+    """
+    for item in (task.item, *task.companions):
+        check_file(item, task.manifest)
     return "the HDF4 library crashed on it: its metadata are damaged; get it again"
