@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import resource
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -14,6 +15,7 @@ from workflow_scripts.shards import corpus as corpus_module
 from workflow_scripts.shards.corpus import Corpus, content_digest
 from workflow_scripts.shards.layout import FORMAT_VERSION
 from workflow_scripts.shards.selection import Selection, read_selection, write_selection
+from workflow_scripts.shards.writer import ImageSample, write_image_shard
 
 CLASSES = ["03", "17"]
 ROWS = [1, 2, 3, 7, 9]  # of two files of 4 chips and one of 3
@@ -130,7 +132,7 @@ def test_another_selection_than_the_indexs_is_refused(tmp_path, days):
 
 
 def open_shards(corpus):
-    return sum(shard._file is not None for shard in corpus.shards)
+    return sum(shard.is_open for shard in corpus.shards)
 
 
 def test_few_shards_are_open_at_a_time(tmp_path, days, monkeypatch):
@@ -148,6 +150,32 @@ def test_few_shards_are_open_at_a_time(tmp_path, days, monkeypatch):
     np.testing.assert_array_equal(copy.physical(9), corpus.physical(9))
     corpus.close()
     assert open_shards(corpus) == 0
+
+
+def test_two_thousand_shards_open_lazily_and_few_at_a_time(tmp_path):
+    paths = []
+    for number in range(2000):
+        path = tmp_path / f"{number}.h5"
+        if number < 20:
+            write_image_shard(path, [ImageSample(key=f"{number}", data=b"%d" % number, height=1,
+                                                 width=1)], classes=[])  # fmt: skip
+        else:
+            path.hardlink_to(paths[number % 20])
+        paths.append(path)
+    rows = [{"file": path.name, "sha256": "", "count": 1} for path in paths]
+    index = {"format_version": 2, "kind": "images", "channels": 3, "classes": [], "shards": rows}
+    (tmp_path / "index.json").write_text(json.dumps(index))
+    corpus = Corpus(tmp_path / "index.json")
+    assert len(corpus) == 2000
+    assert open_shards(corpus) == 0
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
+    try:
+        for number in np.random.default_rng(0).permutation(2000).tolist():
+            assert corpus.image(number) == b"%d" % (number % 20)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert open_shards(corpus) == corpus_module.MOST_OPEN
 
 
 def test_threads_share_a_corpus_of_more_shards_than_stay_open(tmp_path, days, monkeypatch):

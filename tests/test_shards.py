@@ -17,7 +17,7 @@ from PIL import Image
 from workflow_scripts.errors import UserError
 from workflow_scripts.shards import layout
 from workflow_scripts.shards.corpus import Corpus, content_digest
-from workflow_scripts.shards.reader import Shard
+from workflow_scripts.shards.reader import SampleError, Shard
 from workflow_scripts.shards.writer import (
     ChipSample,
     ImageSample,
@@ -241,6 +241,33 @@ def test_another_hdf5_file_is_refused(tmp_path):
         len(Shard(tmp_path / "other.h5"))
 
 
+def test_a_kind_that_is_not_known_is_refused(images):
+    with h5py.File(images, "r+") as file:
+        file.attrs["kind"] = "films"
+    with pytest.raises(UserError, match="kind is 'films', expected images or chips"):
+        len(Shard(images))
+
+
+def test_a_shard_in_chunks_is_refused(images):
+    with h5py.File(images, "r+") as file:
+        pool = file[layout.POOL][:]
+        del file[layout.POOL]
+        file.create_dataset(layout.POOL, data=pool, chunks=(64,))
+    with pytest.raises(UserError, match="pool has chunks .* expected one contiguous piece"):
+        Shard(images).image(0)
+
+
+def test_a_file_cut_off_while_it_is_open_is_noticed(images):
+    shard = Shard(images)
+    shard.image(0)
+    with h5py.File(images) as file:
+        place = file[layout.POOL].id.get_offset()
+    with images.open("r+b") as file:
+        file.truncate(place + 5)
+    with pytest.raises(SampleError, match=r"sample 3 .* has 0 of \d+ bytes: the file is cut off"):
+        shard.image(3)
+
+
 def test_a_missing_shard_is_refused(tmp_path):
     with pytest.raises(UserError, match="no such shard"):
         len(Shard(tmp_path / "gone.h5"))
@@ -250,7 +277,7 @@ def test_a_pickled_shard_opens_its_own_file(images):
     shard = Shard(images)
     first = shard.image(0)
     copy = pickle.loads(pickle.dumps(shard))
-    assert copy._file is None
+    assert not copy.is_open
     assert copy.image(0) == first
     shard.close()
     assert copy.image(1) == image_samples()[1].data

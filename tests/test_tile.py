@@ -221,7 +221,6 @@ def test_a_day_opens_with_xarray(tmp_path):
     paths = [write(tmp_path, 5), write(tmp_path, 10)]
     _, shard = tile(tmp_path, paths)
     expected = shard.physical(20)
-    shard.file.close()
     with xarray.open_dataset(shard.path) as day:
         assert dict(day.sizes) == {"chip": 24, "band": 2, "y": 16, "x": 16, "corner": 4}
         assert day["counts"].dims == ("chip", "band", "y", "x")

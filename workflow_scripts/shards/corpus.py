@@ -1,9 +1,9 @@
 """A packed corpus: its `index.json` and the shards it lists, as one sequence of samples."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,11 @@ from workflow_scripts.shards import layout
 from workflow_scripts.shards.reader import Shard
 from workflow_scripts.shards.selection import Selection, read_selection
 
-# Twenty years are 16,000 day files, and a process may often have no more than 1024 open.
-MOST_OPEN = 256
+T = TypeVar("T")
+
+# Twenty years are 16,000 day files, and a process may often have no more than 1024 open; what is
+# known of an open shard of 50,000 images takes about a megabyte.
+MOST_OPEN = 128
 
 
 def content_digest(index: dict[str, Any]) -> str:
@@ -119,6 +122,13 @@ class Corpus:
                     shard = self._use(number)
                 yield shard, rows
 
+    @property
+    def shard_sizes(self) -> NDArray[np.int64]:
+        """(shards,) how many samples of each shard the corpus has."""
+        if self._chosen is None:
+            return np.diff(self._starts)
+        return np.diff(np.searchsorted(self._chosen, self._starts))
+
     def _locate(self, index: int) -> tuple[int, int]:
         """Numbers of a sample's shard and of its row there."""
         row = int(index if self._chosen is None else self._chosen[index])
@@ -151,20 +161,43 @@ class Corpus:
     def key(self, index: int) -> str:
         """Where one sample came from."""
         number, row = self._locate(index)
-        with self._lock:
-            return self._use(number).keys[row]
+        return self.shards[number].key(row)
 
-    def image(self, index: int) -> bytes:
+    def label(self, index: int) -> int:
+        """Class index of one sample, −1 where unlabelled."""
+        if self._selection is not None:
+            return int(self._selection.labels[index])
+        return int(self._sample(index, lambda shard, row: shard.labels[row]))
+
+    def image(self, index: int) -> bytearray:
         """Encoded bytes of an image sample."""
-        number, row = self._locate(index)
-        with self._lock:  # or another thread could close the shard meanwhile
-            return self._use(number).image(row)
+        return self._sample(index, lambda shard, row: shard.image(row))
+
+    def image_size(self, index: int) -> tuple[int, int]:
+        """(height, width) of an image sample in pixels."""
+        return self._sample(index, lambda shard, row: shard.image_size(row))
+
+    def counts(self, index: int, out: NDArray[np.uint16] | None = None) -> NDArray[np.uint16]:
+        """Counts of a chip sample, (bands, height, width), read into `out` if given."""
+        return self._sample(index, lambda shard, row: shard.counts(row, out))
+
+    def calibration(self, index: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Scale and offset by band of a chip sample."""
+        return self._sample(index, lambda shard, row: shard.calibration(row))
 
     def physical(self, index: int) -> NDArray[np.float32]:
         """A chip sample in physical units, (bands, height, width); NaN where there is no value."""
+        return self._sample(index, lambda shard, row: shard.physical(row))
+
+    @property
+    def chip_shape(self) -> tuple[int, ...]:
+        """(bands, height, width) of chips."""
+        return self._sample(0, lambda shard, _: shard.chip_shape)
+
+    def _sample(self, index: int, read: Callable[[Shard, int], T]) -> T:
         number, row = self._locate(index)
-        with self._lock:
-            return self._use(number).physical(row)
+        with self._lock:  # or another thread could close the shard meanwhile
+            return read(self._use(number), row)
 
     def name(self, index: int) -> str:
         """Shard, row and key of a sample, for messages."""

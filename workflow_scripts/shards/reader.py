@@ -1,7 +1,16 @@
-"""Read shards: opened lazily, safe to hand to worker processes, every sample checked."""
+"""Read shards: opened lazily, safe to hand to worker processes, every sample checked.
 
+HDF5 tells where the samples lie in the file and is closed again; they are read with `os.pread`, two
+to three times faster than through h5py and without its lock. A descriptor that a fork inherits does
+no harm: `pread` moves no file position.
+"""
+
+import io
+import os
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +21,32 @@ from numpy.typing import NDArray
 from workflow_scripts.errors import UserError
 from workflow_scripts.shards import layout
 
+# What reading a sample needs beside its bytes: some 24 bytes a sample of images, 100 of chips.
+_COLUMNS = {
+    layout.IMAGES: (layout.CRC32, layout.LABELS, layout.OFFSETS, layout.SIZES),
+    layout.CHIPS: (layout.CRC32, layout.LABELS, layout.SCALE, layout.OFFSET),
+}
+
+
+class SampleError(UserError):
+    """A sample that cannot be read, or is not what was packed; a second try may help."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Opened:
+    """An open shard: the pool or the counts begin at byte `start` of the file."""
+
+    file: io.FileIO
+    kind: str
+    start: int
+    chip_shape: tuple[int, ...]
+    columns: dict[str, NDArray[Any]]
+
 
 class Shard:
     """One shard of images or chips.
 
-    The file is opened on first use and crosses no fork or pickle: each process opens its own.
+    The file is opened on first use and crosses no pickle: each process opens its own.
 
     Args:
         path: The HDF5 file.
@@ -24,25 +54,18 @@ class Shard:
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
-        self._file: h5py.File | None = None
-        self._offsets: NDArray[np.int64] | None = None
-        self._crc32: NDArray[np.uint32] | None = None
+        self._opened: _Opened | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "_file": None, "_offsets": None, "_crc32": None}
+        return {"path": self.path, "_opened": None}
 
-    @property
-    def file(self) -> h5py.File:
-        """The open file.
+    @contextmanager
+    def hdf5(self) -> Iterator[h5py.File]:
+        """The shard as HDF5, for columns; closed afterwards.
 
         Raises:
-            UserError: Missing, not a shard, or of a newer format version.
+            UserError: Missing, not a shard, or of a format version that this code does not read.
         """
-        if self._file is None:
-            self._file = self._open()
-        return self._file
-
-    def _open(self) -> h5py.File:
         if not self.path.is_file():
             raise UserError(f"{self.path}: no such shard; pack the corpus again")
         try:
@@ -52,6 +75,11 @@ class Shard:
             raise UserError(
                 f"{self.path}: not a readable HDF5 file ({error}); pack it again"
             ) from None
+        with file:
+            self._check_format(file)
+            yield file
+
+    def _check_format(self, file: h5py.File) -> None:
         found = file.attrs.get("format")
         version = int(file.attrs.get("format_version", 0))
         if found != layout.FORMAT:
@@ -66,115 +94,199 @@ class Shard:
                 f"{self.path}: format version {version} is older than {layout.OLDEST_VERSION}, "
                 "the oldest this code reads; make it again"
             )
-        return file
+        if file.attrs.get("kind") not in _COLUMNS:
+            raise UserError(
+                f"{self.path}: kind is {file.attrs.get('kind')!r}, expected {' or '.join(_COLUMNS)}"
+            )
+
+    def _open(self) -> _Opened:
+        """Open the file and read where its samples are, unless that is known already."""
+        if self._opened is None:
+            with self.hdf5() as file:
+                kind = str(file.attrs["kind"])
+                columns = {name: file[name][:] for name in _COLUMNS[kind]}
+                if kind == layout.IMAGES:
+                    start, shape = self._place(file[layout.POOL], np.uint8), ()
+                else:
+                    start = self._place(file[layout.COUNTS], np.uint16)
+                    shape = tuple(file[layout.COUNTS].shape[1:])
+            self._opened = _Opened(
+                file=io.FileIO(self.path), kind=kind, start=start, chip_shape=shape, columns=columns
+            )
+        return self._opened
+
+    def _place(self, dataset: h5py.Dataset, dtype: type[np.generic]) -> int:
+        """Where a contiguous dataset begins in the file.
+
+        Raises:
+            UserError: It lies in chunks, is filtered, or has another type.
+        """
+        place = dataset.id.get_offset()
+        if dataset.size == 0:
+            return 0
+        if place is None or dataset.dtype != np.dtype(dtype).newbyteorder("<"):
+            raise UserError(
+                f"{self.path}: dataset {dataset.name} has chunks or is {dataset.dtype}, expected "
+                f"one contiguous piece of little-endian {np.dtype(dtype)}; pack it again"
+            )
+        return int(place)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a file is held open."""
+        return self._opened is not None
 
     def close(self) -> None:
         """Close the file; it opens again when needed."""
-        if self._file is not None:
-            self._file.close()
-        self._file = self._offsets = self._crc32 = None
+        if self._opened is not None:
+            self._opened.file.close()
+        self._opened = None
 
     def __len__(self) -> int:
-        return int(self.file[layout.LABELS].shape[0])
+        return len(self._open().columns[layout.CRC32])
 
     @property
     def kind(self) -> str:
         """`images` or `chips`."""
-        return str(self.file.attrs["kind"])
+        return self._open().kind
 
     @property
     def classes(self) -> list[str]:
         """Class names, in label order."""
-        return [str(name) for name in self.file.attrs["classes"]]
+        with self.hdf5() as file:
+            return [str(name) for name in file.attrs["classes"]]
 
     @property
     def bands(self) -> list[str]:
         """Band names of chips, in channel order."""
-        return [str(name) for name in self.file.attrs["bands"]]
+        with self.hdf5() as file:
+            return [str(name) for name in file.attrs["bands"]]
 
     @property
     def units(self) -> str:
         """Units of chips' physical values as the shard names them; empty if it does not."""
-        return str(self.file.attrs.get("units", ""))
-
-    @property
-    def chip_shape(self) -> tuple[int, ...]:
-        """(bands, height, width) of chips."""
-        return tuple(self.file[layout.COUNTS].shape[1:])
+        with self.hdf5() as file:
+            return str(file.attrs.get("units", ""))
 
     @property
     def quantity(self) -> str:
         """What the physical values of chips are, such as `radiance`; empty if not told."""
-        return str(self.file.attrs.get("quantity", ""))
+        with self.hdf5() as file:
+            return str(file.attrs.get("quantity", ""))
+
+    @property
+    def chip_shape(self) -> tuple[int, ...]:
+        """(bands, height, width) of chips."""
+        return self._open().chip_shape
 
     @property
     def labels(self) -> NDArray[np.int32]:
         """(n,) class indices, −1 where unlabelled."""
-        return self.file[layout.LABELS][:]
+        labels: NDArray[np.int32] = self._open().columns[layout.LABELS]
+        return labels
 
     @property
     def splits(self) -> NDArray[np.int8]:
         """(n,) indices into `layout.SPLIT_NAMES`, −1 where none."""
-        return self.file[layout.SPLITS][:]
+        with self.hdf5() as file:
+            splits: NDArray[np.int8] = file[layout.SPLITS][:]
+        return splits
 
     @property
     def keys(self) -> list[str]:
         """Where each sample came from."""
-        return [key.decode() for key in self.file[layout.KEYS][:]]
+        with self.hdf5() as file:
+            return [key.decode() for key in file[layout.KEYS][:]]
+
+    def key(self, index: int) -> str:
+        """Where one sample came from."""
+        with self.hdf5() as file:
+            key: bytes = file[layout.KEYS][index]
+        return key.decode()
 
     @property
     def fingerprints(self) -> NDArray[np.uint64]:
         """(n,) what tells samples apart: bytes stored, times 2³², plus their crc32."""
-        if self.kind == layout.IMAGES:
-            sizes = np.diff(self.file[layout.OFFSETS][:])
+        opened = self._open()
+        if opened.kind == layout.IMAGES:
+            sizes = np.diff(opened.columns[layout.OFFSETS])
         else:
-            counts = self.file[layout.COUNTS]
-            sizes = np.full(len(self), counts.dtype.itemsize * np.prod(counts.shape[1:]))
-        crc32: NDArray[np.uint64] = self.file[layout.CRC32][:].astype(np.uint64)
+            sizes = np.full(len(self), 2 * np.prod(opened.chip_shape))
+        crc32: NDArray[np.uint64] = opened.columns[layout.CRC32].astype(np.uint64)
         return (sizes.astype(np.uint64) << np.uint64(32)) | crc32
 
     def fields(self, *names: str) -> dict[str, NDArray[Any]]:
         """Columns of a chip shard by name (row, column, latitude …): those named, or all."""
         columns = {}
-        for name in names or sorted(set(self.file) - layout.NOT_COLUMNS):
-            column = self.file[name]
-            text = h5py.check_string_dtype(column.dtype)
-            columns[name] = column.asstr()[:] if text else column[:]
+        with self.hdf5() as file:
+            for name in names or sorted(set(file) - layout.NOT_COLUMNS):
+                column = file[name]
+                text = h5py.check_string_dtype(column.dtype)
+                columns[name] = column.asstr()[:] if text else column[:]
         return columns
 
     def filled(self, index: int) -> NDArray[np.bool_]:
         """(bands, height) of one chip: lines that were interpolated, their detector being dead."""
-        return self.file[layout.FILLED][index].astype(bool)
+        with self.hdf5() as file:
+            filled: NDArray[np.uint8] = file[layout.FILLED][index]
+        return filled.astype(bool)
 
-    def _check(self, index: int, data: bytes) -> None:
-        if self._crc32 is None:
-            self._crc32 = self.file[layout.CRC32][:]
-        if zlib.crc32(data) != int(self._crc32[index]):
-            key = self.file[layout.KEYS][index].decode()
-            raise UserError(
-                f"{self.path}: sample {index} ({key}) does not match its checksum; pack it again"
-            )
+    def _read(self, index: int, start: int, buffer: memoryview) -> None:
+        """Fill a buffer with a sample's bytes, and compare them with their checksum.
 
-    def image(self, index: int) -> bytes:
+        Raises:
+            SampleError: The file cannot be read, ends too early, or holds other bytes.
+        """
+        opened = self._open()
+        try:
+            done = os.preadv(opened.file.fileno(), [buffer], start)
+        except OSError as error:
+            raise self._error(index, f"cannot be read ({error.strerror})") from None
+        if done != buffer.nbytes:
+            raise self._error(index, f"has {done} of {buffer.nbytes} bytes: the file is cut off")
+        if zlib.crc32(buffer) != opened.columns[layout.CRC32][index]:
+            raise self._error(index, "does not match its checksum")
+
+    def _error(self, index: int, what: str) -> SampleError:
+        try:
+            key = self.key(index)
+        except (UserError, OSError):  # then the file is damaged elsewhere too
+            key = "of unknown key"
+        return SampleError(
+            f"{self.path}: sample {index} ({key}) {what}; `python -m workflow_scripts.pack "
+            "--verify <index.json>` finds all that is damaged, then pack or tile it again"
+        )
+
+    def image(self, index: int) -> bytearray:
         """The encoded bytes of one image.
 
         Raises:
-            UserError: The bytes do not match their checksum.
+            SampleError: They cannot be read or do not match their checksum.
         """
-        if self._offsets is None:
-            self._offsets = self.file[layout.OFFSETS][:]
-        data = self.file[layout.POOL][self._offsets[index] : self._offsets[index + 1]].tobytes()
-        self._check(index, data)
+        opened = self._open()
+        start, end = opened.columns[layout.OFFSETS][index : index + 2].tolist()
+        data = bytearray(end - start)
+        self._read(index, opened.start + start, memoryview(data))
         return data
 
-    def counts(self, index: int) -> NDArray[np.uint16]:
+    def image_size(self, index: int) -> tuple[int, int]:
+        """(height, width) of one image in pixels."""
+        height, width = self._open().columns[layout.SIZES][index].tolist()
+        return height, width
+
+    def counts(self, index: int, out: NDArray[np.uint16] | None = None) -> NDArray[np.uint16]:
         """The (bands, height, width) counts of one chip.
 
+        Args:
+            index: Which one.
+            out: A contiguous array to read into; a new one by default.
+
         Raises:
-            UserError: The counts do not match their checksum.
+            SampleError: They cannot be read or do not match their checksum.
         """
-        counts: NDArray[np.uint16] = self.file[layout.COUNTS][index]
-        self._check(index, counts.tobytes())
+        opened = self._open()
+        counts: NDArray[np.uint16] = np.empty(opened.chip_shape, "<u2") if out is None else out
+        self._read(index, opened.start + index * counts.nbytes, counts.reshape(-1).data.cast("B"))
         return counts
 
     def blocks(
@@ -191,18 +303,21 @@ class Shard:
         Yields:
             Counts (n, bands, height, width), and scale and offset (n, bands).
         """
-        scale, offset = self.file[layout.SCALE][:], self.file[layout.OFFSET][:]
+        scale, offset = self.calibration(slice(None))
         numbers = np.arange(len(self)) if rows is None else rows
-        for start in range(0, len(self), chips):
-            first, last = np.searchsorted(numbers, (start, start + chips))
-            part = numbers[first:last]
-            if len(part):
-                counts = self.file[layout.COUNTS][part[0] : part[-1] + 1]
-                yield counts[part - part[0]], scale[part], offset[part]
+        with self.hdf5() as file:
+            stored = file[layout.COUNTS]
+            for start in range(0, len(self), chips):
+                first, last = np.searchsorted(numbers, (start, start + chips))
+                part = numbers[first:last]
+                if len(part):
+                    counts = stored[part[0] : part[-1] + 1]
+                    yield counts[part - part[0]], scale[part], offset[part]
 
-    def calibration(self, index: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Scale and offset of each band of one chip: value = (count − offset)·scale."""
-        return self.file[layout.SCALE][index], self.file[layout.OFFSET][index]
+    def calibration(self, index: int | slice) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Scale and offset of each band of one chip, or of several: (count − offset)·scale."""
+        columns = self._open().columns
+        return columns[layout.SCALE][index], columns[layout.OFFSET][index]
 
     def physical(self, index: int) -> NDArray[np.float32]:
         """One chip in physical units: (count − offset)·scale, float32 (bands, height, width).
