@@ -26,7 +26,10 @@ rule pretrain:
         runtime=launch("walltime_minutes"),
         strategy=launch("strategy"),
         workers=launch("workers"),
-        cache_mb=launch("cache_mb"),
+        retries=launch("retries"),
+        bad_samples=lambda w: (
+            "--skip-bad" if CONFIG.runs[w.run].launch.bad_samples == "skip" else ""
+        ),
         checkpoint_every=launch("checkpoint_every"),
         log_every=launch("log_every"),
         folder=lambda w: f"{RESULTS}/runs/{w.run}",
@@ -46,7 +49,7 @@ rule pretrain:
         " python -m workflow_scripts.pretrain --recipe {params.recipe:q} --index {input.index:q}"
         " --run {resources.folder:q} --segment {output.segment:q} {resources.previous}"
         " {resources.teacher} --strategy {resources.strategy} --ranks $(({resources.nodes} * {resources.tasks_per_node}))"
-        " --workers {resources.workers} --cache-mb {resources.cache_mb}"
+        " --workers {resources.workers} --retries {resources.retries} {resources.bad_samples}"
         " --checkpoint-every {resources.checkpoint_every} --log-every {resources.log_every}"
         " ${{launcher:+--walltime-s $(({resources.runtime} * 60))}} {resources.pinned} 2> {log:q}"
 

@@ -10,15 +10,15 @@ from objective_cases import write_teacher
 from six_bands import BANDS, MIDDLE, holes, six_band_chips, six_band_corpus
 from test_export import export_here
 from test_trainer import _signals  # noqa: F401 - training takes over signals here too
-from tiny_runs import curve, simmim_recipe, tiny_recipe, train_here
+from tiny_runs import curve, simmim_recipe, tensors, tiny_batches, tiny_recipe, train_here
 
 from tests.test_config import changed
 from workflow_scripts.config_check import check_config
 from workflow_scripts.errors import UserError
+from workflow_scripts.loader.normalise import Normalise
+from workflow_scripts.loader.views import centre_view
 from workflow_scripts.models.scaling import MEAN_2SIGMA, STANDARDIZE, fill_missing, normalisation
 from workflow_scripts.objectives.gfm import Teacher
-from workflow_scripts.pretrain.augment import centre_view
-from workflow_scripts.pretrain.loader import Normalise, Samples, collate
 from workflow_scripts.probe.__main__ import probe
 from workflow_scripts.probe.features import check_fits, extract
 from workflow_scripts.shards.corpus import Corpus
@@ -86,8 +86,9 @@ def test_filling_touches_missing_pixels_alone():
 @pytest.mark.parametrize("scaling", [STANDARDIZE, MEAN_2SIGMA])
 def test_batches_are_scaled_as_the_formula_says(pair, scaling):
     corpus = Corpus(pair[0])
-    samples = Samples(corpus, recipe_of(tiny_recipe(), scaling, image_size=20), cells=0)
-    batch = collate([samples.centred(number, epoch=0) for number in range(len(corpus))])
+    recipe = recipe_of(tiny_recipe(), scaling, image_size=20)
+    every = np.arange(len(corpus))
+    batch = tensors(tiny_batches(corpus, recipe, augment=None).of(every, epoch=0))
     normalise = Normalise(corpus.index, CPU, scaling)
     found = normalise(batch)["images"]
     values = np.stack([corpus.physical(n).astype(np.float64) for n in range(len(corpus))])
@@ -110,13 +111,13 @@ def test_missing_pixels_are_seen_as_the_mean(pair, name):
     recipe = recipe_of(RECIPES[name], STANDARDIZE)
     seen = []
     for index in pair:
-        samples = Samples(Corpus(index, "train"), recipe, cells=4)
-        seen.append(
-            collate([samples[epoch, n] for epoch in (0, 1) for n in range(len(samples.labels))])
-        )
+        corpus = Corpus(index, "train")
+        batches = tiny_batches(corpus, recipe)
+        seen += [batches.of(np.arange(len(corpus)), epoch=epoch)["images"] for epoch in (0, 1)]
     assert np.isnan(Corpus(pair[0]).physical(0)).any()
-    assert seen[0]["images"].isfinite().all()
-    assert torch.equal(seen[0]["images"], seen[1]["images"])
+    assert not torch.equal(seen[0], seen[1])
+    assert torch.equal(seen[0], seen[2])
+    assert torch.equal(seen[1], seen[3])
 
 
 @pytest.mark.parametrize("scaling", [STANDARDIZE, MEAN_2SIGMA])
@@ -173,8 +174,9 @@ class Seen(torch.nn.Module):
 @pytest.mark.parametrize("scaling", [STANDARDIZE, MEAN_2SIGMA])
 def test_the_probe_shows_what_training_showed(pair, scaling):
     corpus, size = Corpus(pair[0]), 20  # no resize: the two resizers are not the same code
-    samples = Samples(corpus, recipe_of(tiny_recipe(), scaling, image_size=size), cells=0)
-    batch = collate([samples.centred(number, epoch=0) for number in range(len(corpus))])
+    recipe = recipe_of(tiny_recipe(), scaling, image_size=size)
+    every = np.arange(len(corpus))
+    batch = tensors(tiny_batches(corpus, recipe, augment=None).of(every, epoch=0))
     trained = Normalise(corpus.index, CPU, scaling)(batch)["images"]
     encoder = Seen()
     extract(

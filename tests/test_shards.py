@@ -253,7 +253,7 @@ def test_a_shard_in_chunks_is_refused(images):
         pool = file[layout.POOL][:]
         del file[layout.POOL]
         file.create_dataset(layout.POOL, data=pool, chunks=(64,))
-    with pytest.raises(UserError, match="pool has chunks .* expected one contiguous piece"):
+    with pytest.raises(UserError, match=r"pool has chunks .* expected one contiguous piece"):
         Shard(images).image(0)
 
 

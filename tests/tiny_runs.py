@@ -16,11 +16,12 @@ from PIL import Image
 from torch.distributed.tensor import DTensor
 
 from workflow_scripts.digests import digest, file_sha256
+from workflow_scripts.loader.batches import Batches
+from workflow_scripts.loader.normalise import Normalise
 from workflow_scripts.pretrain import __main__ as pretrain
 from workflow_scripts.pretrain import checkpoint, parallel
 from workflow_scripts.pretrain.construct import adamw, meta_objective, order_of
 from workflow_scripts.pretrain.launch import Ranks
-from workflow_scripts.pretrain.loader import Normalise, Samples, collate
 from workflow_scripts.shards.corpus import Corpus, content_digest
 from workflow_scripts.shards.writer import (
     ChipSample,
@@ -45,8 +46,8 @@ def _index(folder: Path, shards: list[Path], **own: Any) -> Path:
     return path
 
 
-def tiny_images(folder: Path, *, count: int = 44, seed: int = 0) -> Path:
-    """A corpus of smooth random JPEGs of two sizes and three classes in two shards."""
+def tiny_images(folder: Path, *, count: int = 44, seed: int = 0, shards: int = 2) -> Path:
+    """A corpus of smooth random JPEGs of two sizes and three classes."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     samples = []
@@ -61,14 +62,14 @@ def tiny_images(folder: Path, *, count: int = 44, seed: int = 0) -> Path:
                 width=image.width, label=number % 3, split=0,
             )
         )  # fmt: skip
-    classes, half = ["a", "b", "c"], count // 2
-    shards = []
-    for number, part in enumerate((samples[:half], samples[half:])):
+    classes, written = ["a", "b", "c"], []
+    for number in range(shards):
         path = folder / f"shard-{number:05d}.h5"
+        part = samples[count * number // shards : count * (number + 1) // shards]
         write_image_shard(path, part, classes=classes)
-        shards.append((path, len(part)))
+        written.append((path, len(part)))
     return _index(
-        folder, shards, kind="images", corpus="tiny", channels=3, classes=classes,
+        folder, written, kind="images", corpus="tiny", channels=3, classes=classes,
         bands=["red", "green", "blue"], mean=[0.5, 0.5, 0.5], std=[0.25, 0.25, 0.2], count=count,
     )  # fmt: skip
 
@@ -92,6 +93,17 @@ def tiny_chips(folder: Path, *, count: int = 20) -> Path:
     )  # fmt: skip
 
 
+def tiny_batches(corpus: Corpus, recipe: dict[str, Any], **how: Any) -> Batches:
+    """The batches that a run of that recipe sees."""
+    how = {"augment": recipe["augment"], **how}
+    return Batches(corpus, order_of(recipe, corpus), size=recipe["encoder"]["image_size"], **how)
+
+
+def tensors(batch: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """A batch without its counts, as the feed hands it on."""
+    return {name: value for name, value in batch.items() if isinstance(value, torch.Tensor)}
+
+
 def tiny_recipe(**changes: Any) -> dict[str, Any]:
     """A recipe of a few thousand parameters; `changes` replace top-level keys."""
     recipe = {
@@ -104,7 +116,7 @@ def tiny_recipe(**changes: Any) -> dict[str, Any]:
                     "rotate": True},
         "optim": {"base_lr": 0.05, "lr_reference_batch": 256, "betas": [0.9, 0.95],
                   "weight_decay": 0.05, "warmup_epochs": 0.5, "min_lr": 0.0, "clip": None},
-        "gfm": None, "precision": "fp32",
+        "gfm": None, "precision": "fp32", "shuffle_window": None,
     }  # fmt: skip
     return {**recipe, **changes}
 
@@ -186,11 +198,13 @@ class Trainee:
 
     def steps(self, first: int, last: int, *, clip: float | None = None) -> list[float]:
         """Train steps first … last − 1 and return their global losses."""
-        order, losses = order_of(self.recipe, len(self.corpus)), []
-        samples = Samples(self.corpus, self.recipe, cells=self.objective.cells)
+        losses = []
+        batches = tiny_batches(
+            self.corpus, self.recipe, cells=self.objective.cells, rank=self.ranks.rank,
+            ranks=self.ranks.world,
+        )  # fmt: skip
         for step in range(first, last):
-            chosen = order.batch_at(step, rank=self.ranks.rank, ranks=self.ranks.world)
-            batch = collate([samples[0, int(sample)] for sample in chosen])
+            batch = tensors(batches[step])
             loss = self.model(Normalise(self.corpus.index, CPU)(batch))["loss"]
             loss.backward()
             self.norms.append(float(parallel.gradient_norm(self.objective, clip)))

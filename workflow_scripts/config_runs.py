@@ -160,8 +160,13 @@ class Launch(Model):
     ranks_per_node: Positive = Field(1, description="processes a node, one a GPU")
     cores_per_rank: Positive = Field(1, description="CPU cores a process")
     workers: Annotated[int, Field(ge=0)] = Field(0, description="loader processes a rank")
-    cache_mb: Annotated[int, Field(ge=0)] = Field(
-        1024, description="decoded images kept, MB a process"
+    retries: Annotated[int, Field(ge=0)] = Field(
+        2, description="how often a sample that cannot be read is tried again"
+    )
+    bad_samples: Literal["fail", "skip"] = Field(
+        "fail",
+        description="what then: end the segment, or let the next sample take its place (counted in "
+        "history.jsonl and in the summary)",
     )
     walltime_minutes: Positive = Field(120, description="time limit of one segment")
     checkpoint_every: Positive = Field(500, description="steps between checkpoints")
@@ -182,6 +187,11 @@ class RunBase(Model):
         "standardize",
         description="what the network sees: mean 0 and deviation 1 by channel, or (chips only, as "
         "RICC) the value over mean + 2σ, cut to [0, 1]",
+    )
+    shuffle_window: Positive | None = Field(
+        32,
+        description="shards whose samples are mixed at a time, each epoch in other windows; a "
+        "window should hold 50 batches; null mixes the whole corpus",
     )
     segments: Positive = Field(1, description="batch jobs the run is cut into")
     launch: Launch = Field(Launch(), description="how the run is laid over the machine")

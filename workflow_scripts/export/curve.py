@@ -2,13 +2,10 @@
 
 from typing import Any
 
-from workflow_scripts.pretrain.history import rounded
+from workflow_scripts.pretrain.history import NOT_TERMS, rounded
 from workflow_scripts.pretrain.run_digest import Identity
 from workflow_scripts.shards.corpus import Corpus
 
-# Columns of the curve that are no term of the loss.
-_NOT_TERMS = {"step", "epoch", "samples", "loss", "lr", "grad_norm", "images_per_s", "data_wait",
-              "seconds"}  # fmt: skip
 _LAST_SHARE = 0.1
 
 
@@ -25,7 +22,7 @@ def last_means(rows: list[dict[str, Any]]) -> dict[str, float]:
         if row["step"] <= begin and row is not rows[-1]:
             continue
         total += steps
-        for name in {"loss", *row} - (_NOT_TERMS - {"loss"}):
+        for name in {"loss", *row} - (NOT_TERMS - {"loss"}):
             sums[name] = sums.get(name, 0.0) + row[name] * steps
     return {name: rounded(value / total) for name, value in sorted(sums.items())}
 
@@ -56,6 +53,7 @@ def summary_of(
         "epochs": recipe["epochs"],
         "batch": recipe["batch"],
         "samples_seen": rows[-1]["samples"],
+        "samples_skipped": rows[-1].get("skipped", 0),
         "loss_first": rows[0]["loss"],
         "loss_last": last.pop("loss"),
         "terms_last": last,

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from workflow_scripts.files import atomic
+from workflow_scripts.loader.batches import Batches
+from workflow_scripts.loader.normalise import Normalise
 from workflow_scripts.objectives.base import Objective
-from workflow_scripts.pretrain.construct import scaling_of
-from workflow_scripts.pretrain.loader import Normalise, Samples, collate
+from workflow_scripts.pretrain.construct import order_of, scaling_of
 from workflow_scripts.shards.corpus import Corpus
 
 COUNT = 8
@@ -37,10 +38,12 @@ def _arrays(
         nothing = {"input": empty, "masked": empty, "prediction": empty}
         return {**nothing, "mask": np.zeros((0, size, size), bool), "keys": np.array([], "<U1")}
     indices = chosen_samples(corpus.labels)
-    samples = Samples(corpus, recipe, cells=objective.cells)
+    order = order_of(recipe, corpus)
+    batches = Batches(corpus, order, augment=None, size=size, cells=objective.cells)
     epoch = int(recipe["epochs"]) + 1  # masks that training has not drawn
     normalise = Normalise(corpus.index, torch.device("cpu"), scaling_of(recipe))
-    batch = normalise(collate([samples.centred(index, epoch=epoch) for index in indices]))
+    batch = batches.of(np.array(indices), epoch=epoch)
+    batch = normalise({name: value for name, value in batch.items() if isinstance(value, Tensor)})
     prediction, mask = objective.reconstruct(batch)
     seen = batch["images"]
     masked = torch.where(mask[:, None], normalise.middle, seen)  # removed: the mean colour

@@ -82,3 +82,24 @@ def fill_missing(chip: NDArray[np.float32], missing: list[float]) -> NDArray[np.
     if not holes.any():
         return chip
     return np.where(holes, np.array(missing, np.float32)[:, None, None], chip)
+
+
+def fill_missing_counts(
+    counts: NDArray[np.uint16],
+    *,
+    scale: NDArray[np.float64],
+    offset: NDArray[np.float64],
+    missing: list[float],
+) -> NDArray[np.uint16]:
+    """The same in counts: the one nearest to `missing`; the chip itself where none is missing.
+
+    Args:
+        counts: (bands, height, width) as stored.
+        scale: (bands,) value = (count − offset)·scale.
+        offset: (bands,).
+        missing: (bands,) physical values.
+    """
+    if counts.max() <= layout.MAX_COUNT:
+        return counts
+    nearest = np.rint(np.array(missing) / scale + offset).clip(0, layout.MAX_COUNT)
+    return np.where(counts > layout.MAX_COUNT, nearest.astype(np.uint16)[:, None, None], counts)

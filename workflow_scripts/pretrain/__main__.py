@@ -31,7 +31,8 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--strategy", default="no_shard", help=NAMES)
     one.add_argument("--ranks", type=int, default=1, help="processes, one for each accelerator")
     one.add_argument("--workers", type=int, default=0, help="loader processes of each rank")
-    one.add_argument("--cache-mb", type=int, default=1024, help="decoded samples kept, by rank")
+    one.add_argument("--retries", type=int, default=2, help="of reading a sample that failed")
+    one.add_argument("--skip-bad", action="store_true", help="skip samples that cannot be read")
     one.add_argument("--walltime-s", type=float, default=float("inf"), help="time of this job")
     one.add_argument("--checkpoint-every", type=int, default=200, metavar="STEPS")
     one.add_argument("--log-every", type=int, default=10, metavar="STEPS")
@@ -56,7 +57,8 @@ def _train(arguments: argparse.Namespace, record: Record, ranks: launch.Ranks) -
     layout = Layout(
         strategy=arguments.strategy,
         workers=arguments.workers,
-        cache_mb=arguments.cache_mb,
+        retries=arguments.retries,
+        skip_bad=arguments.skip_bad,
         log_every=arguments.log_every,
         checkpoint_every=arguments.checkpoint_every,
     )

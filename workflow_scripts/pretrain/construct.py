@@ -5,16 +5,19 @@ from typing import Any
 
 import torch
 
+from workflow_scripts.loader.order import Order
 from workflow_scripts.models.scaling import STANDARDIZE, normalisation
 from workflow_scripts.objectives import build_objective
 from workflow_scripts.objectives.base import Objective
-from workflow_scripts.pretrain.order import Order
 from workflow_scripts.shards.corpus import Corpus
 
 
-def order_of(recipe: dict[str, Any], samples: int) -> Order:
-    """The sample order of a recipe."""
-    return Order(count=samples, batch=recipe["batch"], epochs=recipe["epochs"], seed=recipe["seed"])
+def order_of(recipe: dict[str, Any], corpus: Corpus) -> Order:
+    """The sample order of a recipe; recipes stored before there were windows mix all."""
+    return Order(
+        corpus.shard_sizes, batch=recipe["batch"], epochs=recipe["epochs"], seed=recipe["seed"],
+        window=recipe.get("shuffle_window"),
+    )  # fmt: skip
 
 
 def scaling_of(recipe: dict[str, Any]) -> str:

@@ -14,6 +14,12 @@ CURVE = "history.jsonl"
 STATE = "progress.json"
 SEGMENTS = "segments.jsonl"
 
+# Columns of the curve that are no term of the loss.
+NOT_TERMS = frozenset(
+    {"step", "epoch", "samples", "skipped", "loss", "lr", "grad_norm", "images_per_s", "data_wait",
+     "seconds"}
+)  # fmt: skip
+
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """The rows of a JSON-lines file; a last line that a kill cut off is left out."""

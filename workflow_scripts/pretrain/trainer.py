@@ -4,7 +4,6 @@ Nothing in a step reads a value from the device; losses stay there until they ar
 """
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,16 @@ import torch
 from torch import Tensor
 
 from workflow_scripts.errors import UserError
+from workflow_scripts.loader.batches import Batches
+from workflow_scripts.loader.feed import Feed
+from workflow_scripts.loader.normalise import Normalise
+from workflow_scripts.loader.order import FEWEST_BATCHES
 from workflow_scripts.logs import log
 from workflow_scripts.pretrain import checkpoint, parallel, saved
 from workflow_scripts.pretrain.construct import adamw, meta_objective, order_of, scaling_of
 from workflow_scripts.pretrain.history import History, add_segment, log_row, rounded, write_state
 from workflow_scripts.pretrain.launch import Ranks, StopRequest
-from workflow_scripts.pretrain.loader import Normalise, Samples, batches, cache_bytes
 from workflow_scripts.pretrain.meter import Clock, Window
-from workflow_scripts.pretrain.order import RankSteps
 from workflow_scripts.pretrain.schedule import learning_rate
 from workflow_scripts.provenance import peak_memory_bytes
 from workflow_scripts.shards.corpus import Corpus
@@ -35,7 +36,8 @@ class Layout:
 
     strategy: str = "no_shard"
     workers: int = 0
-    cache_mb: int = 1024
+    retries: int = 2
+    skip_bad: bool = False
     log_every: int = 10
     checkpoint_every: int = 200
 
@@ -76,20 +78,28 @@ class Trainer:
     ) -> None:  # fmt: skip
         self.recipe, self.corpus, self.folder = recipe, corpus, folder
         self.layout, self.ranks, self.device = layout, ranks, device
-        self.order = order_of(recipe, len(corpus))
-        self.order.batch_at(0, rank=ranks.rank, ranks=ranks.world)  # refuses what cannot be cut
+        self.order = order_of(recipe, corpus)
+        batches = Batches(
+            corpus, self.order, augment=recipe["augment"], size=recipe["encoder"]["image_size"],
+            rank=ranks.rank, ranks=ranks.world, retries=layout.retries, skip_bad=layout.skip_bad,
+        )  # fmt: skip
         self.model = parallel.laid_out(
             meta_objective(recipe, corpus, teacher), layout.strategy, ranks=ranks, device=device,
             precision=recipe["precision"], seed=recipe["seed"],
         )  # fmt: skip
         self.objective = parallel.plain(self.model)
+        batches.cells = self.objective.cells
         self.optimizer = adamw(self.objective, recipe["optim"])
         self.normalise = Normalise(corpus.index, device, scaling_of(recipe))
-        self.step, self.window = 0, Window()
+        self.step, self.window, self.skipped_before = 0, Window(), 0
         self.saved: int | None = None
         self.save_seconds, self.written = 0.0, 0.0
         self.loss: float | None = None
         earlier = self._resume()
+        self.feed = Feed(
+            batches, start=self.step, workers=layout.workers, pin=device.type == "cuda"
+        )
+        self._warn_of_a_small_window()
         self.clock = Clock(batch=self.order.batch, step=self.step, earlier=earlier)
         self.history = History(folder, step=self.step) if ranks.is_first else None
 
@@ -108,13 +118,14 @@ class Trainer:
         )
         self.step = self.saved = step
         self.window = Window(meta["window"])
+        self.skipped_before = meta.get("skipped", 0)
         log.info("resumed at step %d of %d", step, self.order.total_steps)
         return float(meta["seconds"])
 
     def run(self, stop: StopRequest) -> Outcome:
         """Train until the end or until asked to stop; either way a checkpoint is written."""
         total, agreement = self.order.total_steps, parallel.Agreement()
-        for batch in self.clock.timed(self._batches()):
+        for batch in self.clock.timed(iter(self.feed)):
             self._train_step(batch)
             if self._is_logged():
                 self._log()
@@ -130,15 +141,18 @@ class Trainer:
             add_segment(self.folder, outcome.facts)
         return outcome
 
-    def _batches(self) -> Iterator[dict[str, Tensor]]:
-        workers = self.layout.workers
-        samples = Samples(
-            self.corpus, self.recipe, cells=self.objective.cells,
-            cache_bytes=cache_bytes(self.layout.cache_mb, workers=workers),
-        )  # fmt: skip
-        steps = RankSteps(self.order, start=self.step, rank=self.ranks.rank, ranks=self.ranks.world)
-        pin = self.device.type == "cuda"
-        return iter(batches(samples, steps, workers=workers, pin=pin))
+    def _warn_of_a_small_window(self) -> None:
+        batches = self.order.steps_per_epoch // self.order.windows
+        if self.ranks.is_first and self.order.windows > 1 and batches < FEWEST_BATCHES:
+            log.warning(
+                "samples are mixed over windows of about %d batches; raise shuffle_window for %d",
+                batches, FEWEST_BATCHES,
+            )  # fmt: skip
+
+    def _skipped(self) -> int:
+        """Samples that all ranks skipped since the run began; every rank calls it."""
+        mine = torch.tensor(float(self.feed.skipped), device=self.device, dtype=torch.float64)
+        return self.skipped_before + round(float(parallel.summed(mine)))
 
     def _is_logged(self) -> bool:
         return self.step % self.layout.log_every == 0 or self.step == self.order.total_steps
@@ -180,7 +194,7 @@ class Trainer:
         self._collect()
         norm = float(self.norm)
         lap = self.clock.lap(self.step)
-        means = self.window.means()
+        means, skipped = self.window.means(), self._skipped()
         self.loss = means["loss"]
         if self.history is None:
             return
@@ -188,6 +202,7 @@ class Trainer:
             "step": self.step,
             "epoch": round(self.step / self.order.steps_per_epoch, 4),
             "samples": self.step * self.order.batch,
+            "skipped": skipped,
             **means,
             "lr": rounded(self.rate),
             "grad_norm": rounded(norm),
@@ -217,7 +232,7 @@ class Trainer:
         self._collect()
         began = time.monotonic()
         meta = {"window": self.window.state(), "seconds": self.clock.seconds(),
-                "total_steps": self.order.total_steps}  # fmt: skip
+                "total_steps": self.order.total_steps, "skipped": self._skipped()}  # fmt: skip
         checkpoint.save(
             self.folder, self.step, objective=self.objective, optimizer=self.optimizer, meta=meta
         )
@@ -232,6 +247,8 @@ class Trainer:
             "ranks": self.ranks.world,
             "threads": torch.get_num_threads(),
             "workers": self.layout.workers,
+            "worker_restarts": self.feed.restarts,
+            "reads_retried": self.feed.retried,
             "device": torch.cuda.get_device_name(self.device) if cuda else "cpu",
             "start_step": self.clock.first_step,
             "end_step": self.step,

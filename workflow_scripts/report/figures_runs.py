@@ -10,6 +10,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 
+from workflow_scripts.pretrain.history import NOT_TERMS
 from workflow_scripts.report.collect import RunData
 from workflow_scripts.report.figures_chips import grey_maps
 from workflow_scripts.report.pictures import FalseColour, cover, is_thermal, map_band, unit_rgb
@@ -28,11 +29,6 @@ from workflow_scripts.report.style import (
     plain_ticks,
     save,
 )
-
-# What a line of history.jsonl holds besides the loss and its terms.
-_NOT_TERMS = {
-    "step", "epoch", "samples", "loss", "lr", "grad_norm", "images_per_s", "data_wait", "seconds",
-}  # fmt: skip
 
 
 def column(history: list[dict[str, Any]], name: str) -> NDArray[np.float64]:
@@ -68,7 +64,7 @@ def run_figure(run: RunData, folder: Path) -> Path:
     steps = column(run.history, "step")
     _curve(loss, steps, column(run.history, "loss"), colour=BLUE, label="loss")
     names = {name for row in run.history for name, v in row.items() if isinstance(v, int | float)}
-    terms = sorted(names - _NOT_TERMS)
+    terms = sorted(names - NOT_TERMS)
     for name, colour in zip(terms, (ORANGE, GREEN, PURPLE, RED), strict=False):
         _curve(loss, steps, column(run.history, name), colour=colour, label=name)
     if terms:

@@ -7,7 +7,6 @@ no harm: `pread` moves no file position.
 
 import io
 import os
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from isal import isal_zlib
 from numpy.typing import NDArray
 
 from workflow_scripts.errors import UserError
@@ -244,7 +244,7 @@ class Shard:
             raise self._error(index, f"cannot be read ({error.strerror})") from None
         if done != buffer.nbytes:
             raise self._error(index, f"has {done} of {buffer.nbytes} bytes: the file is cut off")
-        if zlib.crc32(buffer) != opened.columns[layout.CRC32][index]:
+        if isal_zlib.crc32(buffer) != opened.columns[layout.CRC32][index]:
             raise self._error(index, "does not match its checksum")
 
     def _error(self, index: int, what: str) -> SampleError:

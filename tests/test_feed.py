@@ -1,0 +1,186 @@
+"""What happens when a sample cannot be read, or the process that reads it dies."""
+
+import logging
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+import torch
+from tiny_runs import tensors, tiny_batches, tiny_chips, tiny_images, tiny_recipe
+
+from workflow_scripts.errors import UserError
+from workflow_scripts.loader.feed import Feed
+from workflow_scripts.shards.corpus import Corpus
+from workflow_scripts.shards.reader import SampleError
+
+BAD = 5  # of the corpora below
+
+
+def corpus_of(folder, make=tiny_images):
+    return Corpus(make(folder), "train")
+
+
+def damage(corpus, sample=BAD):
+    """Flip a bit of one stored sample."""
+    shard = corpus.shards[0]
+    data = (
+        bytes(corpus.image(sample)) if corpus.kind == "images" else corpus.counts(sample).tobytes()
+    )
+    content = bytearray(shard.path.read_bytes())
+    content[content.index(data) + 3] ^= 1
+    shard.path.write_bytes(content)
+    corpus.close()
+
+
+def fed(corpus, *, workers, start=0, **how):
+    feed = Feed(
+        tiny_batches(corpus, tiny_recipe(), cells=4, **how), start=start, workers=workers, pin=False
+    )
+    return feed, list(feed)
+
+
+def place_of(corpus, sample=BAD):
+    """Step and slot of a sample in the first epoch."""
+    order = tiny_batches(corpus, tiny_recipe()).order
+    for step in range(order.steps_per_epoch):
+        if sample in order.batch_at(step):
+            return step, order.batch_at(step).tolist().index(sample)
+    raise AssertionError("the tail that is dropped holds it")
+
+
+@pytest.mark.parametrize("make", [tiny_images, tiny_chips])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_corrupt_sample_ends_it_with_shard_index_and_key_and_no_traceback(
+    tmp_path, make, workers
+):
+    corpus = corpus_of(tmp_path, make)
+    key = corpus.key(BAD)
+    damage(corpus)
+    with pytest.raises(UserError, match=rf"\.h5: sample {BAD} \({key}\) does not match") as error:
+        fed(corpus, workers=workers)
+    assert "Traceback" not in str(error.value)
+    assert "--verify" in str(error.value)
+
+
+@pytest.mark.parametrize("make", [tiny_images, tiny_chips])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_skipped_sample_gives_its_place_to_the_next_and_is_counted(
+    tmp_path, caplog, make, workers
+):
+    corpus = corpus_of(tmp_path, make)
+    _, whole = fed(corpus, workers=0)
+    step, slot = place_of(corpus)
+    damage(corpus)
+    with caplog.at_level(logging.WARNING):
+        feed, found = fed(corpus, workers=workers, skip_bad=True, retries=1)
+    assert feed.skipped == 2  # once an epoch
+    assert feed.retried == 2
+    if not workers:
+        assert f"skipped: {corpus.shards[0].path}: sample {BAD}" in caplog.text
+    instead = tensors(tiny_batches(corpus, tiny_recipe(), cells=4).of(np.array([BAD + 1]), epoch=0))
+    for name, value in instead.items():
+        assert torch.equal(found[step][name][slot], value[0]), name
+    others = [n for n in range(8) if n != slot]
+    for number in range(len(whole) // 2):
+        for name in whole[number]:
+            rows = others if number == step else range(8)
+            for row in rows:
+                assert torch.equal(found[number][name][row], whole[number][name][row])
+
+
+def test_a_read_that_fails_once_is_tried_again_and_changes_nothing(tmp_path, caplog):
+    corpus = corpus_of(tmp_path)
+    _, whole = fed(corpus, workers=0)
+    read, failed = corpus.image, []
+
+    def flaky(sample):
+        if sample % 7 == 0 and sample not in failed:
+            failed.append(sample)
+            raise SampleError(f"shard sample {sample}: cannot be read (Input/output error)")
+        return read(sample)
+
+    corpus.image = flaky
+    feed, found = fed(corpus, workers=0)
+    assert len(failed) == feed.retried > 3
+    assert feed.skipped == 0
+    assert "trying again: shard sample 7" in caplog.text
+    for one, other in zip(found, whole, strict=True):
+        assert all(torch.equal(one[name], other[name]) for name in other)
+
+
+def test_a_lost_shard_is_not_skipped_sample_by_sample(tmp_path):
+    corpus = corpus_of(tmp_path)
+    corpus.shards[1].path.unlink()
+    with pytest.raises(UserError, match=r"shard-00001\.h5: no such shard"):
+        fed(corpus, workers=0, skip_bad=True)
+    (tmp_path / "other").mkdir()
+    corpus = corpus_of(tmp_path / "other")
+    corpus.image = lambda sample: b"nothing"
+    with pytest.raises(UserError, match="16 samples in a row cannot be read"):
+        fed(corpus, workers=0, skip_bad=True)
+
+
+class Lethal(Corpus):
+    """A corpus of which one sample kills the process that reads it, so many times."""
+
+    def __init__(self, index, *, times, folder):
+        super().__init__(index, "train")
+        self.times, self.folder = times, folder
+
+    def image(self, index):
+        if index == BAD and len(list(self.folder.iterdir())) < self.times:
+            (self.folder / f"{time.monotonic_ns()}").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().image(index)
+
+
+@pytest.fixture
+def lethal(tmp_path):
+    (tmp_path / "deaths").mkdir()
+    index = tiny_images(tmp_path)
+    return lambda times: Lethal(index, times=times, folder=tmp_path / "deaths")
+
+
+def test_workers_start_again_after_one_was_killed_and_no_batch_is_lost(lethal, caplog):
+    _, whole = fed(lethal(0), workers=0)
+    feed, found = fed(lethal(2), workers=2)
+    assert feed.restarts == 2
+    assert feed.skipped == 0
+    assert len(found) == len(whole) == 10
+    for one, other in zip(found, whole, strict=True):
+        assert all(torch.equal(one[name], other[name]) for name in other)
+    assert f"shard-00000.h5 sample {BAD} (image5)" in caplog.text
+
+
+def test_a_sample_that_kills_its_worker_every_time_ends_the_run_or_is_skipped(lethal):
+    with pytest.raises(UserError, match=rf"died at .* sample {BAD} \(image5\).*attempt 2"):
+        fed(lethal(99), workers=1, retries=1)
+    feed, found = fed(lethal(99), workers=1, retries=0, skip_bad=True)
+    assert len(found) == 10
+    assert feed.skipped == 2
+
+
+def test_another_error_of_a_worker_is_not_taken_for_a_death(tmp_path):
+    corpus = corpus_of(tmp_path)
+
+    def broken(sample):
+        raise RuntimeError("out of luck")
+
+    corpus.image = broken
+    with pytest.raises(RuntimeError, match="out of luck"):
+        fed(corpus, workers=1)
+
+
+def test_a_death_does_not_break_into_the_training_step(lethal):
+    corpus = lethal(1)
+    before = signal.getsignal(signal.SIGCHLD)
+    feed = Feed(tiny_batches(corpus, tiny_recipe()), start=0, workers=1, pin=False)
+    batches = iter(feed)
+    next(batches)
+    assert signal.getsignal(signal.SIGCHLD) == before
+    deadline = time.monotonic() + 1.0
+    while time.monotonic() < deadline:  # a step in which the worker dies
+        pass
+    assert len(list(batches)) == 9

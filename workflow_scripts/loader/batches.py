@@ -1,0 +1,191 @@
+"""Batches of a corpus as a `torch.utils.data` dataset: item `step` is one rank's whole batch.
+
+    DataLoader(batches, sampler=range(start, len(batches)), batch_size=None, num_workers=…)
+
+A batch depends on (seed, step) alone. It is read in the order of the files and decoded straight
+into its place, so that nothing is collated afterwards.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset, get_worker_info
+
+from workflow_scripts.errors import UserError
+from workflow_scripts.loader.draws import NOISE, bits, uniform32
+from workflow_scripts.loader.order import Order
+from workflow_scripts.loader.pixels import seen_chip, seen_image
+from workflow_scripts.loader.views import View, centre_view, random_view, view_draws
+from workflow_scripts.logs import log
+from workflow_scripts.shards import layout
+from workflow_scripts.shards.corpus import Corpus
+from workflow_scripts.shards.reader import SampleError
+
+Batch = dict[str, Any]
+
+_MOST_IN_A_ROW = 16  # bad samples that are skipped before a whole file is thought lost
+
+
+class Batches(Dataset[Batch]):
+    """The batches that a rank sees, by step.
+
+    A batch holds `images`, uint8 (B, size, size, 3), or for chips uint16 counts (B, bands, size,
+    size) with `scale` and `offset` float32 (B, bands); `noise` float32 (B, cells) in [0, 1);
+    `labels` int64 (B,), −1 where there is none; and how many samples were `skipped` and how many
+    reads `retried`, plain numbers.
+
+    Args:
+        corpus: The packed corpus.
+        order: Which samples each step sees; its seed is that of views and noise too.
+        augment: As for `views.random_view`; None shows the square in the middle.
+        size: Height and width of what is seen, pixels.
+        cells: Numbers that each sample needs for its mask.
+        rank: Which slice of the global batches.
+        ranks: Into how many they are cut.
+        retries: How often a sample that cannot be read is tried again.
+        skip_bad: Whether the next sample takes the place of one that cannot be read (else an error
+            ends it).
+
+    Raises:
+        UserError: A batch that cannot be divided among the ranks.
+    """
+
+    def __init__(
+        self, corpus: Corpus, order: Order, *, augment: dict[str, Any] | None, size: int,
+        cells: int = 0, rank: int = 0, ranks: int = 1, retries: int = 2, skip_bad: bool = False,
+    ) -> None:  # fmt: skip
+        self.corpus, self.order, self.augment, self.size = corpus, order, augment, size
+        self.cells, self.rank, self.ranks = cells, rank, ranks
+        self.retries, self.skip_bad = retries, skip_bad
+        self.lethal: set[int] = set()  # samples that ended the process that read them
+        self.board: Tensor | None = None  # (workers, 2): process and sample it is at, for `feed`
+        self.is_chips = corpus.kind == layout.CHIPS
+        self._retried = 0
+        order.batch_at(0, rank=rank, ranks=ranks)  # refuses what cannot be divided
+
+    def __len__(self) -> int:
+        return self.order.total_steps
+
+    def __getitem__(self, step: int) -> Batch:
+        if not 0 <= step < len(self):
+            raise IndexError(f"step {step} of {len(self)}")
+        samples = self.order.batch_at(step, rank=self.rank, ranks=self.ranks)
+        return self.of(samples, epoch=self.order.epoch_of(step))
+
+    def of(self, samples: NDArray[np.int64], *, epoch: int) -> Batch:
+        """The batch of some samples as an epoch sees them.
+
+        Raises:
+            UserError: A sample cannot be read or decoded; names shard, row and key.
+        """
+        draws = view_draws(samples, seed=self.order.seed, epoch=epoch)
+        images = self._room(len(samples))
+        pixels, shown = images.numpy(), samples.copy()
+        self._retried = 0
+        for slot in np.argsort(samples).tolist():  # as they lie in the files
+            shown[slot] = self._show(int(samples[slot]), draws[slot], pixels[slot], epoch)
+        noise = bits(shown, self.cells, seed=self.order.seed, kind=NOISE, epoch=epoch)
+        labels = [self.corpus.label(sample) for sample in shown.tolist()]
+        return {
+            "images": images,
+            **(self._calibration(shown) if self.is_chips else {}),
+            "noise": torch.from_numpy(uniform32(noise)),
+            "labels": torch.tensor(labels, dtype=torch.int64),
+            "skipped": int((shown != samples).sum()),
+            "retried": self._retried,
+        }
+
+    def _room(self, count: int) -> Tensor:
+        """An empty array for a batch: in a worker in shared memory, to be handed over uncopied."""
+        size = (self.size, self.size)
+        shape = (count, self.corpus.channels, *size) if self.is_chips else (count, *size, 3)
+        dtype = torch.uint16 if self.is_chips else torch.uint8
+        if get_worker_info() is None:
+            return torch.empty(shape, dtype=dtype)
+        # What torch's own default_collate does.
+        storage = torch.UntypedStorage._new_shared(math.prod(shape) * dtype.itemsize)
+        return torch.empty(0, dtype=torch.uint8).set_(storage).view(dtype).view(shape)
+
+    def _show(self, sample: int, draws: NDArray[np.float64], out: NDArray[Any], epoch: int) -> int:
+        """Put a sample, or the next that can be read, in its place; returns which it was."""
+        for ahead in range(_MOST_IN_A_ROW):
+            chosen = (sample + ahead) % len(self.corpus)
+            if ahead:
+                draws = view_draws(np.array([chosen]), seed=self.order.seed, epoch=epoch)[0]
+            try:
+                self._try(chosen, draws, out)
+            except SampleError as error:
+                if not self.skip_bad:
+                    raise
+                log.warning("skipped: %s", error)
+            else:
+                return chosen
+        raise UserError(
+            f"{_MOST_IN_A_ROW} samples in a row cannot be read, from {self.corpus.name(sample)} "
+            "on; the shard is lost: pack it again"
+        )
+
+    def _try(self, sample: int, draws: NDArray[np.float64], out: NDArray[Any]) -> None:
+        """Read and decode a sample, again if it fails.
+
+        Raises:
+            SampleError: It cannot be read or decoded.
+        """
+        if sample in self.lethal:
+            raise SampleError(f"{self.corpus.name(sample)}: ended the process that read it")
+        self._note(sample)
+        for left in range(self.retries, -1, -1):
+            try:
+                self._read(sample, draws, out)
+                return
+            except SampleError as error:
+                if not left:
+                    raise
+                self._retried += 1
+                log.warning("trying again: %s", error)
+
+    def _note(self, sample: int) -> None:
+        worker = get_worker_info()
+        if worker is not None and self.board is not None:
+            self.board[worker.id, 1] = sample
+
+    def _read(self, sample: int, draws: NDArray[np.float64], out: NDArray[Any]) -> None:
+        if self.is_chips:
+            self._read_chip(sample, draws, out)
+            return
+        data = self.corpus.image(sample)
+        height, width = self.corpus.image_size(sample)
+        view = self._view(draws, width=width, height=height)
+        try:
+            out[:] = seen_image(data, view, size=self.size)
+        except ValueError as error:
+            raise SampleError(
+                f"{self.corpus.name(sample)}: not a readable image ({error}); pack it again"
+            ) from None
+
+    def _read_chip(self, sample: int, draws: NDArray[np.float64], out: NDArray[Any]) -> None:
+        _, height, width = self.corpus.chip_shape
+        view = self._view(draws, width=width, height=height)
+        whole = view == View(box=(0, 0, self.size, self.size), flip=False, quarter_turns=0)
+        straight = whole and (height, width) == (self.size, self.size)
+        counts = self.corpus.counts(sample, out if straight else None)
+        scale, offset = self.corpus.calibration(sample)
+        missing = self.corpus.index["mean"]
+        seen = seen_chip(counts, view, size=self.size, scale=scale, offset=offset, missing=missing)
+        if seen is not out:
+            out[:] = seen
+
+    def _view(self, draws: NDArray[np.float64], *, width: int, height: int) -> View:
+        if self.augment is None:
+            return centre_view(width=width, height=height)
+        return random_view(self.augment, draws, width=width, height=height)
+
+    def _calibration(self, samples: NDArray[np.int64]) -> dict[str, Tensor]:
+        """`scale` and `offset`, float32 (B, bands)."""
+        pairs = np.array([self.corpus.calibration(sample) for sample in samples.tolist()])
+        scale, offset = torch.from_numpy(pairs.astype(np.float32)).unbind(1)
+        return {"scale": scale.contiguous(), "offset": offset.contiguous()}

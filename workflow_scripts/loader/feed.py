@@ -1,0 +1,146 @@
+"""Batches from worker processes, whatever happens to the workers.
+
+A worker that dies (killed for its memory, crashed in a C library) is named with the sample it was
+at, and the workers are started again from the step that was to come.
+"""
+
+import multiprocessing
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, get_worker_info
+
+from workflow_scripts.errors import UserError
+from workflow_scripts.lifetime import die_with_parent
+from workflow_scripts.loader.batches import Batch, Batches
+from workflow_scripts.logs import log
+
+_IDLE = -1
+_PREFETCHED = 4  # batches a worker is ahead
+_MOST_IN_VAIN = 8  # starts of workers without a batch
+_POLLS, _POLL_SECONDS = 20, 0.05
+
+
+class _Told(Dataset[Batch]):
+    """Batches, or what is wrong with one: an exception would cross with the worker's traceback."""
+
+    def __init__(self, batches: Batches) -> None:
+        self.batches = batches
+
+    def __getitem__(self, step: int) -> Batch:
+        try:
+            return self.batches[step]
+        except UserError as error:
+            return {"error": str(error)}
+
+
+def _start_worker(worker: int) -> None:
+    die_with_parent(os.getppid())  # or it would hold the run's lock for seconds after a kill
+    info = get_worker_info()
+    assert info is not None
+    info.dataset.batches.board[worker] = torch.tensor([os.getpid(), _IDLE])  # type: ignore[attr-defined]
+
+
+class Feed:
+    """The batches of one rank from a step to the end of the run, in order.
+
+    Args:
+        batches: The rank's batches.
+        start: First step.
+        workers: Processes that read; 0 reads in this one.
+        pin: Whether batches are copied to pinned memory, from which a GPU fetches them meanwhile.
+
+    Attributes:
+        skipped: Samples whose place the next one took, so far.
+        retried: Reads that were tried again.
+        restarts: How often workers were started again.
+    """
+
+    def __init__(self, batches: Batches, *, start: int, workers: int, pin: bool) -> None:
+        self.batches, self.start, self.workers, self.pin = batches, start, workers, pin
+        self.skipped = self.retried = self.restarts = 0
+        self._deaths: Counter[int] = Counter()
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        step, in_vain = self.start, 0
+        while step < len(self.batches):
+            try:
+                for batch in self._loaded(step):
+                    yield self._counted(batch)
+                    step, in_vain = step + 1, 0
+            except (RuntimeError, OSError, EOFError):
+                # OSError and EOFError: a batch was announced by a worker that is dead by now.
+                dead = self._dead()
+                if not dead:
+                    raise
+                in_vain += 1
+                self._judge(dead, in_vain)
+
+    def _loaded(self, step: int) -> Iterator[Batch]:
+        self.batches.board = torch.full((max(1, self.workers), 2), _IDLE).share_memory_()
+        loader = DataLoader(
+            _Told(self.batches),
+            sampler=range(step, len(self.batches)),
+            batch_size=None,
+            num_workers=self.workers,
+            prefetch_factor=_PREFETCHED if self.workers else None,
+            pin_memory=self.pin,
+            worker_init_fn=_start_worker,
+        )
+        handler = signal.getsignal(signal.SIGCHLD)
+        iterator = iter(loader)
+        # torch's handler would raise in the middle of a training step; `next` notices a death too.
+        signal.signal(signal.SIGCHLD, handler)
+        return iterator
+
+    def _counted(self, batch: Batch) -> dict[str, Tensor]:
+        """A batch without its counts, which are added up.
+
+        Raises:
+            UserError: It could not be made.
+        """
+        if "error" in batch:
+            raise UserError(batch["error"])
+        self.skipped += batch.pop("skipped")
+        self.retried += batch.pop("retried")
+        return batch
+
+    def _dead(self) -> list[int]:
+        """The samples, or `_IDLE`, that workers were at which are no more."""
+        assert self.batches.board is not None
+        rows = self.batches.board.tolist() if self.workers else []
+        for _ in range(_POLLS):
+            alive = {child.pid for child in multiprocessing.active_children()}
+            dead = [sample for pid, sample in rows if pid not in {_IDLE, *alive}]
+            if dead:
+                return dead
+            time.sleep(_POLL_SECONDS)  # it closes its connections before it is gone
+        return []
+
+    def _judge(self, dead: list[int], in_vain: int) -> None:
+        """Go on after a death, or give up.
+
+        Raises:
+            UserError: A sample ended its process more often than it may be tried again, and is not
+                to be skipped; or several starts in a row brought no batch.
+        """
+        for sample in dead:
+            self._deaths[sample] += 1
+            name = "no sample yet" if sample == _IDLE else self.batches.corpus.name(sample)
+            told = f"a loader process died at {name}; was there too little memory?"
+            if self._deaths[sample] <= self.batches.retries and in_vain < _MOST_IN_VAIN:
+                log.error("%s It is tried again", told)
+            elif self.batches.skip_bad and sample != _IDLE and in_vain < _MOST_IN_VAIN:
+                self.batches.lethal.add(sample)
+            else:
+                raise UserError(
+                    f"{told} That was attempt {self._deaths[sample]}, and {in_vain} starts in a "
+                    "row brought no batch. Use fewer workers, look at the sample, or set "
+                    "launch.bad_samples to skip"
+                )
+        self.restarts += 1
