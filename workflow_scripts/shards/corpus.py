@@ -49,7 +49,7 @@ class Corpus:
             that is not the index's.
     """
 
-    def __init__(self, index_path: Path, split: str | None = None) -> None:
+    def __init__(self, index_path: Path | str, split: str | None = None) -> None:
         self.path = Path(index_path)
         self.index = read_json(self.path)
         version = self.index.get("format_version", 0)
