@@ -21,6 +21,7 @@ NEUTRAL = frozenset(
         "files",
         "lifetime",
         "logs",
+        "pack.verify",
         "pretrain.launch",
         "provenance",
         "stage",

@@ -43,12 +43,15 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def json_text(value: Any) -> str:
+    """Indented JSON with sorted keys: equal values give equal text."""
+    text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return text + "\n"
+
+
 def write_json(path: Path, value: Any) -> None:
-    """Write indented JSON with sorted keys atomically: equal values give equal bytes."""
-    write_text(
-        path,
-        json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n",
-    )
+    """Write `json_text` atomically: equal values give equal bytes."""
+    write_text(path, json_text(value))
 
 
 def read_json(path: Path) -> Any:

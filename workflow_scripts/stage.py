@@ -23,8 +23,13 @@ def stage_parser(stage: str, description: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--recipe", required=True, help="the recipe: JSON text, or the path of a JSON file"
     )
-    parser.add_argument("--log", type=Path, help="also write the log to this file")
+    add_log(parser)
     return parser
+
+
+def add_log(parser: argparse.ArgumentParser) -> None:
+    """The option that every program of the pipeline has."""
+    parser.add_argument("--log", type=Path, help="also write the log to this file")
 
 
 def read_recipe(text: str) -> dict[str, Any]:
@@ -45,18 +50,35 @@ def read_recipe(text: str) -> dict[str, Any]:
     return recipe
 
 
-def run_stage(
-    parser: argparse.ArgumentParser, work: Callable[[argparse.Namespace, dict[str, Any]], None]
+def run_program(
+    parser: argparse.ArgumentParser, work: Callable[[argparse.Namespace], None]
 ) -> None:
-    """Parse the command line, start the log, do the work; a UserError ends with its text and 1."""
+    """Parse the command line, start the log, do the work; a UserError ends with its text and 1.
+
+    Args:
+        parser: Has the option `--log`.
+        work: Gets the arguments.
+    """
     arguments = parser.parse_args()
     start_logging(arguments.log)
-    code_digest(parser.prog.rpartition(".")[2])  # of the code that runs, should it be edited now
     try:
-        work(arguments, read_recipe(arguments.recipe))
+        work(arguments)
     except UserError as error:
         log.error("%s", error)
         sys.exit(1)
     except Exception:
         log.exception("%s failed", parser.prog)
         sys.exit(1)
+
+
+def run_stage(
+    parser: argparse.ArgumentParser, work: Callable[[argparse.Namespace, dict[str, Any]], None]
+) -> None:
+    """`run_program` for a stage: its work gets the arguments and the recipe."""
+
+    def stage(arguments: argparse.Namespace) -> None:
+        # The digest of the code that runs, should it be edited now.
+        code_digest(parser.prog.rpartition(".")[2])
+        work(arguments, read_recipe(arguments.recipe))
+
+    run_program(parser, stage)

@@ -1,23 +1,26 @@
 """Pack a corpus: shards and their index from the images of manifests, or an index over chips.
 
-Chips that a benchmark's labels are joined to get a selection beside their index.
+Chips that a benchmark's labels are joined to get a selection beside their index. With `--verify`
+and an index alone, the corpus is compared with it instead, and nothing is written.
 """
 
 import argparse
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from workflow_scripts.digests import file_sha256
+from workflow_scripts.digests import digest, file_sha256
 from workflow_scripts.errors import UserError
 from workflow_scripts.files import exclusive
 from workflow_scripts.logs import log
 from workflow_scripts.pack.chips import pack_chips
 from workflow_scripts.pack.images import pack_images
+from workflow_scripts.pack.verify import VERIFY, check, verify_parser
 from workflow_scripts.results import stamp, write_result
 from workflow_scripts.shards import layout
 from workflow_scripts.shards.corpus import content_digest
-from workflow_scripts.stage import run_stage, stage_parser
+from workflow_scripts.stage import run_program, run_stage, stage_parser
 
 
 def _by_dataset(manifests: list[Path], datasets: list[str]) -> list[tuple[str, Path]]:
@@ -102,7 +105,9 @@ def work(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
         body |= {key: recipe[key] for key in ("corpus", "kind", "synthetic", "datasets")}
         seconds = time.monotonic() - start
         facts = {"samples_per_s": round(body["count"] / seconds, 1)}
-        write_result(index, stamp=stamp("pack", recipe, inputs), body=body, facts=facts)
+        stamped = stamp("pack", recipe, inputs)
+        body["checksum"] = digest({**stamped, **body})  # of all else; --verify compares it
+        write_result(index, stamp=stamped, body=body, facts=facts)
         remove_stale(index, body)
     log.info(
         "%s: %d samples in %d shards, %d set aside",
@@ -110,18 +115,26 @@ def work(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
     )  # fmt: skip
 
 
-def main() -> None:
-    """The command line."""
-    parser = stage_parser("pack", __doc__)
-    parser.add_argument("--index", type=Path, required=True, help="the index.json to write")
-    parser.add_argument(
+def parser() -> argparse.ArgumentParser:
+    """The command line that packs."""
+    one = stage_parser("pack", __doc__)
+    one.add_argument("--index", type=Path, required=True, help="the index.json to write")
+    one.add_argument(
         "--manifests", type=Path, nargs="+", help="manifests of image datasets, or of label files"
     )
-    parser.add_argument(
+    one.add_argument(
         "--chips-root", type=Path, help="folder with <dataset>/<date>.h5 of the recipe's days"
     )
-    parser.add_argument("--workers", type=int, help="threads (default: all cores)")
-    run_stage(parser, work)
+    one.add_argument("--workers", type=int, help="threads (default: all cores)")
+    return one
+
+
+def main() -> None:
+    """The command line: packs, or checks what was packed."""
+    if any(word.partition("=")[0] == VERIFY for word in sys.argv[1:]):
+        run_program(verify_parser(), check)
+    else:
+        run_stage(parser(), work)
 
 
 if __name__ == "__main__":
