@@ -4,7 +4,6 @@ import io
 import json
 import multiprocessing
 import pickle
-import re
 import tracemalloc
 from pathlib import Path
 
@@ -327,18 +326,6 @@ def test_the_content_digest_depends_on_the_samples_and_not_on_names():
     renamed = {"shards": [{"file": "c", "sha256": "1"}, {"file": "d", "sha256": "2"}]}
     other = {"shards": [{"file": "a", "sha256": "1"}, {"file": "b", "sha256": "3"}]}
     assert content_digest(one) == content_digest(renamed) != content_digest(other)
-
-
-def test_the_example_of_the_specification_runs(images, tmp_path, monkeypatch, capsys):
-    folder = tmp_path / "data" / "shards" / "scenes-train"
-    folder.mkdir(parents=True)
-    images.rename(folder / images.name)
-    write_index(folder, [(images, 4)])
-    text = (ROOT / "docs" / "shards.md").read_text()
-    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    monkeypatch.chdir(tmp_path)
-    exec(compile(code, "docs/shards.md", "exec"), {})
-    assert capsys.readouterr().out == "scenes/ä0.png None (5, 4)\n"
 
 
 def test_the_specification_names_every_dataset():
