@@ -29,6 +29,11 @@ RECIPE = {
     "shard_bytes": 2**28,
     "max_set_aside": 0.0,
     "exclude": [],
+    "duplicates": "keep",
+    "large": "scale",
+    "bands": None,
+    "value_range": None,
+    "benchmark_test": {"handling": "exclude", "datasets": []},
 }
 
 
@@ -62,7 +67,7 @@ def pack(dataset, folder=None, **changes):
     """Pack as the stage does, and open the corpus."""
     index = (folder or dataset.parent / "shards") / "index.json"
     recipe = {**RECIPE, **changes}
-    body = pack_images(recipe, [("places", dataset)], index)
+    body = pack_images(recipe, [("places", dataset)], index, workers=0)
     index.write_text(json.dumps({**body, "kind": "images", "format_version": 1}))
     return body, Corpus(index)
 
@@ -173,7 +178,7 @@ def test_datasets_are_joined_with_one_list_of_classes(dataset):
     write_manifest(other, [item(path, dataset.parent / "lakes", label="a-lake")])
     index = dataset.parent / "both" / "index.json"
     recipe = {**RECIPE, "datasets": ["places", "lakes"]}
-    body = pack_images(recipe, [("places", dataset), ("lakes", other)], index)
+    body = pack_images(recipe, [("places", dataset), ("lakes", other)], index, workers=0)
     assert body["classes"] == ["a-lake", "forest", "river"]
     assert body["class_counts"]["none"] == {"a-lake": 1}
 
