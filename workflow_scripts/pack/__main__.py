@@ -39,7 +39,8 @@ def remove_stale(index: Path, body: dict[str, Any]) -> None:
     """Remove shards of earlier packings, and what a killed one left, from the index's folder."""
     kept = {row["file"] for row in (*body["shards"], body.get("selection", {"file": None}))}
     # The facts of finished shards have served: with an index nothing is left to resume.
-    patterns = ("shard-*.h5", ".shard-*.h5.tmp", ".shard-*.json", "selection.h5",
+    patterns = ("shard-*.h5", ".shard-*.h5.tmp", ".shard-*.json",
+                "..shard-*.json.tmp", "selection.h5",
                 ".selection.h5.tmp")  # fmt: skip
     for pattern in patterns:
         for path in sorted(index.parent.glob(pattern)):
