@@ -119,3 +119,16 @@ def test_broken_files_are_refused_with_a_reason(data, reason):
     with pytest.raises(UndecodableError, match=reason) as caught:
         stored(data)
     assert "0x" not in str(caught.value)  # no address: the index is the same each time
+
+
+def test_a_camera_s_jpeg_with_a_preview_behind_it_is_kept_byte_for_byte():
+    preview = picture(1, size=(6, 5))
+    data = encoded(picture(), "MPO", save_all=True, append_images=[preview])
+    assert format_of(data)[0] == "MPO"
+    assert stored(data).data == data
+
+
+def test_the_name_s_ending_does_not_matter_and_other_formats_are_read_too():
+    kept = stored(encoded(picture(), "WEBP", lossless=True))
+    assert format_of(kept.data) == ("JPEG", "RGB")
+    assert np.abs(pixels(kept.data).astype(int) - np.asarray(picture())).mean() < 3

@@ -12,6 +12,7 @@ from image_sets import pack, photos, write_dataset
 from pictures import encoded, format_of, picture, pixels
 from PIL import Image
 
+from workflow_scripts.errors import UserError
 from workflow_scripts.pack import decode, image_shard
 from workflow_scripts.pack.decode import encode_file
 from workflow_scripts.pack.encode import Settings, UndecodableError
@@ -202,3 +203,28 @@ def test_a_jpeg_that_the_loader_refuses_is_encoded_anew(tmp_path):
     (kept,), _ = images_of(damaged, tmp_path)
     assert decode.decode_strict(kept.data) is not None
     assert np.abs(pixels(kept.data) - expected).mean() < 3
+
+
+def test_a_giant_png_is_never_decoded_whole_not_even_to_find_its_exif_tag(
+    giants, tmp_path, monkeypatch
+):
+    def refuse(image):
+        raise AssertionError("decoded whole")
+
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", refuse)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encoded(picture(2, size=SIZE), "PNG", exif=exif)
+    (kept,), _ = images_of(data, tmp_path, max_side=40)
+    assert (kept.height, kept.width) == (63, 40)
+
+
+def test_a_full_disk_is_no_fault_of_the_image(giants, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("workflow_scripts.pack.piecewise.cut", full)
+    files = {"river/large.png": (encoded(noise(), "PNG"), "train", "river")}
+    sets = [write_dataset(tmp_path, "places", files)]
+    with pytest.raises(UserError, match=r"large\.png .*No space left on device"):
+        pack(sets, tmp_path / "out", max_side=200, large="tile", max_set_aside=1.0)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyvips
-from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from workflow_scripts.pack import piecewise
 from workflow_scripts.pack.encode import (
@@ -78,6 +78,7 @@ def encode_file(source: bytes | Path, settings: Settings, *, scratch: Path) -> E
     Raises:
         UndecodableError: Broken, truncated, of no known format, without a defined range or bands,
             or a giant that cannot be decoded piecewise.
+        OSError: The disk is full or broken.
     """
     if source == b"":
         raise UndecodableError("empty file")
@@ -91,6 +92,8 @@ def encode_file(source: bytes | Path, settings: Settings, *, scratch: Path) -> E
             return encode(rgb, settings, lossless=header.lossless)
         return _ordinary(source, header, settings)
     except _DAMAGE as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk's, not the file's
         raise UndecodableError(_plain(error)) from None
 
 
@@ -104,7 +107,7 @@ def _header(source: bytes | Path) -> _Header:
                 format=str(image.format),
                 mode=image.mode,
                 size=image.size,
-                orientation=image.getexif().get(ExifTags.Base.Orientation, 1) or 1,
+                orientation=_orientation(image, source),
                 lossless=image.format in _LOSSLESS
                 and image.info.get("compression") not in _LOSSY_INSIDE,
                 bits=16 if deep else max(bits if isinstance(bits, tuple) else (bits,)),
@@ -122,6 +125,13 @@ def _header(source: bytes | Path) -> _Header:
     )  # fmt: skip
 
 
+def _orientation(image: Image.Image, source: bytes | Path) -> int:
+    """What the EXIF tag says, 1 where it says nothing."""
+    if image.format == "PNG":  # where Pillow would decode all pixels to look for it behind them
+        return piecewise.orientation(piecewise.open_raw(source, fail_on="none"))
+    return int(image.getexif().get(ExifTags.Base.Orientation, 1) or 1)
+
+
 def _beginning(source: bytes | Path, count: int) -> bytes:
     if isinstance(source, bytes):
         return source[:count]
@@ -131,8 +141,6 @@ def _beginning(source: bytes | Path, count: int) -> bytes:
 
 def _needs_vips(header: _Header, settings: Settings) -> bool:
     """Whether Pillow cannot read it, or would lose bits or bands."""
-    if header.format not in ("TIFF", "PNG"):
-        return False
     chosen = settings.bands and header.samples > 3 and header.mode != "CMYK"
     return not header.mode or header.bits > 8 or header.mode.startswith(_WIDE_MODES) or bool(chosen)
 
@@ -181,7 +189,7 @@ def _ordinary(source: bytes, header: _Header, settings: Settings) -> EncodedFile
             # JPEG decodes at 1/2, 1/4 or 1/8 for little; twice the target leaves the resize sharp.
             file.draft(None, fitted(file.size, 2 * settings.max_side))
         file.load()
-        rgb = _to_rgb(ImageOps.exif_transpose(file))
+        rgb = _upright(_to_rgb(file), header.orientation)
     return encode(rgb, settings, lossless=header.lossless)
 
 

@@ -109,7 +109,7 @@ def read_item(job: tuple[Candidate, Settings, Path]) -> EncodedFile | str:
     """One file in its stored form, or the reason why it is set aside.
 
     Raises:
-        UserError: It is not what the manifest says.
+        UserError: It is not what the manifest says, or the disk is full.
     """
     item, settings, scratch = job
     path = Path(item.path)
@@ -134,6 +134,8 @@ def read_item(job: tuple[Candidate, Settings, Path]) -> EncodedFile | str:
         return encode_file(source, settings, scratch=scratch)
     except UndecodableError as error:
         return str(error)
+    except OSError as error:
+        raise UserError(f"{item.path} ({item.key}): {error}, while it was packed") from None
 
 
 def _finished(task: ShardTask) -> Facts | None:
