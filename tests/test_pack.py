@@ -9,27 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from image_sets import RECIPE, item
+from image_sets import pack as pack_sets
 from pictures import encoded, picture, pixels
 
 from workflow_scripts.digests import file_sha256
 from workflow_scripts.errors import UserError
-from workflow_scripts.fetch.manifest import Item, write_manifest
+from workflow_scripts.fetch.manifest import write_manifest
 from workflow_scripts.pack.images import pack_images
 from workflow_scripts.shards.corpus import Corpus, content_digest
 
 ROOT = Path(__file__).resolve().parent.parent
-RECIPE = {
-    "corpus": "places",
-    "kind": "images",
-    "datasets": ["places"],
-    "synthetic": False,
-    "splits": None,
-    "max_side": None,
-    "quality": 95,
-    "shard_bytes": 2**28,
-    "max_set_aside": 0.0,
-    "exclude": [],
-}
 
 
 @pytest.fixture
@@ -47,24 +37,9 @@ def dataset(tmp_path):
     return tmp_path / "places.jsonl"
 
 
-def item(path, root, *, label=None, split=None):
-    return Item(
-        key=path.relative_to(root).as_posix(),
-        path=str(path),
-        sha256=file_sha256(path),
-        bytes=path.stat().st_size,
-        label=label,
-        split=split,
-    )
-
-
 def pack(dataset, folder=None, **changes):
-    """Pack as the stage does, and open the corpus."""
-    index = (folder or dataset.parent / "shards") / "index.json"
-    recipe = {**RECIPE, **changes}
-    body = pack_images(recipe, [("places", dataset)], index)
-    index.write_text(json.dumps({**body, "kind": "images", "format_version": 1}))
-    return body, Corpus(index)
+    """Pack the fixture's dataset."""
+    return pack_sets([("places", dataset)], folder or dataset.parent / "shards", **changes)
 
 
 def add(dataset, name, data):
@@ -173,7 +148,7 @@ def test_datasets_are_joined_with_one_list_of_classes(dataset):
     write_manifest(other, [item(path, dataset.parent / "lakes", label="a-lake")])
     index = dataset.parent / "both" / "index.json"
     recipe = {**RECIPE, "datasets": ["places", "lakes"]}
-    body = pack_images(recipe, [("places", dataset), ("lakes", other)], index)
+    body = pack_images(recipe, [("places", dataset), ("lakes", other)], index, workers=0)
     assert body["classes"] == ["a-lake", "forest", "river"]
     assert body["class_counts"]["none"] == {"a-lake": 1}
 

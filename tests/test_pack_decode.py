@@ -1,17 +1,21 @@
 """What a shard keeps of each kind of image, and which files are refused."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
 from pictures import encoded, format_of, picture, pixels
 from PIL import Image
 
-from workflow_scripts.pack.decode import UndecodableError, encode_image
+from workflow_scripts.pack.decode import encode_file
+from workflow_scripts.pack.encode import Settings, UndecodableError
 
 
-def stored(data, *, max_side=None, quality=95):
-    return encode_image(data, max_side=max_side, quality=quality)
+def stored(data, **settings):
+    """The one image that a file becomes."""
+    (image,) = encode_file(data, Settings(**settings), scratch=Path("/nowhere")).images
+    return image
 
 
 def test_an_rgb_jpeg_is_kept_byte_for_byte():
@@ -108,10 +112,23 @@ def test_an_image_of_just_the_size_is_not_touched():
         (b"not an image", "not a known image format"),
         (encoded(picture(size=(200, 200)), "JPEG")[:-300], "truncated"),
         (encoded(picture(size=(200, 200)), "PNG")[:-300], "truncated"),
-        (b"", "not a known image format"),
+        (b"", "empty file"),
     ],
 )
 def test_broken_files_are_refused_with_a_reason(data, reason):
     with pytest.raises(UndecodableError, match=reason) as caught:
         stored(data)
     assert "0x" not in str(caught.value)  # no address: the index is the same each time
+
+
+def test_a_camera_s_jpeg_with_a_preview_behind_it_is_kept_byte_for_byte():
+    preview = picture(1, size=(6, 5))
+    data = encoded(picture(), "MPO", save_all=True, append_images=[preview])
+    assert format_of(data)[0] == "MPO"
+    assert stored(data).data == data
+
+
+def test_the_name_s_ending_does_not_matter_and_other_formats_are_read_too():
+    kept = stored(encoded(picture(), "WEBP", lossless=True))
+    assert format_of(kept.data) == ("JPEG", "RGB")
+    assert np.abs(pixels(kept.data).astype(int) - np.asarray(picture())).mean() < 3

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from workflow_scripts.config_base import Model, Name, Positive, Share
-from workflow_scripts.config_data import Corpus, Dataset
+from workflow_scripts.config_data import Corpus, Dataset, ImagePacking
 from workflow_scripts.config_runs import Run
 
 
@@ -27,7 +27,7 @@ class Paths(Model):
         return os.path.normpath(path)  # Snakemake knows files by their names: x and ./x differ
 
 
-class Benchmark(Model):
+class Benchmark(ImagePacking):
     """A labelled dataset that judges encoders."""
 
     label: str = Field("", description="name in the report; the key if empty")

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from workflow_scripts.config import Config
-from workflow_scripts.config_data import Aicca
+from workflow_scripts.config_data import Aicca, ImagePacking
 from workflow_scripts.config_modis import Granules
 from workflow_scripts.config_runs import GfmRun, SimmimRun
 from workflow_scripts.errors import UserError
@@ -201,8 +201,9 @@ def _broken_chips(config: Config, unknown: Any) -> Iterator[str]:
                 yield f"corpora.{key}.{field}: does not apply to chips; drop it"
     for key, benchmark in config.benchmarks.items():
         chips = any(issubclass(kind, Aicca | Granules) for kind in kinds([benchmark.dataset]))
-        if chips and "max_set_aside" in benchmark.model_fields_set:
-            yield f"benchmarks.{key}.max_set_aside: does not apply to chips; drop it"
+        of_images = {"max_set_aside", *ImagePacking.model_fields}
+        for field in sorted(benchmark.model_fields_set & of_images) if chips else ():
+            yield f"benchmarks.{key}.{field}: does not apply to chips; drop it"
     for key, run in config.runs.items():
         names = config.corpora[run.corpus].datasets if run.corpus in config.corpora else []
         images = [kind for kind in kinds(names) if not issubclass(kind, Granules)]

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from workflow_scripts.config_base import DatasetBase, Model, Name, Positive, Share, SplitName
 from workflow_scripts.config_modis import ModisL1b, SampleModis
@@ -104,7 +104,33 @@ Dataset = Annotated[
 ]
 
 
-class Corpus(Model):
+def _low_first(pair: tuple[float, float]) -> tuple[float, float]:
+    if not pair[0] < pair[1]:
+        raise ValueError(f"expected two numbers, the smaller first, not {list(pair)}")
+    return pair
+
+
+class ImagePacking(Model):
+    """How images are packed, for pretraining and for a benchmark alike."""
+
+    duplicates: Literal["keep", "drop"] = Field(
+        "keep",
+        description="files of the same content: keep all of them, or drop all but the first by "
+        "key; copies in several splits stay only in the most protected one (test, val, train)",
+    )
+    bands: tuple[Positive, Positive, Positive] | None = Field(
+        None,
+        description="numbers (from 1) of the bands that become red, green and blue, of TIFF files "
+        "with more than three; null: those are set aside",
+    )
+    value_range: Annotated[tuple[float, float], AfterValidator(_low_first)] | None = Field(
+        None,
+        description="values that become 0 and 255, of pixels with more than 8 bits (others are cut "
+        "off); null: 16 bits without sign keep their whole range, all else is set aside",
+    )
+
+
+class Corpus(ImagePacking):
     """What a model is pretrained on: datasets packed into shards."""
 
     label: str = Field("", description="name in the report; the key if empty")
@@ -114,12 +140,32 @@ class Corpus(Model):
         [], description="keys of images to leave out, `<dataset>/<key>`; `*` stands for any text"
     )
     max_side: Positive | None = Field(
-        None, description="images whose shorter side is longer are scaled down to this; null: never"
+        None,
+        description="images whose shorter side is longer are too large, pixels; null: none is, but "
+        "those above 33,554,432 pixels are set aside",
+    )
+    large: Literal["scale", "tile"] = Field(
+        "scale",
+        description="what becomes of images that are too large: `scale` their shorter side to "
+        "max_side, or `tile` them into squares of max_side",
+    )
+    benchmark_test: Literal["exclude", "keep"] = Field(
+        "exclude",
+        description="test images of a dataset that a benchmark uses too: leave them out, or keep "
+        "them (the report says so)",
     )
     quality: Annotated[int, Field(ge=1, le=100)] = Field(
         95, description="JPEG quality of images that have to be encoded again"
     )
-    shard_mb: Positive = Field(1024, description="size at which a new shard begins, MB")
+    shard_mb: Positive = Field(
+        1024, description="size of the source files at which a new shard begins, MB"
+    )
     max_set_aside: Share = Field(
         0.01, description="largest share of unreadable images before packing fails"
     )
+
+    @model_validator(mode="after")
+    def _tiles_have_a_size(self) -> "Corpus":
+        if self.large == "tile" and self.max_side is None:
+            raise ValueError("large is tile, but max_side, the size of a tile, is not set")
+        return self

@@ -17,7 +17,7 @@ import yaml
 
 from workflow_scripts.config import Config
 from workflow_scripts.config_check import load_config
-from workflow_scripts.config_data import Aicca, Corpus, Dataset, ImageFolder
+from workflow_scripts.config_data import Aicca, Corpus, Dataset, ImageFolder, ImagePacking
 from workflow_scripts.config_modis import Granules, ModisL1b, SampleModis
 from workflow_scripts.config_runs import GfmRun
 from workflow_scripts.dates import compress
@@ -29,6 +29,7 @@ from workflow_scripts.fetch.labels import labels_digest
 
 Recipe = dict[str, Any]
 BENCH = "bench-"  # corpora of benchmarks are packed under this prefix
+_OF_PACKING = {"max_set_aside", *ImagePacking.model_fields}  # keys of a benchmark
 
 
 def is_chips(config: Config, corpus: str) -> bool:
@@ -110,11 +111,33 @@ def pack(config: Config, corpus: str) -> Recipe:
         return recipe | _of_chips(config, names)
     if corpus.startswith(BENCH):
         benchmark = config.benchmarks[corpus.removeprefix(BENCH)]
-        settings = Corpus(datasets=names, max_set_aside=benchmark.max_set_aside)
+        shared = benchmark.model_dump(include=_OF_PACKING)
+        settings = Corpus(datasets=names, **shared)
     else:
         settings = config.corpora[corpus]
     recipe |= settings.model_dump(mode="json", exclude={"label", "datasets", "shard_mb"})
+    recipe["benchmark_test"] = {
+        "handling": settings.benchmark_test,
+        "datasets": sorted(judged_datasets(config, corpus)),
+    }
     return recipe | {"shard_bytes": settings.shard_mb * 2**20}
+
+
+def judged_datasets(config: Config, corpus: str) -> dict[str, list[str]]:
+    """Datasets of an image corpus whose test images benchmarks use, and the benchmarks' names.
+
+    None where the corpus takes no test images, or is a benchmark's own.
+    """
+    if corpus.startswith(BENCH) or is_chips(config, corpus):
+        return {}
+    entry = config.corpora[corpus]
+    if entry.splits is not None and "test" not in entry.splits:
+        return {}
+    found = {
+        name: [key for key, one in config.benchmarks.items() if one.dataset == name]
+        for name in entry.datasets
+    }
+    return {name: benchmarks for name, benchmarks in found.items() if benchmarks}
 
 
 def _of_chips(config: Config, names: list[str]) -> Recipe:
@@ -161,7 +184,7 @@ def probe(config: Config, run: str, benchmark: str) -> Recipe:
         "benchmark": benchmark,
         "synthetic": any(is_synthetic(config.datasets[name]) for name in judged_on),
         "pretraining_dataset_overlap": bool({*judged_on} & {*trained_on}),
-        **entry.model_dump(mode="json", exclude={"label", "runs", "max_set_aside"}),
+        **entry.model_dump(mode="json", exclude={"label", "runs", *_OF_PACKING}),
     }
 
 
@@ -200,6 +223,10 @@ def report(config: Config, pins: dict[str, Any]) -> Recipe:
                 "label": corpus_label(config, name),
                 "kind": "chips" if is_chips(config, name) else "images",
                 "cut_from": cut_from(config, name),
+                "judged": {
+                    dataset: [config.benchmarks[b].label or b for b in benchmarks]
+                    for dataset, benchmarks in judged_datasets(config, name).items()
+                },
             }
             for name in corpora
         ],

@@ -41,10 +41,15 @@ def _by_dataset(manifests: list[Path], datasets: list[str]) -> list[tuple[str, P
 def remove_stale(index: Path, body: dict[str, Any]) -> None:
     """Remove shards of earlier packings, and what a killed one left, from the index's folder."""
     kept = {row["file"] for row in (*body["shards"], body.get("selection", {"file": None}))}
-    for pattern in ("shard-*.h5", ".shard-*.h5.tmp", "selection.h5", ".selection.h5.tmp"):
+    # The facts of finished shards have served: with an index nothing is left to resume.
+    patterns = ("shard-*.h5", ".shard-*.h5.tmp", ".shard-*.json",
+                "..shard-*.json.tmp", "selection.h5",
+                ".selection.h5.tmp")  # fmt: skip
+    for pattern in patterns:
         for path in sorted(index.parent.glob(pattern)):
             if path.name not in kept:
-                log.info("removing %s, which the new index does not list", path)
+                if not path.name.startswith("."):
+                    log.info("removing %s, which the new index does not list", path)
                 path.unlink()
 
 
@@ -109,10 +114,10 @@ def work(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
         body["checksum"] = digest({**stamped, **body})  # of all else; --verify compares it
         write_result(index, stamp=stamped, body=body, facts=facts)
         remove_stale(index, body)
-    log.info(
-        "%s: %d samples in %d shards, %d set aside",
-        index, body["count"], len(body["shards"]), sum(body["set_aside"].values()),
-    )  # fmt: skip
+    log.info("%s: %d samples in %d shards", index, body["count"], len(body["shards"]))
+    for what in ("set_aside", "left_out"):
+        for reason, count in sorted(body.get(what, {}).items()):
+            log.info("%s: %d %s: %s", index, count, what.replace("_", " "), reason)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -125,7 +130,9 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument(
         "--chips-root", type=Path, help="folder with <dataset>/<date>.h5 of the recipe's days"
     )
-    one.add_argument("--workers", type=int, help="threads (default: all cores)")
+    one.add_argument(
+        "--workers", type=int, help="processes and threads in all (default: all cores)"
+    )
     return one
 
 

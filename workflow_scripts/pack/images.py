@@ -1,148 +1,34 @@
-"""Pack images: read what the manifests list, check it, bring it to RGB, and cut shards."""
+"""Pack images: choose what the manifests list, plan the shards, and write them side by side.
 
-import fnmatch
-import hashlib
+Shards are planned from the manifests alone and each is a function of its items and the recipe, so
+they are packed in any number of processes, and packed again after a crash, with the same bytes.
+"""
+
+import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from workflow_scripts.digests import file_sha256
+import numpy as np
+
+from workflow_scripts.code_digest import code_digest
 from workflow_scripts.errors import UserError
-from workflow_scripts.fetch.manifest import Item, read_manifest
 from workflow_scripts.logs import log, progress
-from workflow_scripts.pack.decode import EncodedImage, UndecodableError, encode_image
+from workflow_scripts.pack.choose import Tally, choose, plan_shards
+from workflow_scripts.pack.image_shard import (
+    Facts,
+    ShardTask,
+    check_set_aside,
+    pack_shard,
+    pack_shard_apart,
+)
 from workflow_scripts.pack.statistics import ImageStatistics
-from workflow_scripts.shards import layout
-from workflow_scripts.shards.writer import ImageSample, write_image_shard
-from workflow_scripts.threads import map_in_order
+from workflow_scripts.processes import map_in_processes
+from workflow_scripts.threads import usable_cores
 
-_SHOWN = 5
 _LISTED = 100
-
-
-@dataclass(slots=True)
-class _Packed:
-    """What is known of a corpus while it is packed."""
-
-    classes: list[str]
-    shards: list[dict[str, Any]] = field(default_factory=list)
-    statistics: ImageStatistics = field(default_factory=ImageStatistics)
-    class_counts: defaultdict[str, Counter[str]] = field(
-        default_factory=lambda: defaultdict(Counter)
-    )
-    set_aside: list[dict[str, str]] = field(default_factory=list)
-    reasons: Counter[str] = field(default_factory=Counter)
-
-
-def select_items(
-    manifests: Sequence[tuple[str, Path]], *, splits: Sequence[str] | None, exclude: Sequence[str]
-) -> list[tuple[str, Item]]:
-    """The items to pack, each with its full key `<dataset>/<key>`, in a mixed lasting order.
-
-    They are ordered by a hash of the full key: a shard, or a window of a few, is then a fair
-    sample of the corpus, and replacing an image leaves the others where they are.
-
-    Args:
-        manifests: (dataset, manifest) of each.
-        splits: Keep these splits; all by default, items of no split with them.
-        exclude: Full keys to leave out; `*` stands for any text.
-
-    Raises:
-        UserError: Nothing is left, or an `exclude` matches nothing.
-    """
-    unused = set(exclude)
-    chosen = []
-    for dataset, manifest in manifests:
-        for item in read_manifest(manifest):
-            key = f"{dataset}/{item.key}"
-            matches = {pattern for pattern in exclude if fnmatch.fnmatchcase(key, pattern)}
-            unused -= matches
-            if not matches and (splits is None or item.split in splits):
-                chosen.append((key, item))
-    if unused:
-        raise UserError(f"exclude: {sorted(unused)[0]!r} matches no key (<dataset>/<key>)")
-    if not chosen:
-        listed = ", ".join(str(manifest) for _, manifest in manifests)
-        raise UserError(f"{listed}: no item of the splits {splits}; look at the dataset's split")
-    chosen.sort(key=lambda pair: hashlib.sha256(pair[0].encode()).digest())
-    return chosen
-
-
-def _read(key: str, item: Item, recipe: dict[str, Any]) -> EncodedImage | str:
-    """One image in its stored form, or the reason why it is set aside."""
-    try:
-        data = Path(item.path).read_bytes()
-    except OSError as error:
-        raise UserError(
-            f"{item.path} ({key}): {error.strerror}; the dataset changed since its manifest was "
-            "made, run fetch again"
-        ) from None
-    found = hashlib.sha256(data).hexdigest()
-    if found != item.sha256:
-        raise UserError(
-            f"{item.path} ({key}): sha256 is {found}, the manifest says {item.sha256}; the dataset "
-            "changed since its manifest was made, run fetch again"
-        )
-    try:
-        return encode_image(data, max_side=recipe["max_side"], quality=recipe["quality"])
-    except UndecodableError as error:
-        return str(error)
-
-
-def _samples(
-    items: Sequence[tuple[str, Item]],
-    packed: _Packed,
-    recipe: dict[str, Any],
-    *,
-    workers: int | None,
-) -> Iterator[ImageSample]:
-    """Samples in order; what is set aside, counted and summed goes into `packed`."""
-    label_of = {name: number for number, name in enumerate(packed.classes)}
-    images = map_in_order(lambda pair: _read(*pair, recipe), items, workers=workers)
-    images = progress(images, what="images", total=len(items))
-    for (key, item), image in zip(items, images, strict=True):
-        if isinstance(image, str):
-            _set_aside(packed, key, image, allowed=recipe["max_set_aside"] * len(items))
-            continue
-        packed.statistics.add(image.histogram)
-        packed.class_counts[item.split or "none"][item.label or "none"] += 1
-        yield ImageSample(
-            key=key,
-            data=image.data,
-            height=image.height,
-            width=image.width,
-            label=-1 if item.label is None else label_of[item.label],
-            split=-1 if item.split is None else layout.SPLIT_NAMES.index(item.split),
-        )
-
-
-def _set_aside(packed: _Packed, key: str, reason: str, *, allowed: float) -> None:
-    log.warning("%s set aside: %s", key, reason)
-    packed.set_aside.append({"key": key, "reason": reason})
-    packed.reasons[reason] += 1
-    if len(packed.set_aside) > allowed:
-        shown = "".join(f"\n  {row['key']}: {row['reason']}" for row in packed.set_aside[:_SHOWN])
-        raise UserError(
-            f"{len(packed.set_aside)} images cannot be used so far and at most {int(allowed)} may "
-            f"be set aside (max_set_aside); the first:{shown}\n"
-            "Repair or remove them, or raise max_set_aside."
-        )
-
-
-def _cut(samples: Iterator[ImageSample], shard_bytes: int) -> Iterator[list[ImageSample]]:
-    """Samples by shard, each of at most `shard_bytes` of encoded images, one image at least."""
-    rows: list[ImageSample] = []
-    filled = 0
-    for sample in samples:
-        if rows and filled + len(sample.data) > shard_bytes:
-            yield rows
-            rows, filled = [], 0
-        rows.append(sample)
-        filled += len(sample.data)
-    if rows:
-        yield rows
 
 
 def pack_images(
@@ -154,40 +40,102 @@ def pack_images(
 ) -> dict[str, Any]:
     """Write the shards of an image corpus beside its index, and return the index's body.
 
-    Memory holds one shard's encoded images and a few decoded ones.
+    Memory holds the columns of one shard and a few images a worker, whatever the corpus's size.
 
     Args:
         recipe: The pack recipe of kind `images`.
         manifests: (dataset, manifest) of each, in the recipe's order.
         index: The `index.json` that the caller will write.
-        workers: Threads that read and decode.
+        workers: Processes and threads that read and decode, all together; as many as usable cores
+            by default. With 0 everything runs here, and a crash of a library ends the job.
 
     Raises:
         UserError: Data changed since the manifest, too many images set aside, nothing to pack.
     """
-    items = select_items(manifests, splits=recipe["splits"], exclude=recipe["exclude"])
-    classes = sorted({item.label for _, item in items if item.label is not None})
-    packed = _Packed(classes)
-    samples = _samples(items, packed, recipe, workers=workers)
-    for number, rows in enumerate(_cut(samples, recipe["shard_bytes"])):
+    workers = usable_cores() if workers is None else workers
+    tally = Tally()
+    with _scratch(index) as scratch:
+        chosen = choose(manifests, recipe, tally, scratch=scratch)
+        plan = plan_shards(chosen, recipe["shard_bytes"], scratch)
+        if not plan:
+            raise UserError(_nothing(manifests, recipe, tally))
+        log.info("%d images in %d shards", tally.count, len(plan))
         # An index never stands beside shards that it does not describe.
         index.unlink(missing_ok=True)
-        path = index.with_name(f"shard-{number:05d}.h5")
-        write_image_shard(path, rows, classes=classes)
-        row = {"file": path.name, "sha256": file_sha256(path), "count": len(rows)}
-        packed.shards.append({**row, "bytes": path.stat().st_size})
-    if not packed.shards:
-        raise UserError(f"all {len(items)} images were set aside: nothing to pack")
-    mean, std = packed.statistics.result()
-    counts = {split: dict(sorted(names.items())) for split, names in packed.class_counts.items()}
+        processes = min(workers, len(plan))
+        tasks = [
+            ShardTask(
+                items=items,
+                shard=index.with_name(f"{items.stem}.h5"),
+                scratch=scratch,
+                recipe=recipe,
+                classes=sorted(tally.classes),
+                code=code_digest("pack"),
+                allowed=int(recipe["max_set_aside"] * tally.count),
+                threads=max(1, workers // max(1, processes)),
+            )
+            for items in plan
+        ]
+        facts = map_in_processes(pack_shard, tasks, workers=processes, crashed=pack_shard_apart)
+        return _body(progress(facts, what="shards", total=len(plan)), tasks[0], tally)
+
+
+@contextmanager
+def _scratch(index: Path) -> Iterator[Path]:
+    """A hidden folder beside the index for what is needed meanwhile, empty at the start."""
+    folder = index.with_name(".packing")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _nothing(manifests: Sequence[tuple[str, Path]], recipe: dict[str, Any], tally: Tally) -> str:
+    listed = ", ".join(str(manifest) for _, manifest in manifests)
+    left_out = ", ".join(f"{count} × {reason}" for reason, count in tally.left_out.items())
+    return (
+        f"{listed}: no item of the splits {recipe['splits']} is left to pack (left out: "
+        f"{left_out or 'none'}); look at the dataset's split and at the corpus's keys"
+    )
+
+
+def _body(results: Iterator[Facts], task: ShardTask, tally: Tally) -> dict[str, Any]:
+    """What the index says, from the facts of the shards in their order."""
+    statistics = ImageStatistics()
+    shards: list[dict[str, Any]] = []
+    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    reasons: Counter[str] = Counter()
+    first: list[dict[str, str]] = []
+    for facts in results:
+        statistics.add(np.array(facts["histogram"], np.int64))
+        for split, names in facts["class_counts"].items():
+            counts[split].update(names)
+        for row in facts["set_aside"]:
+            log.warning("%s set aside: %s", row["key"], row["reason"])
+            reasons[row["reason"]] += 1
+        first += facts["set_aside"][: _LISTED - len(first)]
+        check_set_aside(reasons.total(), first, allowed=task.allowed)
+        if facts["count"]:
+            shards.append({key: facts[key] for key in ("file", "sha256", "count", "bytes")})
+    if not shards:
+        raise UserError(f"all {tally.count} images were set aside: nothing to pack")
+    mean, std = statistics.result()
+    judged = task.recipe["benchmark_test"]
     return {
         "channels": 3,
         "bands": ["red", "green", "blue"],
-        "classes": classes,
-        "shards": packed.shards,
+        "classes": task.classes,
+        "shards": shards,
         "mean": mean,
         "std": std,
-        "class_counts": counts,
-        "set_aside": dict(packed.reasons),
-        "set_aside_items": packed.set_aside[:_LISTED],
+        "class_counts": {split: dict(sorted(names.items())) for split, names in counts.items()},
+        "set_aside": dict(reasons),
+        "set_aside_items": first[:_LISTED],
+        "left_out": dict(tally.left_out),
+        "benchmark_test": {
+            "handling": judged["handling"],
+            "images": {name: tally.test_images[name] for name in sorted(judged["datasets"])},
+        },
     }

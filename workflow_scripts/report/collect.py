@@ -29,6 +29,8 @@ class CorpusData:
     index: Json
     samples: Corpus
     cut_from: list[str]  # its datasets that have days of granules
+    # Its datasets whose test images benchmarks use too, with the benchmarks' labels.
+    judged: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def synthetic(self) -> bool:
@@ -193,7 +195,7 @@ def _corpus(entry: Json, data: Path) -> CorpusData:
     samples = Corpus(path)
     return CorpusData(
         name=entry["name"], label=entry["label"], index=samples.index, samples=samples,
-        cut_from=entry["cut_from"],
+        cut_from=entry["cut_from"], judged=entry.get("judged", {}),
     )  # fmt: skip
 
 

@@ -141,6 +141,21 @@ def reasons(counts: dict[str, int], most: int | None = None) -> list[tuple[str, 
     return rows
 
 
+def test_images(corpus: CorpusData) -> list[str]:
+    """A sentence on each dataset whose test images a benchmark uses too."""
+    found = corpus.index.get("benchmark_test") or {"handling": "exclude", "images": {}}
+    fate = {
+        "exclude": "are left out of this corpus",
+        "keep": "were in pretraining, as the configuration asks: the benchmark's accuracy on them "
+        "is not one on unseen images",
+    }[found["handling"]]
+    lines = []
+    for dataset, count in found["images"].items():
+        names = ", ".join(corpus.judged.get(dataset, [])) or ABSENT
+        lines.append(f"{count:,} test images of {dataset} (benchmark {names}) {fate}.")
+    return lines
+
+
 def _how_it_ran(run: RunData) -> list[tuple[str, str]]:
     """Speed, ranks and memory from the provenance: of all segments of the run together."""
     facts = run.facts or {}

@@ -45,6 +45,9 @@ class ChipSample:
     split: int = -1
 
 
+_BLOCK = 2**24  # bytes copied at a time
+
+
 def _create(path: Path, kind: str, classes: list[str], attributes: dict[str, Any]) -> h5py.File:
     file = h5py.File(path, "w", libver=("v110", "v110"))
     file.attrs["format"] = layout.FORMAT
@@ -68,24 +71,36 @@ def _write_columns(file: h5py.File, samples: Sequence[Any], crc32: list[int]) ->
     file.create_dataset(layout.CRC32, data=np.array(crc32, np.uint32))
 
 
-def write_image_shard(path: Path, samples: Iterable[ImageSample], *, classes: list[str]) -> None:
-    """Write encoded images as one contiguous pool of bytes with offsets.
+def write_image_shard(path: Path, samples: Iterable[ImageSample], *, classes: list[str]) -> int:
+    """Write encoded images as one contiguous pool of bytes with offsets; return how many.
+
+    Images are taken one by one and kept on disk until the size of the pool is known (contiguous
+    data cannot grow): memory holds one image and the columns of all.
 
     Args:
         path: The shard, written beside and renamed.
-        samples: The images of this shard; they are held in memory, encoded.
+        samples: The images of this shard.
         classes: Class names; a sample's label is an index into them.
     """
-    rows = list(samples)
-    offsets = np.concatenate([[0], np.cumsum([len(row.data) for row in rows])]).astype(np.int64)
-    with atomic(path) as temporary, _create(temporary, layout.IMAGES, classes, {}) as file:
-        pool = file.create_dataset(layout.POOL, shape=(int(offsets[-1]),), dtype=np.uint8)
-        for row, start in zip(rows, offsets[:-1], strict=True):
-            pool[start : start + len(row.data)] = np.frombuffer(row.data, np.uint8)
-        file.create_dataset(layout.OFFSETS, data=offsets)
-        sizes = np.array([(row.height, row.width) for row in rows], np.int32).reshape(-1, 2)
-        file.create_dataset(layout.SIZES, data=sizes)
-        _write_columns(file, rows, [zlib.crc32(row.data) for row in rows])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows, ends, crc32 = [], [0], []
+    with atomic(path) as temporary, tempfile.TemporaryFile(dir=path.parent) as spool:
+        for sample in samples:
+            spool.write(sample.data)
+            ends.append(ends[-1] + len(sample.data))
+            crc32.append(zlib.crc32(sample.data))
+            rows.append(replace(sample, data=b""))
+        with _create(temporary, layout.IMAGES, classes, {}) as file:
+            pool = file.create_dataset(layout.POOL, shape=(ends[-1],), dtype=np.uint8)
+            spool.seek(0)
+            for start in range(0, ends[-1], _BLOCK):
+                block = np.frombuffer(spool.read(_BLOCK), np.uint8)
+                pool[start : start + len(block)] = block
+            file.create_dataset(layout.OFFSETS, data=np.array(ends, np.int64))
+            sizes = np.array([(row.height, row.width) for row in rows], np.int32).reshape(-1, 2)
+            file.create_dataset(layout.SIZES, data=sizes)
+            _write_columns(file, rows, crc32)
+    return len(rows)
 
 
 # Units of columns, as the CF conventions spell them: xarray makes times of the first.
@@ -97,7 +112,6 @@ _COLUMN_UNITS = {
     "corner_longitude": "degrees_east",
     "solar_zenith": "degrees",
 }
-_BLOCK = 2**24  # bytes copied at a time
 
 
 def write_chip_shard(

@@ -1,0 +1,160 @@
+"""Which images a corpus holds: order, copies, splits that never leak, test images of benchmarks."""
+
+import itertools
+
+import pytest
+from image_sets import RECIPE, pack, photos, write_dataset
+
+from workflow_scripts.errors import UserError
+from workflow_scripts.fetch.manifest import Item, read_manifest, write_manifest
+from workflow_scripts.pack import choose
+from workflow_scripts.pack.choose import Tally, plan_shards
+
+JUDGED = {"handling": "exclude", "datasets": ["places"]}
+
+
+def chosen(manifests, folder, **changes):
+    """Keys in order, and the tally."""
+    tally = Tally()
+    folder.mkdir(exist_ok=True)
+    found = choose.choose(manifests, {**RECIPE, **changes}, tally, scratch=folder)
+    return [candidate.key for candidate in found], tally
+
+
+def split_folders(tmp_path):
+    """Three contents, each once or twice: 0 in train and test, 1 in train and val, 2 in train."""
+    files = {}
+    for number, splits in enumerate((("train", "test"), ("train", "val"), ("train", "train"))):
+        (data, _, _), *_ = photos([number]).values()
+        for place, split in enumerate(splits):
+            files[f"{split}/{number}-{place}.jpg"] = (data, split, "river")
+    return [write_dataset(tmp_path, "places", files)]
+
+
+def test_the_order_is_that_of_content_then_key_whatever_the_buckets(tmp_path, monkeypatch):
+    manifest = tmp_path / "places.jsonl"
+    items = [
+        Item(key=f"{n}", path="-", sha256=f"{n % 97 * 7919 % 251:02x}" * 32, bytes=1)
+        for n in range(300)
+    ]
+    write_manifest(manifest, items)
+    expected = [f"places/{one.key}" for one in sorted(items, key=lambda i: (i.sha256, i.key))]
+    for size in (2**20, 1000, 10):
+        monkeypatch.setattr(choose, "_BUCKET_BYTES", size)
+        monkeypatch.setattr(choose, "_WAITING_BYTES", size)
+        keys, tally = chosen([("places", manifest)], tmp_path / f"{size}")
+        assert keys == expected
+        assert tally.count == 300
+        assert not list((tmp_path / f"{size}").iterdir())
+
+
+def test_replacing_an_image_leaves_the_order_of_the_others(tmp_path):
+    manifests = [write_dataset(tmp_path, "places", photos(range(20)))]
+    before, _ = chosen(manifests, tmp_path / "a")
+    (new,) = photos([99]).values()
+    manifests = [write_dataset(tmp_path, "places", photos(range(20)) | {"river/007.jpg": new})]
+    after, _ = chosen(manifests, tmp_path / "b")
+    assert before != sorted(before)
+    replaced = "places/river/007.jpg"
+    assert [k for k in before if k != replaced] == [k for k in after if k != replaced]
+
+
+def test_shards_are_cut_by_the_size_of_their_sources(tmp_path):
+    manifests = [write_dataset(tmp_path, "places", photos(range(9)))]
+    sizes = {f"places/{one.key}": one.bytes for one in read_manifest(manifests[0][1])}
+    tally = Tally()
+    found = choose.choose(manifests, RECIPE, tally, scratch=tmp_path)
+    limit = 3 * max(sizes.values())
+    plan = plan_shards(found, limit, tmp_path)
+    rows = [[one.key for one in choose.read_lines(path)] for path in plan]
+    assert [path.name for path in plan] == [f"shard-{n:05d}.jsonl" for n in range(len(plan))]
+    assert len(plan) > 1
+    for shard, following in itertools.pairwise(rows):
+        filled = sum(sizes[key] for key in shard)
+        assert filled <= limit < filled + sizes[following[0]]
+    (alone, *_) = plan_shards(
+        choose.choose(manifests, RECIPE, tally, scratch=tmp_path), 1, tmp_path
+    )
+    assert len(list(choose.read_lines(alone))) == 1
+
+
+@pytest.mark.parametrize("duplicates", ["keep", "drop"])
+def test_copies_never_lie_in_two_splits_the_most_protected_keeps_its_own(tmp_path, duplicates):
+    body, corpus = pack(split_folders(tmp_path), tmp_path / "out", duplicates=duplicates)
+    of_two = ["places/train/2-0.jpg", "places/train/2-1.jpg"]
+    kept = of_two if duplicates == "keep" else of_two[:1]
+    assert sorted(corpus.keys) == ["places/test/0-1.jpg", *kept, "places/val/1-1.jpg"]
+    expected = {"copy of an image of a more protected split": 2}
+    assert body["left_out"] == expected | ({"duplicate": 1} if duplicates == "drop" else {})
+
+
+def test_a_copy_of_a_test_image_stays_out_of_a_corpus_of_training_images(tmp_path):
+    keys, tally = chosen(split_folders(tmp_path), tmp_path / "s", splits=["train"])
+    assert sorted(keys) == ["places/train/2-0.jpg", "places/train/2-1.jpg"]
+    assert tally.left_out == {"copy of an image of a more protected split": 2}
+
+
+def test_copies_in_two_datasets_do_not_leak_either(tmp_path):
+    (data, _, _), *_ = photos([0]).values()
+    manifests = [
+        write_dataset(tmp_path, "web", {"a.jpg": (data, None, None)} | photos([1])),
+        write_dataset(tmp_path, "places", {"b.jpg": (data, "val", None)}),
+    ]
+    keys, tally = chosen(manifests, tmp_path / "s")
+    assert sorted(keys) == ["places/b.jpg", "web/river/001.jpg"]
+    assert tally.left_out == {"copy of an image of a more protected split": 1}
+
+
+def test_what_is_excluded_by_key_protects_no_copy(tmp_path):
+    keys, tally = chosen(
+        split_folders(tmp_path), tmp_path / "s", exclude=["places/test/*"], splits=["train"]
+    )
+    assert "places/train/0-0.jpg" in keys
+    assert tally.left_out["excluded by key"] == 1
+
+
+def test_copies_kept_lie_next_to_each_other(tmp_path):
+    (data, _, _), *_ = photos([5]).values()
+    copies = {f"copy{n}.jpg": (data, "train", None) for n in (3, 1, 2)}
+    manifests = [write_dataset(tmp_path, "places", photos(range(20), "train") | copies)]
+    keys, _ = chosen(manifests, tmp_path / "s")
+    first = keys.index("places/copy1.jpg")
+    assert keys[first : first + 4] == [
+        "places/copy1.jpg", "places/copy2.jpg", "places/copy3.jpg", "places/river/005.jpg",
+    ]  # fmt: skip
+    dropped, _ = chosen(manifests, tmp_path / "t", duplicates="drop")
+    assert dropped == [key for key in keys if key not in keys[first + 1 : first + 4]]
+
+
+def test_test_images_of_a_benchmark_are_left_out_with_their_copies(tmp_path):
+    body, corpus = pack(split_folders(tmp_path), tmp_path / "out", benchmark_test=JUDGED)
+    assert not [key for key in corpus.keys if "/0-" in key]
+    assert body["left_out"]["test image of a benchmark"] == 1
+    assert body["benchmark_test"] == {"handling": "exclude", "images": {"places": 1}}
+
+
+def test_test_images_of_a_benchmark_are_kept_where_the_configuration_says_so(tmp_path):
+    handling = {**JUDGED, "handling": "keep"}
+    body, corpus = pack(split_folders(tmp_path), tmp_path / "out", benchmark_test=handling)
+    assert "places/test/0-1.jpg" in corpus.keys
+    assert body["benchmark_test"] == {"handling": "keep", "images": {"places": 1}}
+
+
+def test_a_corpus_of_which_nothing_is_left_tells_why(tmp_path):
+    manifests = [write_dataset(tmp_path, "places", photos(range(3), "test"))]
+    with pytest.raises(UserError, match=r"left out: 3 × test image of a benchmark"):
+        pack(manifests, tmp_path / "out", benchmark_test=JUDGED)
+    assert not (tmp_path / "out" / ".packing").exists()
+
+
+@pytest.mark.data
+def test_the_two_equal_images_of_uc_merced_are_kept_together_or_once(shared_data, tmp_path):
+    folder = shared_data / "ucm" / "airplane"
+    files = {f.name: (f.read_bytes(), "train", None) for f in sorted(folder.glob("*.jpg"))[:12]}
+    manifests = [write_dataset(tmp_path, "ucm", files)]
+    keys, _ = chosen(manifests, tmp_path / "a")
+    place = keys.index("ucm/airplane01.jpg")
+    assert keys[place + 1] == "ucm/airplane02.jpg"
+    dropped, tally = chosen(manifests, tmp_path / "b", duplicates="drop")
+    assert dropped == [key for key in keys if key != "ucm/airplane02.jpg"]
+    assert tally.left_out == {"duplicate": 1}

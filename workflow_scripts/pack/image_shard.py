@@ -1,0 +1,207 @@
+"""Pack one shard of images; what is finished survives the death of the job.
+
+A shard depends on its items, the recipe and the code alone. Its facts are written beside it, hidden
+(`.shard-00000.json`), and serve the next start of the same packing in place of the work.
+"""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from workflow_scripts.digests import digest, file_sha256
+from workflow_scripts.errors import UserError
+from workflow_scripts.files import read_json, write_json
+from workflow_scripts.logs import log
+from workflow_scripts.pack.choose import Candidate, read_lines
+from workflow_scripts.pack.decode import MOST_BYTES, encode_file
+from workflow_scripts.pack.encode import EncodedFile, Settings, UndecodableError
+from workflow_scripts.processes import map_in_processes
+from workflow_scripts.shards import layout
+from workflow_scripts.shards.writer import ImageSample, write_image_shard
+from workflow_scripts.threads import map_in_order
+
+CRASHED = "a library crashed on it"
+_SHOWN = 5
+# Keys of a recipe that choose items, which the digest of a shard holds anyway.
+_CHOOSING = {
+    "corpus", "kind", "datasets", "synthetic", "splits", "exclude", "duplicates", "benchmark_test",
+    "shard_bytes", "max_set_aside",
+}  # fmt: skip
+
+Facts = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardTask:
+    """One shard to pack.
+
+    Attributes:
+        items: The lines of its items.
+        shard: Where it goes.
+        scratch: A folder for temporary files.
+        recipe: The pack recipe.
+        classes: Class names of the corpus.
+        code: Digest of the code that packs.
+        allowed: Most images of the corpus that may be set aside.
+        threads: How many read and decode.
+    """
+
+    items: Path
+    shard: Path
+    scratch: Path
+    recipe: dict[str, Any]
+    classes: list[str]
+    code: str
+    allowed: int
+    threads: int
+
+    @property
+    def sidecar(self) -> Path:
+        """Where the shard's facts are until the index is written."""
+        return self.shard.with_name(f".{self.shard.stem}.json")
+
+    def digest(self) -> str:
+        """What the shard is made from."""
+        shaping = {key: value for key, value in self.recipe.items() if key not in _CHOOSING}
+        return digest([file_sha256(self.items), shaping, self.classes, self.code])
+
+
+def pack_shard(task: ShardTask) -> Facts:
+    """Write a shard, or find that it is there already, and return its facts.
+
+    Returns:
+        `file`, `sha256`, `count` and `bytes`, the `histogram` of its pixels (3, 256),
+        `class_counts`, and `set_aside`: key and reason of each. Where no image can be used there is
+        no file, and `count` is 0.
+
+    Raises:
+        UserError: Data changed since the manifest, or more images than allowed cannot be used.
+    """
+    items = list(read_lines(task.items))
+    settings = Settings.of(task.recipe)
+    files = map_in_order(
+        lambda item: read_item((item, settings, task.scratch)), items, workers=task.threads
+    )
+    return _finished(task) or _packed(task, items, files)
+
+
+def pack_shard_apart(task: ShardTask) -> Facts:
+    """The same, each image decoded in a process of its own: one that crashes it is set aside."""
+    log.warning("%s: a library crashed; its images are read one by one", task.shard)
+    items = list(read_lines(task.items))
+    settings = Settings.of(task.recipe)
+    files = map_in_processes(
+        read_item, ((item, settings, task.scratch) for item in items), workers=1, crashed=_crashed
+    )
+    return _packed(task, items, files)
+
+
+def _crashed(job: tuple[Candidate, Settings, Path]) -> EncodedFile | str:
+    return CRASHED
+
+
+def read_item(job: tuple[Candidate, Settings, Path]) -> EncodedFile | str:
+    """One file in its stored form, or the reason why it is set aside.
+
+    Raises:
+        UserError: It is not what the manifest says, or the disk is full.
+    """
+    item, settings, scratch = job
+    path = Path(item.path)
+    source: bytes | Path = path
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            found = file_sha256(path)
+        else:
+            source = path.read_bytes()
+            found = hashlib.sha256(source).hexdigest()
+    except OSError as error:
+        raise UserError(
+            f"{item.path} ({item.key}): {error.strerror}; the dataset changed since its manifest "
+            "was made, run fetch again"
+        ) from None
+    if found != item.sha256:
+        raise UserError(
+            f"{item.path} ({item.key}): sha256 is {found}, the manifest says {item.sha256}; the "
+            "dataset changed since its manifest was made, run fetch again"
+        )
+    try:
+        return encode_file(source, settings, scratch=scratch)
+    except UndecodableError as error:
+        return str(error)
+    except OSError as error:
+        raise UserError(f"{item.path} ({item.key}): {error}, while it was packed") from None
+
+
+def _finished(task: ShardTask) -> Facts | None:
+    """The facts of a shard that an earlier start finished; None if there is none to use."""
+    if not task.sidecar.is_file():
+        return None
+    facts: Facts = read_json(task.sidecar)
+    if facts.pop("made_from") != task.digest():
+        return None
+    if facts["count"] and not (task.shard.is_file() and file_sha256(task.shard) == facts["sha256"]):
+        return None
+    log.info("%s: finished by an earlier start", task.shard)
+    return facts
+
+
+def _packed(task: ShardTask, items: list[Candidate], files: Iterable[EncodedFile | str]) -> Facts:
+    task.sidecar.unlink(missing_ok=True)
+    histogram = np.zeros((3, 256), np.int64)
+    class_counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    set_aside: list[dict[str, str]] = []
+    label_of = {name: number for number, name in enumerate(task.classes)}
+
+    def samples() -> Iterator[ImageSample]:
+        for item, file in zip(items, files, strict=True):
+            if isinstance(file, str):
+                set_aside.append({"key": item.key, "reason": file})
+                check_set_aside(len(set_aside), set_aside, allowed=task.allowed)
+                continue
+            np.add(histogram, file.histogram, out=histogram)
+            for image in file.images:
+                class_counts[item.split or "none"][item.label or "none"] += 1
+                yield ImageSample(
+                    key=item.key + image.place,
+                    data=image.data,
+                    height=image.height,
+                    width=image.width,
+                    label=-1 if item.label is None else label_of[item.label],
+                    split=-1 if item.split is None else layout.SPLIT_NAMES.index(item.split),
+                )
+
+    count = write_image_shard(task.shard, samples(), classes=task.classes)
+    facts: Facts = {
+        "file": task.shard.name,
+        "sha256": file_sha256(task.shard),
+        "count": count,
+        "bytes": task.shard.stat().st_size,
+        "histogram": histogram.tolist(),
+        "class_counts": class_counts,
+        "set_aside": set_aside,
+    }
+    if not count:
+        task.shard.unlink()
+    write_json(task.sidecar, {**facts, "made_from": task.digest()})
+    return facts
+
+
+def check_set_aside(count: int, rows: list[dict[str, str]], *, allowed: int) -> None:
+    """Refuse more than so many images that cannot be used; `rows` are the first of them.
+
+    Raises:
+        UserError: Naming the first few.
+    """
+    if count <= allowed:
+        return
+    shown = "".join(f"\n  {row['key']}: {row['reason']}" for row in rows[:_SHOWN])
+    raise UserError(
+        f"{count} images cannot be used so far and at most {allowed} may be set aside "
+        f"(max_set_aside); the first:{shown}\nRepair or remove them, or raise max_set_aside."
+    )
