@@ -38,7 +38,8 @@ def fed(corpus, *, workers, start=0, **how):
     feed = Feed(
         tiny_batches(corpus, tiny_recipe(), cells=4, **how), start=start, workers=workers, pin=False
     )
-    return feed, list(feed)
+    # Images are valid until the next batch is asked for.
+    return feed, [{name: value.clone() for name, value in batch.items()} for batch in feed]
 
 
 def place_of(corpus, sample=BAD):

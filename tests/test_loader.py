@@ -4,6 +4,8 @@ import hashlib
 import io
 import itertools
 import json
+import multiprocessing
+import pickle
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from workflow_scripts.loader.feed import Feed
 from workflow_scripts.loader.normalise import Normalise
 from workflow_scripts.loader.pixels import seen_chip, seen_image
 from workflow_scripts.loader.views import View, centre_view, random_view, view_draws
+from workflow_scripts.models.scaling import fill_missing_counts
 from workflow_scripts.shards.corpus import Corpus
 
 CELLS = 16
@@ -40,6 +43,7 @@ READERS = ((0, 0), (1, 3), (3, 0), (3, 5))
 
 def see_all(ranks, folder, corpora):
     """In a process of its own: what this rank sees of each corpus."""
+    multiprocessing.set_start_method("fork", force=True)  # as in a rank that a launcher started
     seen = {}
     for name, (index, recipe) in corpora.items():
         batches = tiny_batches(
@@ -98,6 +102,13 @@ def test_a_batch_has_the_promised_types_and_each_epoch_its_own_views(tmp_path, k
     assert not torch.equal(one["noise"], other["noise"])
     with pytest.raises(IndexError):
         batches[len(batches)]
+
+
+def test_batches_can_be_handed_to_a_process_that_is_not_a_fork(tmp_path):
+    batches = tiny_batches(Corpus(tiny_images(tmp_path)), tiny_recipe(shuffle_window=1), cells=4)
+    expected = tensors(batches[3])
+    copy = tensors(pickle.loads(pickle.dumps(batches))[3])
+    assert all(torch.equal(copy[name], value) for name, value in expected.items())
 
 
 def test_labels_are_the_samples_own(tmp_path):
@@ -191,7 +202,8 @@ def test_a_chip_is_resized_like_torchs_antialiased_bicubic_and_its_holes_filled_
     scale, offset, missing = np.array([0.01, 2.0]), np.array([5.0, -3.0]), [150.0, 40000.0]
     counts[1, 7:9, 8] = 65535
     view = View(box=(4, 2, 34, 38), flip=True, quarter_turns=1)
-    found = seen_chip(counts, view, size=16, scale=scale, offset=offset, missing=missing)
+    filled = fill_missing_counts(counts, scale=scale, offset=offset, missing=missing)
+    found = seen_chip(filled, view, size=16)
     assert (found.dtype, found.shape) == (np.uint16, (2, 16, 16))
     values = (counts - offset[:, None, None]) * scale[:, None, None]
     values[1, 7:9, 8] = missing[1]
@@ -208,7 +220,7 @@ def test_a_chips_resize_never_leaves_the_counts_that_have_a_value():
     counts = np.zeros((1, 40, 40), np.uint16)
     counts[:, ::4] = 32767  # bicubic weights overshoot at edges
     view = View(box=(0, 0, 20, 20), flip=False, quarter_turns=0)
-    found = seen_chip(counts, view, size=64, scale=np.ones(1), offset=np.zeros(1), missing=[0.0])
+    found = seen_chip(counts, view, size=64)
     assert (found.min(), found.max()) == (0, 32767)
 
 

@@ -21,6 +21,7 @@ from workflow_scripts.loader.order import Order
 from workflow_scripts.loader.pixels import seen_chip, seen_image
 from workflow_scripts.loader.views import View, centre_view, random_view, view_draws
 from workflow_scripts.logs import log
+from workflow_scripts.models.scaling import fill_missing_counts
 from workflow_scripts.shards import layout
 from workflow_scripts.shards.corpus import Corpus
 from workflow_scripts.shards.reader import SampleError
@@ -28,6 +29,19 @@ from workflow_scripts.shards.reader import SampleError
 Batch = dict[str, Any]
 
 _MOST_IN_A_ROW = 16  # bad samples that are skipped before a whole file is thought lost
+
+
+def shared(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """An empty tensor in memory that processes share, made as torch's default_collate makes it."""
+    storage = torch.UntypedStorage._new_shared(math.prod(shape) * dtype.itemsize)
+    return torch.empty(0, dtype=torch.uint8).set_(storage).view(dtype).view(shape)
+
+
+def _has_all_values(corpus: Corpus) -> bool:
+    """Whether the index says that every pixel of every chip has a value."""
+    _, height, width = corpus.chip_shape
+    pixels = corpus.index["count"] * height * width
+    return all(values == pixels for values in corpus.index.get("values", [None]))
 
 
 class Batches(Dataset[Batch]):
@@ -64,6 +78,7 @@ class Batches(Dataset[Batch]):
         self.lethal: set[int] = set()  # samples that ended the process that read them
         self.board: Tensor | None = None  # (workers, 2): process and sample it is at, for `feed`
         self.is_chips = corpus.kind == layout.CHIPS
+        self._complete = self.is_chips and _has_all_values(corpus)
         self._retried = 0
         order.batch_at(0, rank=rank, ranks=ranks)  # refuses what cannot be divided
 
@@ -71,19 +86,28 @@ class Batches(Dataset[Batch]):
         return self.order.total_steps
 
     def __getitem__(self, step: int) -> Batch:
+        return self.at(step)
+
+    def at(self, step: int, room: Tensor | None = None) -> Batch:
+        """The batch of a step, its images in `room` if given."""
         if not 0 <= step < len(self):
             raise IndexError(f"step {step} of {len(self)}")
         samples = self.order.batch_at(step, rank=self.rank, ranks=self.ranks)
-        return self.of(samples, epoch=self.order.epoch_of(step))
+        return self.of(samples, epoch=self.order.epoch_of(step), room=room)
 
-    def of(self, samples: NDArray[np.int64], *, epoch: int) -> Batch:
+    def of(self, samples: NDArray[np.int64], *, epoch: int, room: Tensor | None = None) -> Batch:
         """The batch of some samples as an epoch sees them.
+
+        Args:
+            samples: (n,) their numbers.
+            epoch: Epoch from 0.
+            room: Where the images go; a new tensor by default.
 
         Raises:
             UserError: A sample cannot be read or decoded; names shard, row and key.
         """
         draws = view_draws(samples, seed=self.order.seed, epoch=epoch)
-        images = self._room(len(samples))
+        images = self._new_room(len(samples)) if room is None else room
         pixels, shown = images.numpy(), samples.copy()
         self._retried = 0
         for slot in np.argsort(samples).tolist():  # as they lie in the files
@@ -99,16 +123,22 @@ class Batches(Dataset[Batch]):
             "retried": self._retried,
         }
 
-    def _room(self, count: int) -> Tensor:
-        """An empty array for a batch: in a worker in shared memory, to be handed over uncopied."""
+    def image_shape(self, count: int) -> tuple[int, ...]:
+        """Shape of the images of a batch."""
         size = (self.size, self.size)
-        shape = (count, self.corpus.channels, *size) if self.is_chips else (count, *size, 3)
-        dtype = torch.uint16 if self.is_chips else torch.uint8
-        if get_worker_info() is None:
-            return torch.empty(shape, dtype=dtype)
-        # What torch's own default_collate does.
-        storage = torch.UntypedStorage._new_shared(math.prod(shape) * dtype.itemsize)
-        return torch.empty(0, dtype=torch.uint8).set_(storage).view(dtype).view(shape)
+        return (count, self.corpus.channels, *size) if self.is_chips else (count, *size, 3)
+
+    @property
+    def image_type(self) -> torch.dtype:
+        """Type of the images of a batch."""
+        return torch.uint16 if self.is_chips else torch.uint8
+
+    def _new_room(self, count: int) -> Tensor:
+        """An empty array for a batch: in a worker in shared memory, to be handed over uncopied."""
+        shape, dtype = self.image_shape(count), self.image_type
+        return (
+            torch.empty(shape, dtype=dtype) if get_worker_info() is None else shared(shape, dtype)
+        )
 
     def _show(self, sample: int, draws: NDArray[np.float64], out: NDArray[Any], epoch: int) -> int:
         """Put a sample, or the next that can be read, in its place; returns which it was."""
@@ -169,15 +199,17 @@ class Batches(Dataset[Batch]):
 
     def _read_chip(self, sample: int, draws: NDArray[np.float64], out: NDArray[Any]) -> None:
         _, height, width = self.corpus.chip_shape
-        view = self._view(draws, width=width, height=height)
-        whole = view == View(box=(0, 0, self.size, self.size), flip=False, quarter_turns=0)
-        straight = whole and (height, width) == (self.size, self.size)
+        straight = self.augment is None and height == width == self.size
         counts = self.corpus.counts(sample, out if straight else None)
-        scale, offset = self.corpus.calibration(sample)
-        missing = self.corpus.index["mean"]
-        seen = seen_chip(counts, view, size=self.size, scale=scale, offset=offset, missing=missing)
-        if seen is not out:
-            out[:] = seen
+        if not self._complete:
+            scale, offset = self.corpus.calibration(sample)
+            missing = self.corpus.index["mean"]
+            counts = fill_missing_counts(counts, scale=scale, offset=offset, missing=missing)
+        if not straight:
+            view = self._view(draws, width=width, height=height)
+            counts = seen_chip(counts, view, size=self.size)
+        if counts is not out:
+            out[:] = counts
 
     def _view(self, draws: NDArray[np.float64], *, width: int, height: int) -> View:
         if self.augment is None:

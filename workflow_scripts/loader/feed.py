@@ -1,7 +1,9 @@
 """Batches from worker processes, whatever happens to the workers.
 
-A worker that dies (killed for its memory, crashed in a C library) is named with the sample it was
-at, and the workers are started again from the step that was to come.
+Workers write images into a ring of shared memory that is used again and again: the pages of new
+memory would cost a third of what decoding costs. A worker that dies (killed for its memory, crashed
+in a C library) is named with the sample it was at, and the workers are started again from the step
+that was to come.
 """
 
 import multiprocessing
@@ -10,6 +12,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,26 +20,46 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from workflow_scripts.errors import UserError
 from workflow_scripts.lifetime import die_with_parent
-from workflow_scripts.loader.batches import Batch, Batches
+from workflow_scripts.loader.batches import Batch, Batches, shared
 from workflow_scripts.logs import log
 
 _IDLE = -1
-_PREFETCHED = 4  # batches a worker is ahead
+_PREFETCHED = 2  # batches that a worker is ahead of the one that is in use
 _MOST_IN_VAIN = 8  # starts of workers without a batch
 _POLLS, _POLL_SECONDS = 20, 0.05
 
 
 class _Told(Dataset[Batch]):
-    """Batches, or what is wrong with one: an exception would cross with the worker's traceback."""
+    """What crosses from a worker: a batch but for its images, and where in the ring they are.
 
-    def __init__(self, batches: Batches) -> None:
-        self.batches = batches
+    Or what is wrong: an exception would come with the worker's traceback.
+    """
+
+    def __init__(self, batches: Batches, ring: Tensor | None) -> None:
+        self.batches, self.ring = batches, ring
+        self._made = 0
 
     def __getitem__(self, step: int) -> Batch:
         try:
-            return self.batches[step]
+            return self.batches[step] if self.ring is None else self._in_ring(step, self.ring)
         except UserError as error:
             return {"error": str(error)}
+
+    def _in_ring(self, step: int, ring: Tensor) -> Batch:
+        worker = get_worker_info()
+        assert worker is not None
+        # A worker is given a step when one of its batches was taken, so that of its
+        # _PREFETCHED + 1 places one is free.
+        place = worker.id, self._made % ring.shape[1]
+        self._made += 1
+        batch = self.batches.at(step, ring[place])
+        rest = {name: value for name, value in batch.items() if name != "images"}
+        plain = {n: v.numpy() if isinstance(v, Tensor) else v for n, v in rest.items()}
+        return {"place": place, **plain}
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
 
 
 def _start_worker(worker: int) -> None:
@@ -49,11 +72,14 @@ def _start_worker(worker: int) -> None:
 class Feed:
     """The batches of one rank from a step to the end of the run, in order.
 
+    The images of a batch are valid until the next one is asked for, unless they are pinned.
+
     Args:
         batches: The rank's batches.
         start: First step.
         workers: Processes that read; 0 reads in this one.
-        pin: Whether batches are copied to pinned memory, from which a GPU fetches them meanwhile.
+        pin: Whether batches are copied to pinned memory, from which a GPU fetches them while it
+            computes.
 
     Attributes:
         skipped: Samples whose place the next one took, so far.
@@ -65,6 +91,11 @@ class Feed:
         self.batches, self.start, self.workers, self.pin = batches, start, workers, pin
         self.skipped = self.retried = self.restarts = 0
         self._deaths: Counter[int] = Counter()
+        self._ring: Tensor | None = None
+        if workers:
+            share = batches.order.batch // batches.ranks
+            shape = (workers, _PREFETCHED + 1, *batches.image_shape(share))
+            self._ring = shared(shape, batches.image_type)
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         step, in_vain = self.start, 0
@@ -84,12 +115,12 @@ class Feed:
     def _loaded(self, step: int) -> Iterator[Batch]:
         self.batches.board = torch.full((max(1, self.workers), 2), _IDLE).share_memory_()
         loader = DataLoader(
-            _Told(self.batches),
+            _Told(self.batches, self._ring),
             sampler=range(step, len(self.batches)),
             batch_size=None,
             num_workers=self.workers,
             prefetch_factor=_PREFETCHED if self.workers else None,
-            pin_memory=self.pin,
+            collate_fn=_as_it_is,
             worker_init_fn=_start_worker,
         )
         handler = signal.getsignal(signal.SIGCHLD)
@@ -108,7 +139,11 @@ class Feed:
             raise UserError(batch["error"])
         self.skipped += batch.pop("skipped")
         self.retried += batch.pop("retried")
-        return batch
+        if self._ring is not None:
+            images = self._ring[batch.pop("place")]
+            rest = {name: torch.from_numpy(value) for name, value in batch.items()}
+            batch = {"images": images, **rest}
+        return {name: value.pin_memory() for name, value in batch.items()} if self.pin else batch
 
     def _dead(self) -> list[int]:
         """The samples, or `_IDLE`, that workers were at which are no more."""

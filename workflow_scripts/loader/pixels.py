@@ -16,7 +16,6 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from workflow_scripts.loader.views import View
-from workflow_scripts.models.scaling import fill_missing_counts
 from workflow_scripts.shards import layout
 
 # A JPEG is decoded at 1/2, 1/4 or 1/8 where the crop keeps this many times the pixels asked for:
@@ -79,37 +78,23 @@ def decoded(data: bytes | bytearray) -> NDArray[np.uint8]:
         raise ValueError(str(error)) from None
 
 
-def seen_chip(
-    counts: NDArray[np.uint16],
-    view: View,
-    *,
-    size: int,
-    scale: NDArray[np.float64],
-    offset: NDArray[np.float64],
-    missing: list[float],
-) -> NDArray[np.uint16]:
+def seen_chip(counts: NDArray[np.uint16], view: View, *, size: int) -> NDArray[np.uint16]:
     """A chip as a view shows it, in counts rounded to whole ones: uint16 (bands, size, size).
 
     A count is a linear function of the physical value, so that counts can be resized in its stead.
 
     Args:
-        counts: (bands, height, width) as stored.
+        counts: (bands, height, width), all of them values (`fill_missing_counts`).
         view: What is seen.
         size: Pixels.
-        scale: (bands,) value = (count − offset)·scale.
-        offset: (bands,).
-        missing: (bands,) the values that pixels without one get, before any weight spreads them.
     """
     left, top, right, bottom = view.box
-    filled = fill_missing_counts(counts, scale=scale, offset=offset, missing=missing)
-    crop = filled[:, top:bottom, left:right]
-    if crop.shape[1:] != (size, size):
-        seen = torch.from_numpy(crop.astype(np.float32))[None]
-        seen = interpolate(seen, (size, size), mode="bicubic", antialias=True)
-        crop = seen[0].round_().clamp_(0, layout.MAX_COUNT).numpy().astype(np.uint16)
-    if view.flip:
-        crop = np.flip(crop, axis=2)
-    return np.rot90(crop, view.quarter_turns, axes=(1, 2))
+    crop = torch.from_numpy(counts[:, top:bottom, left:right].astype(np.float32))[None]
+    if crop.shape[2:] != (size, size):
+        crop = interpolate(crop, (size, size), mode="bicubic", antialias=True)
+        crop = crop.round_().clamp_(0, layout.MAX_COUNT)
+    found: NDArray[np.uint16] = _turned(crop, view)[0].to(torch.uint16).numpy()
+    return found
 
 
 def _turned(pixels: Tensor, view: View) -> Tensor:
