@@ -5,13 +5,15 @@ crop to 224 pixels (area 0.2 to 1, bicubic) and random flip, uint8 batches of 64
 shuffled as each does it. A peer is measured as its guide says (Pillow and torchvision's transforms)
 and with our decode and crop in its place, which tells reading from decoding. `decode_ours` and
 `decode_pillow` decode, crop and flip bytes that lie in memory, in two plain processes: no reading,
-no DataLoader.
+no DataLoader. `ours` is what the trainer iterates, `ours_dataloader` our dataset in a DataLoader.
 
 Chips are 6 × 128 × 128 random counts, whole, from the page cache: HDF5 with one chunk a chip
 (`chunked`) and memcpy of a memory-mapped file (`memmap`), as a dataset of chips that torch
 collates, and with our way of handing batches over (`…_batches`): items are batches, written into
 the shared memory that goes to the main process. The ratio `chunked_chips` is against the former,
-`chunked_chips_batches` against the latter, `memmap_chips` against the faster of both.
+`chunked_chips_batches` against the latter, `memmap_chips_loader` against the faster of both ways
+with the memory-mapped file. `memmap_bare` is its memcpy in two plain processes into one batch that
+goes nowhere: `memmap_chips` is against that.
 
 Every measurement has a fresh process and the readers take turns, several times. A rate is that of
 all samples after the first batch of each worker; the time to the first batch is without imports;
@@ -64,7 +66,10 @@ PEERS = {
 }
 LIMITS = {"decode_ours": True, "decode_pillow": False}
 OURS, OURS_CHIPS = "ours", "ours_chips"
-CHIPS = ("chunked", "chunked_batches", "memmap", "memmap_batches")
+CHIPS = (
+    "ours_chips_dataloader", "chunked", "chunked_batches", "memmap", "memmap_batches",
+    "memmap_bare",
+)  # fmt: skip
 MOST_APART = 2.0  # grey levels between the means of two readers' pixels
 
 
@@ -75,7 +80,10 @@ def image_ways(
     shape = (images.BATCH, images.SIZE, images.SIZE, 3)
     drained = functools.partial(drain, shape=shape, dtype=torch.uint8, count=count)
     ways: dict[str, Callable[[], Result]] = {
-        OURS: lambda: drained(lambda: images.read_ours(folder), classes=classes)
+        name: functools.partial(
+            drained, functools.partial(images.read_ours, folder, fed=fed), classes=classes
+        )
+        for name, fed in ((OURS, True), ("ours_dataloader", False))
     }
     for name, read in PEERS.items():
         for way, ours in ((name, False), (f"{name}_our_decoder", True)):
@@ -93,13 +101,18 @@ def chip_ways(folder: Path, count: int, epochs: int) -> dict[str, Callable[[], R
     )
     made = {"chunked": (chips.Chunked, "chunked.h5"), "memmap": (chips.Memmap, "raw.bin")}
     ways: dict[str, Callable[[], Result]] = {
-        OURS_CHIPS: lambda: drained(lambda: chips.read_ours(folder, epochs=epochs))
+        name: functools.partial(
+            drained, functools.partial(chips.read_ours, folder, epochs=epochs, fed=fed)
+        )
+        for name, fed in ((OURS_CHIPS, True), ("ours_chips_dataloader", False))
     }
     for name, (source, file) in made.items():
         for way, read in ((name, chips.read_items), (f"{name}_batches", chips.read_batches)):
             make = functools.partial(source, folder / file, count=count)
             reader = functools.partial(lambda read, make: read(make(), epochs=epochs), read, make)
             ways[way] = functools.partial(drained, reader)
+    source = chips.Memmap(folder / "raw.bin", count=count)
+    ways["memmap_bare"] = functools.partial(chips.copy_limit, source, epochs=epochs)
     return ways
 
 
@@ -137,7 +150,8 @@ def ratios_of(results: dict[str, list[Result]]) -> dict[str, float]:
         "decode_limit": (OURS, "decode_ours"),
         "chunked_chips": (OURS_CHIPS, "chunked"),
         "chunked_chips_batches": (OURS_CHIPS, "chunked_batches"),
-        "memmap_chips": (OURS_CHIPS, best("memmap", "memmap_batches")),
+        "memmap_chips": (OURS_CHIPS, "memmap_bare"),
+        "memmap_chips_loader": (OURS_CHIPS, best("memmap", "memmap_batches")),
     }
     return {
         name: round(

@@ -6,6 +6,7 @@ through all chips.
 
 import json
 import math
+import time
 from argparse import Namespace
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import h5py
 import numpy as np
 import torch
+from loader_images import BATCH, WORKERS, handed_over, in_processes
 from torch.utils.data import DataLoader, Dataset
 
 from workflow_scripts.digests import file_sha256
@@ -25,7 +27,7 @@ from workflow_scripts.shards.writer import ChipSample, write_chip_shard
 
 SHAPE = (6, 128, 128)
 BANDS = [str(band) for band in range(SHAPE[0])]
-BATCH, WORKERS, DAYS = 64, 2, 4
+DAYS = 4
 
 Batch = tuple[torch.Tensor, Any]
 
@@ -166,13 +168,34 @@ def read_batches(source: Source, *, epochs: int) -> Iterable[Batch]:
     )  # fmt: skip
 
 
-def read_ours(folder: Path, *, epochs: int) -> Iterator[Batch]:
+def read_ours(folder: Path, *, epochs: int, fed: bool) -> Iterator[Batch]:
     """Our loader, uncropped, every chip compared with its checksum."""
     corpus = Corpus(folder / "ours-chips" / "index.json")
     order = Order(corpus.shard_sizes, batch=BATCH, epochs=epochs, seed=0, window=None)
     batches = Batches(corpus, order, augment=None, size=SHAPE[1])
-    loader = DataLoader(
-        batches, sampler=range(len(batches)), batch_size=None, num_workers=WORKERS
-    )  # fmt: skip
-    for step, batch in enumerate(loader):
+    for step, batch in enumerate(handed_over(batches, fed=fed)):
         yield batch["images"], order.batch_at(step)
+
+
+# No hand-over at all
+
+
+def _copy_all(source: Source, numbers: np.ndarray, start: Any, done: Any) -> None:
+    """Copy chips into one and the same batch, in this process."""
+    out = np.empty((BATCH, *SHAPE), np.uint16)
+    for slot in range(BATCH):  # its pages are there when the clock starts
+        source.read(slot, out[slot])
+    start.wait()
+    began = time.perf_counter()
+    for place, number in enumerate(numbers.tolist()):
+        source.read(number, out[place % BATCH])
+    done.put((began, time.perf_counter()))
+
+
+def copy_limit(source: Source, *, epochs: int) -> dict[str, float]:
+    """Chips a second that two plain processes copy, in random order, handing over nothing."""
+    rng = np.random.default_rng(0)
+    numbers = np.concatenate([rng.permutation(source.count) for _ in range(epochs)])
+    found = in_processes(_copy_all, [(source, part) for part in np.array_split(numbers, WORKERS)])
+    seconds = max(end for _, end in found) - min(began for began, _ in found)
+    return {"rate": len(numbers) / seconds, "mean": 0.0, "samples": len(numbers)}

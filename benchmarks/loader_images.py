@@ -6,7 +6,7 @@ import json
 import multiprocessing
 import time
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from workflow_scripts.config import Config
 from workflow_scripts.digests import canonical, file_sha256
 from workflow_scripts.fetch.manifest import Item, write_manifest
 from workflow_scripts.loader.batches import Batches
+from workflow_scripts.loader.feed import Feed
 from workflow_scripts.loader.order import Order
 from workflow_scripts.loader.pixels import seen_image
 from workflow_scripts.loader.views import random_view, view_draws
@@ -104,23 +105,32 @@ def write_ours(folder: Path, listed: Listed) -> None:
     pack(Namespace(index=index, manifests=[folder / "copies.jsonl"], workers=WORKERS), recipe)
 
 
-def read_ours(folder: Path) -> Iterator[Batch]:
-    """Our loader; labels come with the numbers of the samples, for the check."""
+def read_ours(folder: Path, *, fed: bool) -> Iterator[Batch]:
+    """Our loader, as the trainer has it (`fed`) or in a plain DataLoader.
+
+    Labels come with the numbers of the samples, for the check.
+    """
     corpus = Corpus(folder / "ours" / "index.json")
     order = Order(corpus.shard_sizes, batch=BATCH, epochs=1, seed=0, window=None)
     batches = Batches(corpus, order, augment=VIEW, size=SIZE)
-    loader = DataLoader(
+    for step, batch in enumerate(handed_over(batches, fed=fed)):
+        yield batch["images"], (batch["labels"], order.batch_at(step))
+
+
+def handed_over(batches: Batches, *, fed: bool) -> Iterable[dict[str, Any]]:
+    """Batches through the trainer's feed, or through a plain DataLoader."""
+    if fed:
+        return Feed(batches, start=0, workers=WORKERS, pin=False)
+    return DataLoader(
         batches, sampler=range(len(batches)), batch_size=None, num_workers=WORKERS
     )  # fmt: skip
-    for step, batch in enumerate(loader):
-        yield batch["images"], (batch["labels"], order.batch_at(step))
 
 
 # No reading at all
 
 
 def _decode_all(
-    images: list[bytes], numbers: np.ndarray, *, ours: bool, start: Any, done: Any
+    images: list[bytes], numbers: np.ndarray, ours: bool, start: Any, done: Any
 ) -> None:
     """Decode and crop some images into batch after batch, in this process."""
     torch.set_num_threads(1)  # as in a worker of a DataLoader
@@ -145,24 +155,25 @@ def _decode_all(
     done.put((began, time.perf_counter(), len(numbers), np.mean(means)))
 
 
-def decode_limit(sources: list[Path], count: int, *, ours: bool) -> dict[str, float]:
-    """Images a second that two plain processes decode and crop from memory, in random order."""
-    images = [path.read_bytes() for path in sources]
-    numbers = np.random.default_rng(0).permutation(count).astype(np.int64)
+def in_processes(work: Any, arguments: list[tuple[Any, ...]]) -> list[Any]:
+    """What `work(*arguments, start, done)` puts into `done` in as many processes."""
     context = multiprocessing.get_context("fork")
-    start, done = context.Barrier(WORKERS), context.Queue()
-    processes = [
-        context.Process(
-            target=_decode_all, args=(images, part),
-            kwargs={"ours": ours, "start": start, "done": done},
-        )
-        for part in np.array_split(numbers, WORKERS)
-    ]  # fmt: skip
+    start, done = context.Barrier(len(arguments)), context.Queue()
+    processes = [context.Process(target=work, args=(*some, start, done)) for some in arguments]
     for process in processes:
         process.start()
     found = [done.get() for _ in processes]
     for process in processes:
         process.join()
+    return found
+
+
+def decode_limit(sources: list[Path], count: int, *, ours: bool) -> dict[str, float]:
+    """Images a second that two plain processes decode and crop from memory, in random order."""
+    images = [path.read_bytes() for path in sources]
+    numbers = np.random.default_rng(0).permutation(count).astype(np.int64)
+    parts = [(images, part, ours) for part in np.array_split(numbers, WORKERS)]
+    found = in_processes(_decode_all, parts)
     seconds = max(end for _, end, _, _ in found) - min(began for began, *_ in found)
     mean = float(np.mean([mean for *_, mean in found]))
     return {"rate": count / seconds, "mean": mean, "samples": count}

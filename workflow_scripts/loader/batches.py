@@ -76,9 +76,12 @@ class Batches(Dataset[Batch]):
         self.cells, self.rank, self.ranks = cells, rank, ranks
         self.retries, self.skip_bad = retries, skip_bad
         self.lethal: set[int] = set()  # samples that ended the process that read them
-        self.board: Tensor | None = None  # (workers, 2): process and sample it is at, for `feed`
+        self.desk: NDArray[np.int64] | None = (
+            None  # in a worker of `feed`: process, sample it is at
+        )
         self.is_chips = corpus.kind == layout.CHIPS
         self._complete = self.is_chips and _has_all_values(corpus)
+        self._straight = self.is_chips and augment is None and corpus.chip_shape[1:] == (size, size)
         self._retried = 0
         order.batch_at(0, rank=rank, ranks=ranks)  # refuses what cannot be divided
 
@@ -106,22 +109,39 @@ class Batches(Dataset[Batch]):
         Raises:
             UserError: A sample cannot be read or decoded; names shard, row and key.
         """
-        draws = view_draws(samples, seed=self.order.seed, epoch=epoch)
         images = self._new_room(len(samples)) if room is None else room
-        pixels, shown = images.numpy(), samples.copy()
         self._retried = 0
-        for slot in np.argsort(samples).tolist():  # as they lie in the files
-            shown[slot] = self._show(int(samples[slot]), draws[slot], pixels[slot], epoch)
+        shown = samples
+        if not self._read_whole(samples, images):
+            shown = self._read_each(samples, images.numpy(), epoch)
         noise = bits(shown, self.cells, seed=self.order.seed, kind=NOISE, epoch=epoch)
-        labels = [self.corpus.label(sample) for sample in shown.tolist()]
         return {
             "images": images,
             **(self._calibration(shown) if self.is_chips else {}),
             "noise": torch.from_numpy(uniform32(noise)),
-            "labels": torch.tensor(labels, dtype=torch.int64),
+            "labels": torch.from_numpy(self.corpus.labels_of(shown).astype(np.int64)),
             "skipped": int((shown != samples).sum()),
             "retried": self._retried,
         }
+
+    def _read_whole(self, samples: NDArray[np.int64], images: Tensor) -> bool:
+        """Read chips that need nothing done, straight into their places; False if one needs it."""
+        if not (self._straight and self._complete) or self.lethal:
+            return False
+        try:
+            self.corpus.counts_into(samples, images.numpy(), note=self._note)
+        except SampleError:  # which is then told, tried again, or skipped
+            return False
+        return True
+
+    def _read_each(
+        self, samples: NDArray[np.int64], pixels: NDArray[Any], epoch: int
+    ) -> NDArray[np.int64]:
+        """Read samples one by one, in the order of the files; returns which are shown."""
+        draws, shown = view_draws(samples, seed=self.order.seed, epoch=epoch), samples.copy()
+        for slot in np.argsort(samples).tolist():
+            shown[slot] = self._show(int(samples[slot]), draws[slot], pixels[slot], epoch)
+        return shown
 
     def image_shape(self, count: int) -> tuple[int, ...]:
         """Shape of the images of a batch."""
@@ -179,9 +199,8 @@ class Batches(Dataset[Batch]):
                 log.warning("trying again: %s", error)
 
     def _note(self, sample: int) -> None:
-        worker = get_worker_info()
-        if worker is not None and self.board is not None:
-            self.board[worker.id, 1] = sample
+        if self.desk is not None:
+            self.desk[1] = sample
 
     def _read(self, sample: int, draws: NDArray[np.float64], out: NDArray[Any]) -> None:
         if self.is_chips:
@@ -198,18 +217,13 @@ class Batches(Dataset[Batch]):
             ) from None
 
     def _read_chip(self, sample: int, draws: NDArray[np.float64], out: NDArray[Any]) -> None:
-        _, height, width = self.corpus.chip_shape
-        straight = self.augment is None and height == width == self.size
-        counts = self.corpus.counts(sample, out if straight else None)
+        counts = self.corpus.counts(sample)
         if not self._complete:
             scale, offset = self.corpus.calibration(sample)
             missing = self.corpus.index["mean"]
             counts = fill_missing_counts(counts, scale=scale, offset=offset, missing=missing)
-        if not straight:
-            view = self._view(draws, width=width, height=height)
-            counts = seen_chip(counts, view, size=self.size)
-        if counts is not out:
-            out[:] = counts
+        view = self._view(draws, width=counts.shape[2], height=counts.shape[1])
+        out[:] = seen_chip(counts, view, size=self.size)
 
     def _view(self, draws: NDArray[np.float64], *, width: int, height: int) -> View:
         if self.augment is None:
@@ -218,6 +232,8 @@ class Batches(Dataset[Batch]):
 
     def _calibration(self, samples: NDArray[np.int64]) -> dict[str, Tensor]:
         """`scale` and `offset`, float32 (B, bands)."""
-        pairs = np.array([self.corpus.calibration(sample) for sample in samples.tolist()])
-        scale, offset = torch.from_numpy(pairs.astype(np.float32)).unbind(1)
-        return {"scale": scale.contiguous(), "offset": offset.contiguous()}
+        scale, offset = self.corpus.calibrations_of(samples)
+        return {
+            "scale": torch.from_numpy(scale.astype(np.float32)),
+            "offset": torch.from_numpy(offset.astype(np.float32)),
+        }

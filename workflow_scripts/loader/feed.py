@@ -35,8 +35,8 @@ class _Told(Dataset[Batch]):
     Or what is wrong: an exception would come with the worker's traceback.
     """
 
-    def __init__(self, batches: Batches, ring: Tensor | None) -> None:
-        self.batches, self.ring = batches, ring
+    def __init__(self, batches: Batches, ring: Tensor | None, board: Tensor) -> None:
+        self.batches, self.ring, self.board = batches, ring, board
         self._made = 0
 
     def __getitem__(self, step: int) -> Batch:
@@ -66,7 +66,9 @@ def _start_worker(worker: int) -> None:
     die_with_parent(os.getppid())  # or it would hold the run's lock for seconds after a kill
     info = get_worker_info()
     assert info is not None
-    info.dataset.batches.board[worker] = torch.tensor([os.getpid(), _IDLE])  # type: ignore[attr-defined]
+    told: Any = info.dataset
+    told.board[worker] = torch.tensor([os.getpid(), _IDLE])
+    told.batches.desk = told.board[worker].numpy()
 
 
 class Feed:
@@ -91,6 +93,8 @@ class Feed:
         self.batches, self.start, self.workers, self.pin = batches, start, workers, pin
         self.skipped = self.retried = self.restarts = 0
         self._deaths: Counter[int] = Counter()
+        # Of each worker its process and the sample it is at.
+        self._board = torch.full((max(1, workers), 2), _IDLE).share_memory_()
         self._ring: Tensor | None = None
         if workers:
             share = batches.order.batch // batches.ranks
@@ -113,9 +117,9 @@ class Feed:
                 self._judge(dead, in_vain)
 
     def _loaded(self, step: int) -> Iterator[Batch]:
-        self.batches.board = torch.full((max(1, self.workers), 2), _IDLE).share_memory_()
+        self._board.fill_(_IDLE)
         loader = DataLoader(
-            _Told(self.batches, self._ring),
+            _Told(self.batches, self._ring, self._board),
             sampler=range(step, len(self.batches)),
             batch_size=None,
             num_workers=self.workers,
@@ -147,8 +151,7 @@ class Feed:
 
     def _dead(self) -> list[int]:
         """The samples, or `_IDLE`, that workers were at which are no more."""
-        assert self.batches.board is not None
-        rows = self.batches.board.tolist() if self.workers else []
+        rows = self._board.tolist() if self.workers else []
         for _ in range(_POLLS):
             alive = {child.pid for child in multiprocessing.active_children()}
             dead = [sample for pid, sample in rows if pid not in {_IDLE, *alive}]

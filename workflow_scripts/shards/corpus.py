@@ -165,12 +165,6 @@ class Corpus:
         number, row = self._locate(index)
         return self.shards[number].key(row)
 
-    def label(self, index: int) -> int:
-        """Class index of one sample, −1 where unlabelled."""
-        if self._selection is not None:
-            return int(self._selection.labels[index])
-        return int(self._sample(index, lambda shard, row: shard.labels[row]))
-
     def image(self, index: int) -> bytearray:
         """Encoded bytes of an image sample."""
         return self._sample(index, lambda shard, row: shard.image(row))
@@ -179,13 +173,70 @@ class Corpus:
         """(height, width) of an image sample in pixels."""
         return self._sample(index, lambda shard, row: shard.image_size(row))
 
-    def counts(self, index: int, out: NDArray[np.uint16] | None = None) -> NDArray[np.uint16]:
-        """Counts of a chip sample, (bands, height, width), read into `out` if given."""
-        return self._sample(index, lambda shard, row: shard.counts(row, out))
+    def counts(self, index: int) -> NDArray[np.uint16]:
+        """Counts of a chip sample, (bands, height, width)."""
+        return self._sample(index, lambda shard, row: shard.counts(row))
 
     def calibration(self, index: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Scale and offset by band of a chip sample."""
         return self._sample(index, lambda shard, row: shard.calibration(row))
+
+    def labels_of(self, samples: NDArray[np.int64]) -> NDArray[np.int32]:
+        """(n,) class indices of some samples, −1 where unlabelled."""
+        if self._selection is not None:
+            return self._selection.labels[samples]
+        labels = np.empty(len(samples), np.int32)
+        for number, rows, slots in self._by_shard(samples):
+            with self._lock:
+                labels[slots] = self._use(number).labels[rows]
+        return labels
+
+    def calibrations_of(
+        self, samples: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Scale and offset by band of some chips, (n, bands) each."""
+        pair = np.empty((2, len(samples), self.channels))
+        for number, rows, slots in self._by_shard(samples):
+            with self._lock:
+                pair[:, slots] = self._use(number).calibration(rows)
+        return pair[0], pair[1]
+
+    def counts_into(
+        self,
+        samples: NDArray[np.int64],
+        out: NDArray[np.uint16],
+        *,
+        note: Callable[[int], None],
+    ) -> None:
+        """Read the counts of many chips.
+
+        Args:
+            samples: (n,) which.
+            out: Contiguous, (n, bands, height, width).
+            note: Called with the number of each before it is read.
+
+        Raises:
+            SampleError: One cannot be read or does not match its checksum.
+        """
+        buffer = out.reshape(-1).data.cast("B")
+        size = len(buffer) // max(1, len(samples))
+        for number, rows, slots in self._by_shard(samples):
+            with self._lock:
+                shard = self._use(number)
+                for row, slot in zip(rows.tolist(), slots.tolist(), strict=True):
+                    note(int(samples[slot]))
+                    shard.counts_to(row, buffer[slot * size : (slot + 1) * size])
+
+    def _by_shard(
+        self, samples: NDArray[np.int64]
+    ) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
+        """Of each shard that holds some: its number, their rows in it, rising, and their places."""
+        rows = samples if self._chosen is None else self._chosen[samples]
+        order = np.argsort(rows)
+        numbers = np.searchsorted(self._starts, rows[order], side="right") - 1
+        cuts = np.flatnonzero(np.diff(numbers, prepend=-1))
+        for number, slots in zip(numbers[cuts].tolist(), np.split(order, cuts[1:]), strict=True):
+            yield number, rows[slots] - self._starts[number], slots
 
     def physical(self, index: int) -> NDArray[np.float32]:
         """A chip sample in physical units, (bands, height, width); NaN where there is no value."""

@@ -274,20 +274,23 @@ class Shard:
         height, width = self._open().columns[layout.SIZES][index].tolist()
         return height, width
 
-    def counts(self, index: int, out: NDArray[np.uint16] | None = None) -> NDArray[np.uint16]:
+    def counts(self, index: int) -> NDArray[np.uint16]:
         """The (bands, height, width) counts of one chip.
-
-        Args:
-            index: Which one.
-            out: A contiguous array to read into; a new one by default.
 
         Raises:
             SampleError: They cannot be read or do not match their checksum.
         """
-        opened = self._open()
-        counts: NDArray[np.uint16] = np.empty(opened.chip_shape, "<u2") if out is None else out
-        self._read(index, opened.start + index * counts.nbytes, counts.reshape(-1).data.cast("B"))
+        counts: NDArray[np.uint16] = np.empty(self.chip_shape, "<u2")
+        self.counts_to(index, counts.reshape(-1).data.cast("B"))
         return counts
+
+    def counts_to(self, index: int, buffer: memoryview) -> None:
+        """Read the counts of one chip into a buffer of their size.
+
+        Raises:
+            SampleError: They cannot be read or do not match their checksum.
+        """
+        self._read(index, self._open().start + index * buffer.nbytes, buffer)
 
     def blocks(
         self, chips: int, rows: NDArray[np.int64] | None = None
@@ -314,7 +317,9 @@ class Shard:
                     counts = stored[part[0] : part[-1] + 1]
                     yield counts[part - part[0]], scale[part], offset[part]
 
-    def calibration(self, index: int | slice) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def calibration(
+        self, index: int | slice | NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Scale and offset of each band of one chip, or of several: (count − offset)·scale."""
         columns = self._open().columns
         return columns[layout.SCALE][index], columns[layout.OFFSET][index]
