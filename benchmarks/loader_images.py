@@ -151,7 +151,8 @@ def _decode_all(
             width, height = sizes[number % len(images)]
             view = random_view(VIEW, draws[slot], width=width, height=height)
             out[slot] = seen_image(data, view, size=SIZE)
-        means.append(out[:, ::32, ::32].mean())
+        if first // BATCH % 16 == 0:
+            means.append(out[:, ::32, ::32].mean())
     done.put((began, time.perf_counter(), len(numbers), np.mean(means)))
 
 

@@ -15,6 +15,7 @@ import torch
 from loader_images import WORKERS
 
 Result = dict[str, float]
+LOOKED_AT = 16  # of so many batches, one
 
 
 def check_batch(batch: Any, *, shape: tuple[int, ...], dtype: torch.dtype) -> None:
@@ -45,17 +46,17 @@ def drain(
         times.append(time.perf_counter())
         check_batch(batch, shape=shape, dtype=dtype)
         if shape[-1] == 3:
-            means.append(float(batch[:, ::32, ::32].float().mean()))  # a few pixels cost no time
+            if len(times) % LOOKED_AT == 1:  # else looking would cost as much as handing over
+                means.append(float(batch[:, ::32, ::32].float().mean()))
         elif not np.array_equal(batch[:, 0, 0, 0].numpy(), label):
             raise SystemExit("a chip is not the one that was asked for")
         labels.append(label)
-    end = time.perf_counter()
     numbers = delivered(labels, classes)
     if not np.array_equal(np.bincount(numbers, minlength=count), np.full(count, epochs)):
         missing = int((np.bincount(numbers, minlength=count) == 0).sum())
         raise SystemExit(f"{len(numbers)} samples of {count} × {epochs}, {missing} of them never")
     # The workers begin together: when the first batch comes, the others are about to.
-    rate = (len(numbers) - WORKERS * shape[0]) / (end - times[WORKERS - 1])
+    rate = (len(numbers) - WORKERS * shape[0]) / (times[-1] - times[WORKERS - 1])
     mean = float(np.mean(means)) if means else 0.0
     return {"rate": rate, "start": times[0] - start, "mean": mean, "samples": len(numbers)}
 

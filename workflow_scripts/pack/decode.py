@@ -26,6 +26,7 @@ from workflow_scripts.pack.encode import (
     fitted,
     histogram_of,
 )
+from workflow_scripts.pack.looks import look_of
 
 # Above MOST_PIXELS this module never has Pillow decode: its own limit would refuse headers.
 Image.MAX_IMAGE_PIXELS = None
@@ -181,9 +182,9 @@ def _ordinary(source: bytes, header: _Header, settings: Settings) -> EncodedFile
     if header.format in _JPEG and header.mode == "RGB" and header.orientation == 1:
         pixels = None if too_large else decode_strict(source)
         if pixels is not None and pixels.shape == (*header.size[::-1], 3):
-            height, width = pixels.shape[:2]
-            image = EncodedImage(data=source, height=height, width=width)
-            return EncodedFile([image], histogram_of(Image.fromarray(pixels)))
+            rgb = Image.fromarray(pixels)
+            image = EncodedImage(data=source, height=rgb.height, width=rgb.width, look=look_of(rgb))
+            return EncodedFile([image], histogram_of(rgb))
     with Image.open(io.BytesIO(source)) as file:
         if too_large and settings.large == "scale" and settings.max_side is not None:
             # JPEG decodes at 1/2, 1/4 or 1/8 for little; twice the target leaves the resize sharp.

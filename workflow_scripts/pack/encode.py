@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,8 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
+
+from workflow_scripts.pack.looks import look_of
 
 Histogram = NDArray[np.int64]  # (3, 256): pixels by channel and value
 
@@ -61,6 +63,7 @@ class EncodedImage:
     data: bytes
     height: int
     width: int
+    look: int  # of `looks.look_of`
     place: str = ""
 
 
@@ -74,9 +77,7 @@ class SpooledImages:
     def __iter__(self) -> Iterator[EncodedImage]:
         with self.path.open("rb") as file:
             for size, row in self.rows:
-                yield EncodedImage(
-                    data=file.read(size), height=row.height, width=row.width, place=row.place
-                )
+                yield replace(row, data=file.read(size))
         self.path.unlink()
 
 
@@ -169,5 +170,7 @@ def _encoded(
         rgb.save(buffer, "JPEG", quality=quality, subsampling=0)
         # Statistics are of what is stored.
         counts = histogram_of(Image.fromarray(simplejpeg.decode_jpeg(buffer.getvalue())))
-    image = EncodedImage(data=buffer.getvalue(), height=rgb.height, width=rgb.width, place=place)
+    image = EncodedImage(
+        data=buffer.getvalue(), height=rgb.height, width=rgb.width, look=look_of(rgb), place=place
+    )
     return image, counts

@@ -20,6 +20,7 @@ from workflow_scripts.logs import log
 from workflow_scripts.pack.choose import Candidate, read_lines
 from workflow_scripts.pack.decode import MOST_BYTES, encode_file
 from workflow_scripts.pack.encode import EncodedFile, Settings, UndecodableError
+from workflow_scripts.pack.looks import Row
 from workflow_scripts.processes import map_in_processes
 from workflow_scripts.shards import layout
 from workflow_scripts.shards.writer import ImageSample, write_image_shard
@@ -76,8 +77,8 @@ def pack_shard(task: ShardTask) -> Facts:
 
     Returns:
         `file`, `sha256`, `count` and `bytes`, the `histogram` of its pixels (3, 256),
-        `class_counts`, and `set_aside`: key and reason of each. Where no image can be used there is
-        no file, and `count` is 0.
+        `class_counts`, `set_aside` (key and reason of each) and `looks` (look, split and key of
+        each sample). Where no image can be used there is no file, and `count` is 0.
 
     Raises:
         UserError: Data changed since the manifest, or more images than allowed cannot be used.
@@ -156,25 +157,32 @@ def _packed(task: ShardTask, items: list[Candidate], files: Iterable[EncodedFile
     histogram = np.zeros((3, 256), np.int64)
     class_counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
     set_aside: list[dict[str, str]] = []
+    looks: list[Row] = []
+    before = None  # copies follow each other, and are no near duplicates
     label_of = {name: number for number, name in enumerate(task.classes)}
 
     def samples() -> Iterator[ImageSample]:
+        nonlocal before
         for item, file in zip(items, files, strict=True):
             if isinstance(file, str):
                 set_aside.append({"key": item.key, "reason": file})
                 check_set_aside(len(set_aside), set_aside, allowed=task.allowed)
                 continue
             np.add(histogram, file.histogram, out=histogram)
+            split = -1 if item.split is None else layout.SPLIT_NAMES.index(item.split)
             for image in file.images:
                 class_counts[item.split or "none"][item.label or "none"] += 1
+                if item.sha256 != before:
+                    looks.append((image.look, split, item.key + image.place))
                 yield ImageSample(
                     key=item.key + image.place,
                     data=image.data,
                     height=image.height,
                     width=image.width,
                     label=-1 if item.label is None else label_of[item.label],
-                    split=-1 if item.split is None else layout.SPLIT_NAMES.index(item.split),
+                    split=split,
                 )
+            before = item.sha256
 
     count = write_image_shard(task.shard, samples(), classes=task.classes)
     facts: Facts = {
@@ -185,6 +193,7 @@ def _packed(task: ShardTask, items: list[Candidate], files: Iterable[EncodedFile
         "histogram": histogram.tolist(),
         "class_counts": class_counts,
         "set_aside": set_aside,
+        "looks": looks,
     }
     if not count:
         task.shard.unlink()

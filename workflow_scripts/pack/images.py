@@ -24,6 +24,7 @@ from workflow_scripts.pack.image_shard import (
     pack_shard,
     pack_shard_apart,
 )
+from workflow_scripts.pack.looks import Looks
 from workflow_scripts.pack.statistics import ImageStatistics
 from workflow_scripts.processes import map_in_processes
 from workflow_scripts.threads import usable_cores
@@ -40,7 +41,8 @@ def pack_images(
 ) -> dict[str, Any]:
     """Write the shards of an image corpus beside its index, and return the index's body.
 
-    Memory holds the columns of one shard and a few images a worker, whatever the corpus's size.
+    Memory holds the columns of one shard and a few images a worker, whatever the corpus's size, and
+    nine bytes a sample to find near duplicates.
 
     Args:
         recipe: The pack recipe of kind `images`.
@@ -77,7 +79,7 @@ def pack_images(
             for items in plan
         ]
         facts = map_in_processes(pack_shard, tasks, workers=processes, crashed=pack_shard_apart)
-        return _body(progress(facts, what="shards", total=len(plan)), tasks[0], tally)
+        return _body(progress(facts, what="shards", total=len(plan)), tasks, tally)
 
 
 @contextmanager
@@ -101,15 +103,16 @@ def _nothing(manifests: Sequence[tuple[str, Path]], recipe: dict[str, Any], tall
     )
 
 
-def _body(results: Iterator[Facts], task: ShardTask, tally: Tally) -> dict[str, Any]:
+def _body(results: Iterator[Facts], tasks: list[ShardTask], tally: Tally) -> dict[str, Any]:
     """What the index says, from the facts of the shards in their order."""
-    statistics = ImageStatistics()
+    statistics, looks, task = ImageStatistics(), Looks(), tasks[0]
     shards: list[dict[str, Any]] = []
     counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
     reasons: Counter[str] = Counter()
     first: list[dict[str, str]] = []
     for facts in results:
         statistics.add(np.array(facts["histogram"], np.int64))
+        looks.add(facts["looks"])
         for split, names in facts["class_counts"].items():
             counts[split].update(names)
         for row in facts["set_aside"]:
@@ -134,6 +137,7 @@ def _body(results: Iterator[Facts], task: ShardTask, tally: Tally) -> dict[str, 
         "set_aside": dict(reasons),
         "set_aside_items": first[:_LISTED],
         "left_out": dict(tally.left_out),
+        "near_duplicates": looks.result(one.sidecar for one in tasks),
         "benchmark_test": {
             "handling": judged["handling"],
             "images": {name: tally.test_images[name] for name in sorted(judged["datasets"])},

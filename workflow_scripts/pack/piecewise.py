@@ -8,6 +8,7 @@ import re
 import tempfile
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -186,14 +187,7 @@ def cut(image: Any, settings: Settings, scratch: Path, *, lossless: bool) -> Enc
                 for tile, counts in tiles(strip, row, settings, lossless=lossless):
                     spool.write(tile.data)
                     histogram += counts
-                    rows.append(
-                        (
-                            len(tile.data),
-                            EncodedImage(
-                                data=b"", height=tile.height, width=tile.width, place=tile.place
-                            ),
-                        )
-                    )
+                    rows.append((len(tile.data), replace(tile, data=b"")))
         except BaseException:
             Path(spool.name).unlink()
             raise

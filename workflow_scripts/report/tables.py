@@ -141,6 +141,17 @@ def reasons(counts: dict[str, int], most: int | None = None) -> list[tuple[str, 
     return rows
 
 
+def near_duplicates(found: Json | None) -> str:
+    """A sentence on images that look alike though their files differ; empty if there are none."""
+    if not found or not found["samples"]:
+        return ""
+    return (
+        f"{found['samples']:,} images look like another one though their files differ (64-bit "
+        f"difference hash), {found['across_splits']:,} of them like one of another split. They "
+        f"stay; the first: {'; '.join(' = '.join(keys) for keys in found['groups'][:5])}."
+    )
+
+
 def test_images(corpus: CorpusData) -> list[str]:
     """A sentence on each dataset whose test images a benchmark uses too."""
     found = corpus.index.get("benchmark_test") or {"handling": "exclude", "images": {}}
