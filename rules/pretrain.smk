@@ -44,7 +44,8 @@ rule pretrain:
     shell:
         "launcher={resources.mpi:q};"
         " export OMP_NUM_THREADS={resources.cpus_per_task};"
-        " ${{launcher:+$launcher --nodes={resources.nodes} --cpus-per-task={resources.cpus_per_task}"
+        " ${{launcher:+$launcher --kill-on-bad-exit=1 --nodes={resources.nodes}"
+        " --cpus-per-task={resources.cpus_per_task}"
         " --ntasks-per-node={resources.tasks_per_node}}}"
         " python -m workflow_scripts.pretrain --recipe {params.recipe:q} --index {input.index:q}"
         " --run {resources.folder:q} --segment {output.segment:q} {resources.previous}"

@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from tiny_runs import tensors, tiny_batches, tiny_chips, tiny_images, tiny_recip
 from workflow_scripts.errors import UserError
 from workflow_scripts.loader.feed import Feed
 from workflow_scripts.shards.corpus import Corpus
-from workflow_scripts.shards.reader import SampleError
+from workflow_scripts.shards.reader import SampleError, Shard
 
 BAD = 5  # of the corpora below
 
@@ -34,10 +35,9 @@ def damage(corpus, sample=BAD):
     corpus.close()
 
 
-def fed(corpus, *, workers, start=0, **how):
-    feed = Feed(
-        tiny_batches(corpus, tiny_recipe(), cells=4, **how), start=start, workers=workers, pin=False
-    )
+def fed(corpus, *, workers, start=0, cells=4, **how):
+    batches = tiny_batches(corpus, tiny_recipe(), cells=cells, **how)
+    feed = Feed(batches, start=start, workers=workers, pin=False)
     # Images are valid until the next batch is asked for.
     return feed, [{name: value.clone() for name, value in batch.items()} for batch in feed]
 
@@ -185,3 +185,59 @@ def test_a_death_does_not_break_into_the_training_step(lethal):
     while time.monotonic() < deadline:  # a step in which the worker dies
         pass
     assert len(list(batches)) == 9
+
+
+def test_workers_killed_with_large_batches_on_their_way_leave_no_half_message(tmp_path):
+    corpus = corpus_of(tmp_path)
+    _, whole = fed(corpus, workers=0, cells=20_000)
+    batches = tiny_batches(corpus, tiny_recipe(), cells=20_000)
+    feed = Feed(batches, start=0, workers=2, pin=False)
+    found = []
+    for batch in feed:
+        found.append({name: value.clone() for name, value in batch.items()})
+        if len(found) == 1:
+            time.sleep(0.5)  # until all that may be made ahead is made
+            for pid, sample in feed._board.tolist():
+                assert sample == -1  # which an idle worker's death is not blamed on
+                os.kill(pid, signal.SIGKILL)
+    assert feed.restarts == 1
+    for one, other in zip(found, whole, strict=True):
+        assert all(torch.equal(one[name], other[name]) for name in other)
+
+
+def test_an_idle_workers_death_makes_no_sample_a_bad_one(tmp_path):
+    batches = tiny_batches(corpus_of(tmp_path), tiny_recipe(), skip_bad=True, retries=1)
+    feed = Feed(batches, start=0, workers=1, pin=False)
+    for number, _ in enumerate(feed):
+        if number in (0, 3, 6):  # oftener than retries, but each time after some batches
+            time.sleep(0.3)
+            os.kill(feed._board[0, 0].item(), signal.SIGKILL)
+    assert feed.restarts == 3
+    assert feed.skipped == 0
+    assert not batches.lethal
+
+
+def test_a_shard_that_cannot_be_opened_at_first_is_tried_again(tmp_path, monkeypatch):
+    corpus = corpus_of(tmp_path)
+    _, whole = fed(corpus, workers=0)
+    corpus.close()
+    opened = Shard._open
+    failed = []
+
+    def flaky(shard):
+        if len(failed) < 2:
+            failed.append(shard.path)
+            raise UserError(f"{shard.path}: cannot be opened (Stale file handle)")
+        return opened(shard)
+
+    monkeypatch.setattr(Shard, "_open", flaky)
+    feed, found = fed(corpus, workers=0)
+    assert feed.retried == 2
+    assert all(torch.equal(found[0][name], whole[0][name]) for name in whole[0])
+
+
+def test_a_feed_can_be_read_in_a_thread(tmp_path):
+    corpus = corpus_of(tmp_path)
+    with ThreadPoolExecutor(1) as pool:
+        for workers in (0, 1):
+            assert len(pool.submit(fed, corpus, workers=workers).result()[1]) == 10

@@ -227,7 +227,8 @@ def test_a_chips_resize_never_leaves_the_counts_that_have_a_value():
 @pytest.mark.parametrize("kind", MAKERS)
 def test_normalisation_is_that_of_the_index_and_can_be_undone(tmp_path, kind):
     corpus = Corpus(MAKERS[kind](tmp_path))
-    batch = tensors(tiny_batches(corpus, tiny_recipe()).of(np.arange(4), epoch=0))
+    whole = tiny_batches(corpus, tiny_recipe()).of(np.arange(4), epoch=0)
+    batch = tensors(whole)
     raw = batch["images"].numpy().astype(np.float64)
     if kind == "images":
         raw = raw.transpose(0, 3, 1, 2) / 255
@@ -236,6 +237,7 @@ def test_normalisation_is_that_of_the_index_and_can_be_undone(tmp_path, kind):
     mean, std = (np.array(corpus.index[name])[:, None, None] for name in ("mean", "std"))
     normalise = Normalise(corpus.index, torch.device("cpu"))
     found = normalise(batch)["images"]
+    assert torch.equal(found, normalise(whole)["images"])
     np.testing.assert_allclose(found.numpy(), (raw - mean) / std, atol=1e-5)
     np.testing.assert_allclose(normalise.undone(found).numpy(), raw, rtol=1e-5, atol=1e-4)
 

@@ -3,6 +3,7 @@
 import io
 import json
 import multiprocessing
+import os
 import pickle
 import tracemalloc
 from pathlib import Path
@@ -254,6 +255,13 @@ def test_a_shard_in_chunks_is_refused(images):
         file.create_dataset(layout.POOL, data=pool, chunks=(64,))
     with pytest.raises(UserError, match=r"pool has chunks .* expected one contiguous piece"):
         Shard(images).image(0)
+
+
+def test_a_read_that_is_cut_short_goes_on(images, monkeypatch):
+    shard, read = Shard(images), os.preadv
+    expected = [bytes(shard.image(n)) for n in range(4)]
+    monkeypatch.setattr(os, "preadv", lambda fd, parts, at: read(fd, [parts[0][:7]], at))
+    assert [bytes(shard.image(n)) for n in range(4)] == expected
 
 
 def test_a_file_cut_off_while_it_is_open_is_noticed(images):

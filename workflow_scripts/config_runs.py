@@ -188,10 +188,11 @@ class RunBase(Model):
         description="what the network sees: mean 0 and deviation 1 by channel, or (chips only, as "
         "RICC) the value over mean + 2σ, cut to [0, 1]",
     )
-    shuffle_window: Positive | None = Field(
+    shuffle_window: Annotated[int, Field(ge=1, le=64)] | None = Field(
         32,
         description="shards whose samples are mixed at a time, each epoch in other windows; a "
-        "window should hold 50 batches; null mixes the whole corpus",
+        "window should hold 50 batches; null mixes the whole corpus, which opens a file for most "
+        "samples where there are more than 128",
     )
     segments: Positive = Field(1, description="batch jobs the run is cut into")
     launch: Launch = Field(Launch(), description="how the run is laid over the machine")

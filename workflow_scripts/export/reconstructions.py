@@ -42,8 +42,7 @@ def _arrays(
     batches = Batches(corpus, order, augment=None, size=size, cells=objective.cells)
     epoch = int(recipe["epochs"]) + 1  # masks that training has not drawn
     normalise = Normalise(corpus.index, torch.device("cpu"), scaling_of(recipe))
-    batch = batches.of(np.array(indices), epoch=epoch)
-    batch = normalise({name: value for name, value in batch.items() if isinstance(value, Tensor)})
+    batch = normalise(batches.of(np.array(indices), epoch=epoch))
     prediction, mask = objective.reconstruct(batch)
     seen = batch["images"]
     masked = torch.where(mask[:, None], normalise.middle, seen)  # removed: the mean colour

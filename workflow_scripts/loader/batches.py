@@ -7,6 +7,7 @@ into its place, so that nothing is collated afterwards.
 """
 
 import math
+import time
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from workflow_scripts.shards.reader import SampleError
 
 Batch = dict[str, Any]
 
+_PAUSE_SECONDS = 0.1  # before the first new try; doubled before each other
 _MOST_IN_A_ROW = 16  # bad samples that are skipped before a whole file is thought lost
 
 
@@ -129,7 +131,7 @@ class Batches(Dataset[Batch]):
         if not (self._straight and self._complete) or self.lethal:
             return False
         try:
-            self.corpus.counts_into(samples, images.numpy(), note=self._note)
+            self.corpus.counts_into(samples, images.numpy(), note=self.note)
         except SampleError:  # which is then told, tried again, or skipped
             return False
         return True
@@ -143,19 +145,23 @@ class Batches(Dataset[Batch]):
             shown[slot] = self._show(int(samples[slot]), draws[slot], pixels[slot], epoch)
         return shown
 
-    def image_shape(self, count: int) -> tuple[int, ...]:
-        """Shape of the images of a batch."""
-        size = (self.size, self.size)
-        return (count, self.corpus.channels, *size) if self.is_chips else (count, *size, 3)
-
-    @property
-    def image_type(self) -> torch.dtype:
-        """Type of the images of a batch."""
-        return torch.uint16 if self.is_chips else torch.uint8
+    def parts(self, count: int | None = None) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+        """Shape and type of each tensor of a batch: of one rank's share, or of `count` samples."""
+        n = self.order.batch // self.ranks if count is None else count
+        size, bands = (self.size, self.size), self.corpus.channels
+        found = {
+            "noise": ((n, self.cells), torch.float32),
+            "labels": ((n,), torch.int64),
+        }
+        if not self.is_chips:
+            return {"images": ((n, *size, 3), torch.uint8), **found}
+        calibration = ((n, bands), torch.float32)
+        counts = ((n, bands, *size), torch.uint16)
+        return {"images": counts, "scale": calibration, "offset": calibration, **found}
 
     def _new_room(self, count: int) -> Tensor:
         """An empty array for a batch: in a worker in shared memory, to be handed over uncopied."""
-        shape, dtype = self.image_shape(count), self.image_type
+        shape, dtype = self.parts(count)["images"]
         return (
             torch.empty(shape, dtype=dtype) if get_worker_info() is None else shared(shape, dtype)
         )
@@ -184,21 +190,24 @@ class Batches(Dataset[Batch]):
 
         Raises:
             SampleError: It cannot be read or decoded.
+            UserError: Its shard cannot be opened.
         """
         if sample in self.lethal:
             raise SampleError(f"{self.corpus.name(sample)}: ended the process that read it")
-        self._note(sample)
+        self.note(sample)
         for left in range(self.retries, -1, -1):
             try:
                 self._read(sample, draws, out)
                 return
-            except SampleError as error:
+            except UserError as error:  # of the sample, or of opening its shard
                 if not left:
                     raise
                 self._retried += 1
                 log.warning("trying again: %s", error)
+                time.sleep(_PAUSE_SECONDS * 2 ** (self.retries - left))
 
-    def _note(self, sample: int) -> None:
+    def note(self, sample: int) -> None:
+        """Tell, in a worker of `feed`, which sample is read next."""
         if self.desk is not None:
             self.desk[1] = sample
 

@@ -1,7 +1,9 @@
 """Batches from worker processes, whatever happens to the workers.
 
-Workers write images into a ring of shared memory that is used again and again: the pages of new
-memory would cost a third of what decoding costs. A worker that dies (killed for its memory, crashed
+Workers write batches into a ring of shared memory that is used again and again: the pages of new
+memory would cost a third of what decoding costs. Only their places cross the pipe, in messages so
+short that the kernel writes them whole or not at all (pipe(7)), so that a worker killed meanwhile
+leaves no half of one. A worker that dies (killed for its memory, crashed
 in a C library) is named with the sample it was at, and the workers are started again from the step
 that was to come.
 """
@@ -27,35 +29,40 @@ _IDLE = -1
 _PREFETCHED = 2  # batches that a worker is ahead of the one that is in use
 _MOST_IN_VAIN = 8  # starts of workers without a batch
 _POLLS, _POLL_SECONDS = 20, 0.05
+_LONGEST_ERROR = 2000  # characters; a message has to stay below 4096 bytes
+
+Ring = dict[str, Tensor]  # of each part of a batch (workers, places, …)
 
 
 class _Told(Dataset[Batch]):
-    """What crosses from a worker: a batch but for its images, and where in the ring they are.
+    """What crosses from a worker: where in the ring a batch is, and its counts.
 
     Or what is wrong: an exception would come with the worker's traceback.
     """
 
-    def __init__(self, batches: Batches, ring: Tensor | None, board: Tensor) -> None:
+    def __init__(self, batches: Batches, ring: Ring, board: Tensor) -> None:
         self.batches, self.ring, self.board = batches, ring, board
         self._made = 0
 
     def __getitem__(self, step: int) -> Batch:
         try:
-            return self.batches[step] if self.ring is None else self._in_ring(step, self.ring)
+            return self._in_ring(step) if self.ring else self.batches[step]
         except UserError as error:
-            return {"error": str(error)}
+            return {"error": str(error)[:_LONGEST_ERROR]}
 
-    def _in_ring(self, step: int, ring: Tensor) -> Batch:
+    def _in_ring(self, step: int) -> Batch:
         worker = get_worker_info()
         assert worker is not None
         # A worker is given a step when one of its batches was taken, so that of its
         # _PREFETCHED + 1 places one is free.
-        place = worker.id, self._made % ring.shape[1]
+        place = worker.id, self._made % (_PREFETCHED + 1)
         self._made += 1
-        batch = self.batches.at(step, ring[place])
-        rest = {name: value for name, value in batch.items() if name != "images"}
-        plain = {n: v.numpy() if isinstance(v, Tensor) else v for n, v in rest.items()}
-        return {"place": place, **plain}
+        batch = self.batches.at(step, self.ring["images"][place])
+        for name, ring in self.ring.items():
+            if name != "images":  # those are there already
+                ring[place] = batch[name]
+        self.batches.note(_IDLE)
+        return {"place": place, "skipped": batch["skipped"], "retried": batch["retried"]}
 
 
 def _as_it_is(batch: Any) -> Any:
@@ -74,7 +81,7 @@ def _start_worker(worker: int) -> None:
 class Feed:
     """The batches of one rank from a step to the end of the run, in order.
 
-    The images of a batch are valid until the next one is asked for, unless they are pinned.
+    A batch is valid until the next one is asked for, unless it is pinned.
 
     Args:
         batches: The rank's batches.
@@ -95,11 +102,9 @@ class Feed:
         self._deaths: Counter[int] = Counter()
         # Of each worker its process and the sample it is at.
         self._board = torch.full((max(1, workers), 2), _IDLE).share_memory_()
-        self._ring: Tensor | None = None
-        if workers:
-            share = batches.order.batch // batches.ranks
-            shape = (workers, _PREFETCHED + 1, *batches.image_shape(share))
-            self._ring = shared(shape, batches.image_type)
+        places = (workers, _PREFETCHED + 1)
+        parts = batches.parts() if workers else {}
+        self._ring = {name: shared((*places, *part), kind) for name, (part, kind) in parts.items()}
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         step, in_vain = self.start, 0
@@ -107,7 +112,7 @@ class Feed:
             try:
                 for batch in self._loaded(step):
                     yield self._counted(batch)
-                    step, in_vain = step + 1, 0
+                    step, in_vain, self._deaths[_IDLE] = step + 1, 0, 0
             except (RuntimeError, OSError, EOFError):
                 # OSError and EOFError: a batch was announced by a worker that is dead by now.
                 dead = self._dead()
@@ -127,10 +132,11 @@ class Feed:
             collate_fn=_as_it_is,
             worker_init_fn=_start_worker,
         )
-        handler = signal.getsignal(signal.SIGCHLD)
+        before = signal.getsignal(signal.SIGCHLD)
         iterator = iter(loader)
         # torch's handler would raise in the middle of a training step; `next` notices a death too.
-        signal.signal(signal.SIGCHLD, handler)
+        if signal.getsignal(signal.SIGCHLD) is not before:
+            signal.signal(signal.SIGCHLD, before)
         return iterator
 
     def _counted(self, batch: Batch) -> dict[str, Tensor]:
@@ -143,10 +149,8 @@ class Feed:
             raise UserError(batch["error"])
         self.skipped += batch.pop("skipped")
         self.retried += batch.pop("retried")
-        if self._ring is not None:
-            images = self._ring[batch.pop("place")]
-            rest = {name: torch.from_numpy(value) for name, value in batch.items()}
-            batch = {"images": images, **rest}
+        if self._ring:
+            batch = {name: ring[batch["place"]] for name, ring in self._ring.items()}
         return {name: value.pin_memory() for name, value in batch.items()} if self.pin else batch
 
     def _dead(self) -> list[int]:

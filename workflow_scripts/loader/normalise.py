@@ -30,9 +30,13 @@ class Normalise:
         corpus_mean = by_channel(index["mean"], device)
         self.middle = normalised(corpus_mean, mean=self.mean, std=self.std, clip=self.clip)
 
-    def __call__(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """A batch on the device, its images normalised."""
-        moved = {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """The tensors of a batch on the device, its images normalised; counts are left out."""
+        moved = {
+            name: value.to(self.device, non_blocking=True)
+            for name, value in batch.items()
+            if isinstance(value, Tensor)
+        }
         images = moved["images"].float()
         if self.is_images:
             images = images.permute(0, 3, 1, 2) / 255.0

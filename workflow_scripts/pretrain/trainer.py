@@ -24,7 +24,7 @@ from workflow_scripts.pretrain.launch import Ranks, StopRequest
 from workflow_scripts.pretrain.meter import Clock, Window
 from workflow_scripts.pretrain.schedule import learning_rate
 from workflow_scripts.provenance import peak_memory_bytes
-from workflow_scripts.shards.corpus import Corpus
+from workflow_scripts.shards.corpus import MOST_OPEN, Corpus
 
 _SECONDS_BETWEEN_LINES = 10.0
 _NAMED_SAMPLES = 8
@@ -99,7 +99,7 @@ class Trainer:
         self.feed = Feed(
             batches, start=self.step, workers=layout.workers, pin=device.type == "cuda"
         )
-        self._warn_of_a_small_window()
+        self._warn_of_windows()
         self.clock = Clock(batch=self.order.batch, step=self.step, earlier=earlier)
         self.history = History(folder, step=self.step) if ranks.is_first else None
 
@@ -141,9 +141,16 @@ class Trainer:
             add_segment(self.folder, outcome.facts)
         return outcome
 
-    def _warn_of_a_small_window(self) -> None:
+    def _warn_of_windows(self) -> None:
+        if not self.ranks.is_first:
+            return
+        if self.order.windows == 1 and len(self.order.sizes) > MOST_OPEN:
+            log.warning(
+                "%d shards are mixed as a whole and %d can be open: most samples will open a file. "
+                "Set shuffle_window", len(self.order.sizes), MOST_OPEN,
+            )  # fmt: skip
         batches = self.order.steps_per_epoch // self.order.windows
-        if self.ranks.is_first and self.order.windows > 1 and batches < FEWEST_BATCHES:
+        if self.order.windows > 1 and batches < FEWEST_BATCHES:
             log.warning(
                 "samples are mixed over windows of about %d batches; raise shuffle_window for %d",
                 batches, FEWEST_BATCHES,

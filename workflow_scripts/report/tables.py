@@ -212,7 +212,7 @@ def run_facts(run: RunData) -> list[tuple[str, str]]:
         ("epochs, steps", f"{summary['epochs']:,}, {summary['steps']:,} of batch "
          f"{summary['batch']:,}"),
         ("samples seen", number(summary["samples_seen"])),
-        ("unreadable samples skipped", number(summary["samples_skipped"])),
+        ("unreadable samples skipped", number(summary.get("samples_skipped", 0))),
         ("loss, first → last", f"{_loss(summary['loss_first'])} → {_loss(summary['loss_last'])}"),
     ]  # fmt: skip
     terms = sorted((summary.get("terms_last") or {}).items())

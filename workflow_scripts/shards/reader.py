@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from workflow_scripts.errors import UserError
 from workflow_scripts.shards import layout
 
-# What reading a sample needs beside its bytes: some 24 bytes a sample of images, 100 of chips.
+# What reading a sample needs beside its bytes: of images 24 bytes a sample, of chips 16 a band.
 _COLUMNS = {
     layout.IMAGES: (layout.CRC32, layout.LABELS, layout.OFFSETS, layout.SIZES),
     layout.CHIPS: (layout.CRC32, layout.LABELS, layout.SCALE, layout.OFFSET),
@@ -110,8 +110,12 @@ class Shard:
                 else:
                     start = self._place(file[layout.COUNTS], np.uint16)
                     shape = tuple(file[layout.COUNTS].shape[1:])
+            try:
+                stream = io.FileIO(self.path)
+            except OSError as error:
+                raise UserError(f"{self.path}: cannot be opened ({error.strerror})") from None
             self._opened = _Opened(
-                file=io.FileIO(self.path), kind=kind, start=start, chip_shape=shape, columns=columns
+                file=stream, kind=kind, start=start, chip_shape=shape, columns=columns
             )
         return self._opened
 
@@ -238,8 +242,13 @@ class Shard:
             SampleError: The file cannot be read, ends too early, or holds other bytes.
         """
         opened = self._open()
+        done = 0
         try:
-            done = os.preadv(opened.file.fileno(), [buffer], start)
+            while done < buffer.nbytes:  # a signal, or some file systems, cut a read short
+                more = os.preadv(opened.file.fileno(), [buffer[done:]], start + done)
+                if not more:
+                    break
+                done += more
         except OSError as error:
             raise self._error(index, f"cannot be read ({error.strerror})") from None
         if done != buffer.nbytes:
