@@ -132,7 +132,7 @@ class Batches(Dataset[Batch]):
             return False
         try:
             self.corpus.counts_into(samples, images.numpy(), note=self.note)
-        except SampleError:  # which is then told, tried again, or skipped
+        except UserError:  # which is told, tried again or skipped where samples are read one by one
             return False
         return True
 
