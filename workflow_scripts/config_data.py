@@ -121,7 +121,7 @@ class ImagePacking(Model):
     bands: tuple[Positive, Positive, Positive] | None = Field(
         None,
         description="numbers (from 1) of the bands that become red, green and blue, of TIFF files "
-        "with more than three; null: those are set aside",
+        "with two or more than three that are not colours and alpha; null: those are set aside",
     )
     value_range: Annotated[tuple[float, float], AfterValidator(_low_first)] | None = Field(
         None,
