@@ -137,7 +137,8 @@ class Corpus(ImagePacking):
     datasets: list[Name] = Field(min_length=1, description="names of datasets, all of one kind")
     splits: list[SplitName] | None = Field(None, description="only these splits; null takes all")
     exclude: list[str] = Field(
-        [], description="keys of images to leave out, `<dataset>/<key>`; `*` stands for any text"
+        [],
+        description="keys of image files to leave out, `<dataset>/<key>`; `*` stands for any text",
     )
     max_side: Positive | None = Field(
         None,
@@ -151,8 +152,8 @@ class Corpus(ImagePacking):
     )
     benchmark_test: Literal["exclude", "keep"] = Field(
         "exclude",
-        description="test images of a dataset that a benchmark uses too: leave them out, or keep "
-        "them (the report says so)",
+        description="test images of a dataset that a benchmark uses too: leave them out with all "
+        "their copies, or keep them (the report says so)",
     )
     quality: Annotated[int, Field(ge=1, le=100)] = Field(
         95, description="JPEG quality of images that have to be encoded again"

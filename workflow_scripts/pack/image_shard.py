@@ -17,7 +17,7 @@ from workflow_scripts.digests import digest, file_sha256
 from workflow_scripts.errors import UserError
 from workflow_scripts.files import read_json, write_json
 from workflow_scripts.logs import log
-from workflow_scripts.pack.choose import Candidate, read_lines
+from workflow_scripts.pack.buckets import Candidate, read_lines
 from workflow_scripts.pack.decode import MOST_BYTES, encode_file
 from workflow_scripts.pack.encode import EncodedFile, Settings, UndecodableError
 from workflow_scripts.pack.looks import Row
