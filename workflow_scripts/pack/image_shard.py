@@ -28,6 +28,7 @@ from workflow_scripts.threads import map_in_order
 
 CRASHED = "a library crashed on it"
 _SHOWN = 5
+_WAITING_BYTES = 2**24  # of files that are encoded and wait to be written
 # Keys of a recipe that choose items, which the digest of a shard holds anyway.
 _CHOOSING = {
     "corpus", "kind", "datasets", "synthetic", "splits", "exclude", "duplicates", "benchmark_test",
@@ -87,7 +88,11 @@ def pack_shard(task: ShardTask) -> Facts:
     items = list(read_lines(task.items))
     settings = Settings.of(task.recipe)
     files = map_in_order(
-        lambda item: read_item((item, settings, task.scratch)), items, workers=task.threads
+        lambda item: read_item((item, settings, task.scratch)),
+        items,
+        workers=task.threads,
+        size_of=lambda item: item.bytes,
+        most=_WAITING_BYTES,
     )
     return _finished(task) or _packed(task, items, files)
 
