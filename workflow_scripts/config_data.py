@@ -110,6 +110,13 @@ def _low_first(pair: tuple[float, float]) -> tuple[float, float]:
     return pair
 
 
+def _each_once(names: list[str]) -> list[str]:
+    again = [name for number, name in enumerate(names) if name in names[:number]]
+    if again:
+        raise ValueError(f"{again[0]!r} is listed twice; expected each once")
+    return names
+
+
 class ImagePacking(Model):
     """How images are packed, for pretraining and for a benchmark alike."""
 
@@ -134,8 +141,12 @@ class Corpus(ImagePacking):
     """What a model is pretrained on: datasets packed into shards."""
 
     label: str = Field("", description="name in the report; the key if empty")
-    datasets: list[Name] = Field(min_length=1, description="names of datasets, all of one kind")
-    splits: list[SplitName] | None = Field(None, description="only these splits; null takes all")
+    datasets: Annotated[list[Name], AfterValidator(_each_once)] = Field(
+        min_length=1, description="names of datasets, all of one kind"
+    )
+    splits: Annotated[list[SplitName], Field(min_length=1)] | None = Field(
+        None, description="only these splits; null takes all"
+    )
     exclude: list[str] = Field(
         [],
         description="keys of image files to leave out, `<dataset>/<key>`; `*` stands for any text",
