@@ -1,13 +1,14 @@
 """Which images a corpus holds: order, copies, splits that never leak, test images of benchmarks."""
 
 import itertools
+import tracemalloc
 
 import pytest
 from image_sets import RECIPE, pack, photos, write_dataset
 
 from workflow_scripts.errors import UserError
 from workflow_scripts.fetch.manifest import Item, read_manifest, write_manifest
-from workflow_scripts.pack import choose
+from workflow_scripts.pack import buckets, choose
 from workflow_scripts.pack.choose import Tally, plan_shards
 
 JUDGED = {"handling": "exclude", "datasets": ["places"]}
@@ -40,8 +41,8 @@ def test_the_order_is_that_of_content_then_key_whatever_the_buckets(tmp_path, mo
     write_manifest(manifest, items)
     expected = [f"places/{one.key}" for one in sorted(items, key=lambda i: (i.sha256, i.key))]
     for size in (2**20, 1000, 10):
-        monkeypatch.setattr(choose, "_BUCKET_BYTES", size)
-        monkeypatch.setattr(choose, "_WAITING_BYTES", size)
+        monkeypatch.setattr(buckets, "_BUCKET_BYTES", size)
+        monkeypatch.setattr(buckets, "_WAITING_BYTES", size)
         keys, tally = chosen([("places", manifest)], tmp_path / f"{size}")
         assert keys == expected
         assert tally.count == 300
@@ -66,7 +67,7 @@ def test_shards_are_cut_by_the_size_of_their_sources(tmp_path):
     found = choose.choose(manifests, RECIPE, tally, scratch=tmp_path)
     limit = 3 * max(sizes.values())
     plan = plan_shards(found, limit, tmp_path)
-    rows = [[one.key for one in choose.read_lines(path)] for path in plan]
+    rows = [[one.key for one in buckets.read_lines(path)] for path in plan]
     assert [path.name for path in plan] == [f"shard-{n:05d}.jsonl" for n in range(len(plan))]
     assert len(plan) > 1
     for shard, following in itertools.pairwise(rows):
@@ -75,7 +76,7 @@ def test_shards_are_cut_by_the_size_of_their_sources(tmp_path):
     (alone, *_) = plan_shards(
         choose.choose(manifests, RECIPE, tally, scratch=tmp_path), 1, tmp_path
     )
-    assert len(list(choose.read_lines(alone))) == 1
+    assert len(list(buckets.read_lines(alone))) == 1
 
 
 @pytest.mark.parametrize("duplicates", ["keep", "drop"])
@@ -105,12 +106,73 @@ def test_copies_in_two_datasets_do_not_leak_either(tmp_path):
     assert tally.left_out == {"copy of an image of a more protected split": 1}
 
 
-def test_what_is_excluded_by_key_protects_no_copy(tmp_path):
+@pytest.mark.parametrize("judged", [["places"], []])
+def test_what_is_excluded_by_key_still_protects_its_copies(tmp_path, judged):
     keys, tally = chosen(
-        split_folders(tmp_path), tmp_path / "s", exclude=["places/test/*"], splits=["train"]
+        split_folders(tmp_path),
+        tmp_path / "s",
+        exclude=["places/test/*"],
+        benchmark_test={**JUDGED, "datasets": judged},
     )
-    assert "places/train/0-0.jpg" in keys
+    assert not [key for key in keys if "/0-" in key]
     assert tally.left_out["excluded by key"] == 1
+    assert tally.left_out["copy of an image of a more protected split"] == 2
+
+
+@pytest.mark.parametrize("exclude", [[], ["places/b.jpg"]])
+@pytest.mark.parametrize(
+    ("split", "splits"), [("test", None), ("test", ["test"]), ("val", None), (None, None)]
+)
+def test_a_benchmark_s_test_image_does_not_come_in_by_a_copy_in_another_dataset(
+    tmp_path, split, splits, exclude
+):
+    (data, _, _), *_ = photos([0]).values()
+    manifests = [
+        write_dataset(tmp_path, "web", {"a.jpg": (data, split, None)} | photos([1], "test")),
+        write_dataset(tmp_path, "places", {"b.jpg": (data, "test", None)}),
+    ]
+    changes = {"splits": splits, "exclude": exclude}
+    keys, tally = chosen(manifests, tmp_path / "s", benchmark_test=JUDGED, **changes)
+    assert keys == ["web/river/001.jpg"]
+    assert tally.left_out.total() == 2
+    kept = {**JUDGED, "handling": "keep"}
+    keys, _ = chosen(manifests, tmp_path / "t", benchmark_test=kept, **changes)
+    assert ("web/a.jpg" in keys) == (split == "test")
+
+
+def test_exclude_knows_no_sign_but_the_star(tmp_path):
+    names = ["a[1]", "a1", "b?", "bc", "d.e", "dxe"]
+    contents = photos(range(6)).values()
+    files = {f"{name}.jpg": one for name, one in zip(names, contents, strict=True)}
+    manifests = [write_dataset(tmp_path, "places", files)]
+    left = ["places/a[1]*", "places/b?.jpg", "places/d.e.jpg"]
+    keys, _ = chosen(manifests, tmp_path / "s", exclude=left)
+    assert sorted(keys) == ["places/a1.jpg", "places/bc.jpg", "places/dxe.jpg"]
+    with pytest.raises(UserError, match="matches no key"):
+        chosen(manifests, tmp_path / "t", exclude=["places/[ab]1.jpg"])
+
+
+def test_memory_does_not_grow_with_the_copies_of_one_content(tmp_path, monkeypatch):
+    monkeypatch.setattr(buckets, "_RUN", 500)
+    most = []
+    for count in (2_000, 20_000):
+        manifest = tmp_path / f"{count}.jsonl"
+        blank = (Item(key=f"{n:06d}", path="-", sha256="ab" * 32, bytes=1) for n in range(count))
+        write_manifest(manifest, blank)
+        folder = tmp_path / f"{count}"
+        folder.mkdir()
+        tracemalloc.start()
+        found = choose.choose([("places", manifest)], RECIPE, Tally(), scratch=folder)
+        before = ""
+        for one in found:
+            assert one.key > before
+            before = one.key
+        most.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert before == f"places/{count - 1:06d}"
+        assert not list(folder.iterdir())
+    # What is waiting for its bucket is bounded too, by a mebibyte that the small one does not fill.
+    assert most[1] < most[0] + 2 * 2**20
 
 
 def test_copies_kept_lie_next_to_each_other(tmp_path):

@@ -59,6 +59,12 @@ def test_a_benchmark_s_packing_keys_are_of_its_corpus_and_not_of_its_probe():
         ("corpora.scenes-train.large", "tile", "max_side, the size of a tile, is not set"),
         ("corpora.scenes-train.value_range", [5, 5], "the smaller first"),
         ("corpora.scenes-train.bands", [3, 2], "bands"),
+        ("corpora.scenes-train.splits", [], r"corpora.scenes-train.splits: .*at least 1 item"),
+        (
+            "corpora.scenes-train.datasets",
+            ["sample-scenes", "ucm", "ucm"],
+            r"corpora.scenes-train.datasets: 'ucm' is listed twice",
+        ),
         ("corpora.scenes-train.bands", [3, 2, 0], "greater than 0"),
         ("corpora.modis.duplicates", "drop", "corpora.modis.duplicates: does not apply to chips"),
         ("benchmarks.aicca.bands", [1, 2, 3], "benchmarks.aicca.bands: does not apply to chips"),

@@ -126,9 +126,3 @@ def test_a_camera_s_jpeg_with_a_preview_behind_it_is_kept_byte_for_byte():
     data = encoded(picture(), "MPO", save_all=True, append_images=[preview])
     assert format_of(data)[0] == "MPO"
     assert stored(data).data == data
-
-
-def test_the_name_s_ending_does_not_matter_and_other_formats_are_read_too():
-    kept = stored(encoded(picture(), "WEBP", lossless=True))
-    assert format_of(kept.data) == ("JPEG", "RGB")
-    assert np.abs(pixels(kept.data).astype(int) - np.asarray(picture())).mean() < 3

@@ -136,13 +136,12 @@ def test_a_giant_is_turned_as_its_exif_tag_says(giants, tmp_path):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_file_too_large_to_be_read_whole_gives_the_same_pixels(tmp_path, monkeypatch, form):
+def test_a_file_too_large_to_be_read_whole_gives_the_same_bytes(tmp_path, monkeypatch, form):
     sets = [write_dataset(tmp_path, "places", {"one": (FORMS[form](noise()), None, None)})]
     _, whole = pack(sets, tmp_path / "a", quality=100)
     monkeypatch.setattr(image_shard, "MOST_BYTES", 10)
     _, streamed = pack(sets, tmp_path / "b", quality=100)
-    ours, theirs = pixels(streamed.image(0)).astype(int), pixels(whole.image(0))
-    assert np.abs(ours - theirs).max() <= (6 if form == "JPEG" else 0)
+    assert streamed.image(0) == whole.image(0)
 
 
 @pytest.mark.data

@@ -14,6 +14,7 @@ from image_sets import RECIPE, pack, photos, write_dataset
 from pictures import encoded, picture
 
 from workflow_scripts.errors import UserError
+from workflow_scripts.pack.images import most_set_aside
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -159,3 +160,11 @@ def test_an_image_on_which_a_library_crashes_is_set_aside(tmp_path):
     assert done.stdout.strip() == f"[{{'key': 'places/river/bad.jpg', 'reason': '{reason}'}}] 6", (
         done.stderr
     )
+
+
+@pytest.mark.parametrize(
+    ("share", "count", "most"),
+    [(0.29, 100, 29), (0.1, 30, 3), (0.07, 100, 7), (0.01, 99, 0), (0.5, 3, 1), (1.0, 7, 7)],
+)
+def test_the_share_that_may_be_set_aside_is_not_rounded_away(share, count, most):
+    assert most_set_aside(share, count) == most

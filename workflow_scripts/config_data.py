@@ -110,6 +110,13 @@ def _low_first(pair: tuple[float, float]) -> tuple[float, float]:
     return pair
 
 
+def _each_once(names: list[str]) -> list[str]:
+    again = [name for number, name in enumerate(names) if name in names[:number]]
+    if again:
+        raise ValueError(f"{again[0]!r} is listed twice; expected each once")
+    return names
+
+
 class ImagePacking(Model):
     """How images are packed, for pretraining and for a benchmark alike."""
 
@@ -121,7 +128,7 @@ class ImagePacking(Model):
     bands: tuple[Positive, Positive, Positive] | None = Field(
         None,
         description="numbers (from 1) of the bands that become red, green and blue, of TIFF files "
-        "with more than three; null: those are set aside",
+        "with two or more than three that are not colours and alpha; null: those are set aside",
     )
     value_range: Annotated[tuple[float, float], AfterValidator(_low_first)] | None = Field(
         None,
@@ -134,10 +141,15 @@ class Corpus(ImagePacking):
     """What a model is pretrained on: datasets packed into shards."""
 
     label: str = Field("", description="name in the report; the key if empty")
-    datasets: list[Name] = Field(min_length=1, description="names of datasets, all of one kind")
-    splits: list[SplitName] | None = Field(None, description="only these splits; null takes all")
+    datasets: Annotated[list[Name], AfterValidator(_each_once)] = Field(
+        min_length=1, description="names of datasets, all of one kind"
+    )
+    splits: Annotated[list[SplitName], Field(min_length=1)] | None = Field(
+        None, description="only these splits; null takes all"
+    )
     exclude: list[str] = Field(
-        [], description="keys of images to leave out, `<dataset>/<key>`; `*` stands for any text"
+        [],
+        description="keys of image files to leave out, `<dataset>/<key>`; `*` stands for any text",
     )
     max_side: Positive | None = Field(
         None,
@@ -151,8 +163,8 @@ class Corpus(ImagePacking):
     )
     benchmark_test: Literal["exclude", "keep"] = Field(
         "exclude",
-        description="test images of a dataset that a benchmark uses too: leave them out, or keep "
-        "them (the report says so)",
+        description="test images of a dataset that a benchmark uses too: leave them out with all "
+        "their copies, or keep them (the report says so)",
     )
     quality: Annotated[int, Field(ge=1, le=100)] = Field(
         95, description="JPEG quality of images that have to be encoded again"

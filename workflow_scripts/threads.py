@@ -19,7 +19,12 @@ def usable_cores() -> int:
 
 
 def map_in_order(
-    function: Callable[[T], R], items: Iterable[T], *, workers: int | None = None
+    function: Callable[[T], R],
+    items: Iterable[T],
+    *,
+    workers: int | None = None,
+    size_of: Callable[[T], int] | None = None,
+    most: int = 0,
 ) -> Iterator[R]:
     """Yield `function(item)` in the order of the items, computed ahead by a pool of threads.
 
@@ -31,18 +36,31 @@ def map_in_order(
             release the interpreter lock.
         items: Taken one by one.
         workers: Threads; as many as usable cores by default.
+        size_of: How large an item's result is, about; without it all count as nothing.
+        most: Sizes, all together, above which no more results are computed ahead than there are
+            workers.
     """
     count = workers or usable_cores()
     source = iter(items)
     pool = ThreadPoolExecutor(count)
-    waiting: deque[Future[R]] = deque()
-    try:
-        for item in islice(source, count * _WAITING_PER_WORKER):
-            waiting.append(pool.submit(function, item))
-        while waiting:
-            result = waiting.popleft().result()
+    waiting: deque[tuple[Future[R], int]] = deque()
+
+    def fill() -> None:
+        held = sum(size for _, size in waiting)
+        while len(waiting) < (count if held > most else count * _WAITING_PER_WORKER):
             for item in islice(source, 1):
-                waiting.append(pool.submit(function, item))
+                size = size_of(item) if size_of else 0
+                waiting.append((pool.submit(function, item), size))
+                held += size
+                break
+            else:
+                return
+
+    try:
+        fill()
+        while waiting:
+            result = waiting.popleft()[0].result()
+            fill()
             yield result
     finally:
         pool.shutdown(cancel_futures=True)

@@ -2,25 +2,20 @@
 
 Items are ordered by (sha256 of the content, full key): a shard, or a window of a few, is then a
 fair sample of the corpus, replacing an image leaves the others where they are, and copies of an
-image lie next to each other. They are sorted on disk: thrown into buckets by the first bits of the
-checksum, and sorted bucket by bucket.
+image lie next to each other. They are sorted on disk, see `buckets`.
 """
 
 import fnmatch
-import itertools
-import json
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from workflow_scripts.errors import UserError
 from workflow_scripts.fetch.manifest import read_manifest
-
-_BUCKET_BYTES = 2**20  # some 5,000 items
-_MOST_BUCKETS = 4096
-_WAITING_BYTES = 2**20  # lines held until they are written
+from workflow_scripts.pack.buckets import Buckets, Candidate, to_line
 
 # The more protected split keeps its images: what a model is judged by must not be trained on.
 _PROTECTION = {None: 0, "train": 1, "val": 2, "test": 3}
@@ -29,34 +24,6 @@ EXCLUDED = "excluded by key"
 COPY_ACROSS = "copy of an image of a more protected split"
 TEST_IMAGE = "test image of a benchmark"
 DUPLICATE = "duplicate"
-
-
-class Candidate(NamedTuple):
-    """An item of a manifest, with its full key `<dataset>/<key>`; sorts in the packing order."""
-
-    sha256: str
-    key: str
-    path: str
-    bytes: int
-    label: str | None
-    split: str | None
-
-    @property
-    def dataset(self) -> str:
-        """The dataset it is of."""
-        return self.key.partition("/")[0]
-
-
-def to_line(candidate: Candidate) -> str:
-    """A candidate as a line of text."""
-    return json.dumps(candidate, ensure_ascii=False, separators=(",", ":")) + "\n"
-
-
-def read_lines(path: Path) -> Iterator[Candidate]:
-    """The candidates of a file that `to_line` wrote."""
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            yield Candidate(*json.loads(line))
 
 
 @dataclass(slots=True)
@@ -76,43 +43,13 @@ class Tally:
     count: int = 0
 
 
-class _Buckets:
-    """Candidates on disk, by the first bits of their checksum."""
+@dataclass(slots=True)
+class _Content:
+    """What all items of one content say together."""
 
-    def __init__(self, folder: Path, expected_bytes: int) -> None:
-        wanted = min(_MOST_BUCKETS, 1 + expected_bytes // _BUCKET_BYTES)
-        self._bits = (wanted - 1).bit_length()
-        self._folder = folder
-        self._waiting: defaultdict[int, list[str]] = defaultdict(list)
-        self._size = 0
-
-    def _path(self, number: int) -> Path:
-        return self._folder / f"bucket-{number:04d}.jsonl"
-
-    def add(self, candidate: Candidate) -> None:
-        """Put one into its bucket."""
-        line = to_line(candidate)
-        self._waiting[int(candidate.sha256[:8], 16) >> (32 - self._bits)].append(line)
-        self._size += len(line)
-        if self._size > _WAITING_BYTES:
-            self._write()
-
-    def _write(self) -> None:
-        for number, lines in self._waiting.items():
-            with self._path(number).open("a", encoding="utf-8") as file:
-                file.writelines(lines)
-        self._waiting.clear()
-        self._size = 0
-
-    def ordered(self) -> Iterator[Candidate]:
-        """All of them in order; each bucket is removed when it has been read."""
-        self._write()
-        for number in range(2**self._bits):
-            path = self._path(number)
-            if path.exists():
-                found = sorted(read_lines(path), key=lambda one: (one.sha256, one.key))
-                path.unlink()
-                yield from found
+    protection: int = 0  # the highest of them
+    judged: bool = False  # whether one is a test image by which a benchmark judges
+    kept: int = 0
 
 
 def choose(
@@ -121,7 +58,9 @@ def choose(
     """Yield the items to pack in their order.
 
     Copies of one content in several splits stay only in the most protected of them (test, val,
-    train, none), also where the corpus takes other splits alone.
+    train, none), and none stays where one is a test image of a benchmark that is to be left out.
+    All items of the manifests have a say in that: those that `exclude` names, and those of splits
+    that the corpus does not take.
 
     Args:
         manifests: (dataset, manifest) of each.
@@ -133,49 +72,63 @@ def choose(
     Raises:
         UserError: An `exclude` matches nothing, or a line of a manifest is not an item.
     """
-    buckets = _Buckets(scratch, sum(path.stat().st_size for _, path in manifests if path.exists()))
-    unused = set(recipe["exclude"])
+    buckets = Buckets(scratch, sum(path.stat().st_size for _, path in manifests if path.exists()))
+    unused = {one: re.compile(_pattern(one)) for one in recipe["exclude"]}
+    excluded = re.compile("|".join(map(_pattern, recipe["exclude"])) or r"(?!)")  # none: nothing
     for dataset, manifest in manifests:
         for item in read_manifest(manifest):
             key = f"{dataset}/{item.key}"
-            matches = {one for one in recipe["exclude"] if fnmatch.fnmatchcase(key, one)}
-            unused -= matches
-            if matches:
-                tally.left_out[EXCLUDED] += 1
-                continue
+            unused = {one: found for one, found in unused.items() if not found.match(key)}
             row = (item.sha256, key, item.path, item.bytes, item.label, item.split)
             buckets.add(Candidate(*row))
     if unused:
         raise UserError(f"exclude: {sorted(unused)[0]!r} matches no key (<dataset>/<key>)")
-    for _, copies in itertools.groupby(buckets.ordered(), key=lambda one: one.sha256):
-        for candidate in _of_copies(list(copies), recipe, tally):
+    contents: defaultdict[str, _Content] = defaultdict(_Content)
+
+    def see(one: Candidate) -> None:
+        content = contents[one.sha256]
+        content.protection = max(content.protection, _PROTECTION[one.split])
+        content.judged |= _is_judged(one, recipe)
+
+    before = ""
+    for one in buckets.ordered(see):
+        if one.sha256 != before:
+            contents.pop(before, None)
+            before = one.sha256
+        if excluded.match(one.key):
+            tally.left_out[EXCLUDED] += 1
+        elif _is_chosen(one, contents[one.sha256], recipe, tally):
             tally.count += 1
-            if candidate.label is not None:
-                tally.classes.add(candidate.label)
-            yield candidate
-
-
-def _of_copies(
-    copies: list[Candidate], recipe: dict[str, Any], tally: Tally
-) -> Iterator[Candidate]:
-    """Those to pack of all items that have one content, counting the others."""
-    protection = max(_PROTECTION[one.split] for one in copies)
-    judged = recipe["benchmark_test"]
-    kept = 0
-    for one in copies:
-        if recipe["splits"] is not None and one.split not in recipe["splits"]:
-            continue
-        test_image = one.split == "test" and one.dataset in judged["datasets"]
-        tally.test_images[one.dataset] += test_image
-        if _PROTECTION[one.split] < protection:
-            tally.left_out[COPY_ACROSS] += 1
-        elif test_image and judged["handling"] == "exclude":
-            tally.left_out[TEST_IMAGE] += 1
-        elif kept and recipe["duplicates"] == "drop":
-            tally.left_out[DUPLICATE] += 1
-        else:
-            kept += 1
+            if one.label is not None:
+                tally.classes.add(one.label)
             yield one
+
+
+def _pattern(text: str) -> str:
+    """What matches keys as `exclude` promises: `*` stands for any text, all else for itself."""
+    return fnmatch.translate(re.sub(r"([\[?])", r"[\1]", text))
+
+
+def _is_judged(one: Candidate, recipe: dict[str, Any]) -> bool:
+    """Whether it is a test image by which a benchmark judges."""
+    return one.split == "test" and one.dataset in recipe["benchmark_test"]["datasets"]
+
+
+def _is_chosen(one: Candidate, content: _Content, recipe: dict[str, Any], tally: Tally) -> bool:
+    """Whether an item is to be packed; if not, the reason is counted."""
+    if recipe["splits"] is not None and one.split not in recipe["splits"]:
+        return False
+    tally.test_images[one.dataset] += _is_judged(one, recipe)
+    if _PROTECTION[one.split] < content.protection:
+        tally.left_out[COPY_ACROSS] += 1
+    elif content.judged and recipe["benchmark_test"]["handling"] == "exclude":
+        tally.left_out[TEST_IMAGE] += 1
+    elif content.kept and recipe["duplicates"] == "drop":
+        tally.left_out[DUPLICATE] += 1
+    else:
+        content.kept += 1
+        return True
+    return False
 
 
 def plan_shards(chosen: Iterator[Candidate], shard_bytes: int, folder: Path) -> list[Path]:

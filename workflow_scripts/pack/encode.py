@@ -29,7 +29,7 @@ class Settings:
         large: What becomes of those: `scale` (the shorter side becomes `max_side`) or `tile` (cut
             into squares of `max_side`).
         quality: Of JPEG, where one is encoded.
-        bands: Which bands (from 1) of a TIFF with more than three become red, green and blue.
+        bands: Which bands (from 1) of a TIFF become red, green and blue, where that is not plain.
         value_range: Values of more than 8 bits, or floats, that become 0 and 255.
     """
 

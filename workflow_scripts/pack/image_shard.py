@@ -17,10 +17,10 @@ from workflow_scripts.digests import digest, file_sha256
 from workflow_scripts.errors import UserError
 from workflow_scripts.files import read_json, write_json
 from workflow_scripts.logs import log
-from workflow_scripts.pack.choose import Candidate, read_lines
+from workflow_scripts.pack.buckets import Candidate, read_lines
 from workflow_scripts.pack.decode import MOST_BYTES, encode_file
 from workflow_scripts.pack.encode import EncodedFile, Settings, UndecodableError
-from workflow_scripts.pack.looks import Row
+from workflow_scripts.pack.looks import FLAT, Row
 from workflow_scripts.processes import map_in_processes
 from workflow_scripts.shards import layout
 from workflow_scripts.shards.writer import ImageSample, write_image_shard
@@ -28,6 +28,7 @@ from workflow_scripts.threads import map_in_order
 
 CRASHED = "a library crashed on it"
 _SHOWN = 5
+_WAITING_BYTES = 2**24  # of files that are encoded and wait to be written
 # Keys of a recipe that choose items, which the digest of a shard holds anyway.
 _CHOOSING = {
     "corpus", "kind", "datasets", "synthetic", "splits", "exclude", "duplicates", "benchmark_test",
@@ -78,7 +79,8 @@ def pack_shard(task: ShardTask) -> Facts:
     Returns:
         `file`, `sha256`, `count` and `bytes`, the `histogram` of its pixels (3, 256),
         `class_counts`, `set_aside` (key and reason of each) and `looks` (look, split and key of
-        each sample). Where no image can be used there is no file, and `count` is 0.
+        samples: each look of a file once, no flat ones). Where no image can be used there is no
+        file, and `count` is 0.
 
     Raises:
         UserError: Data changed since the manifest, or more images than allowed cannot be used.
@@ -86,7 +88,11 @@ def pack_shard(task: ShardTask) -> Facts:
     items = list(read_lines(task.items))
     settings = Settings.of(task.recipe)
     files = map_in_order(
-        lambda item: read_item((item, settings, task.scratch)), items, workers=task.threads
+        lambda item: read_item((item, settings, task.scratch)),
+        items,
+        workers=task.threads,
+        size_of=lambda item: item.bytes,
+        most=_WAITING_BYTES,
     )
     return _finished(task) or _packed(task, items, files)
 
@@ -170,9 +176,11 @@ def _packed(task: ShardTask, items: list[Candidate], files: Iterable[EncodedFile
                 continue
             np.add(histogram, file.histogram, out=histogram)
             split = -1 if item.split is None else layout.SPLIT_NAMES.index(item.split)
+            seen = {FLAT}  # tiles of one file are no near duplicates of each other
             for image in file.images:
                 class_counts[item.split or "none"][item.label or "none"] += 1
-                if item.sha256 != before:
+                if item.sha256 != before and image.look not in seen:
+                    seen.add(image.look)
                     looks.append((image.look, split, item.key + image.place))
                 yield ImageSample(
                     key=item.key + image.place,

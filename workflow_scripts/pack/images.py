@@ -4,6 +4,7 @@ Shards are planned from the manifests alone and each is a function of its items 
 they are packed in any number of processes, and packed again after a crash, with the same bytes.
 """
 
+import math
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -42,7 +43,7 @@ def pack_images(
     """Write the shards of an image corpus beside its index, and return the index's body.
 
     Memory holds the columns of one shard and a few images a worker, whatever the corpus's size, and
-    nine bytes a sample to find near duplicates.
+    nine bytes a sample to find near duplicates (twelve at the end).
 
     Args:
         recipe: The pack recipe of kind `images`.
@@ -73,13 +74,18 @@ def pack_images(
                 recipe=recipe,
                 classes=sorted(tally.classes),
                 code=code_digest("pack"),
-                allowed=int(recipe["max_set_aside"] * tally.count),
+                allowed=most_set_aside(recipe["max_set_aside"], tally.count),
                 threads=max(1, workers // max(1, processes)),
             )
             for items in plan
         ]
         facts = map_in_processes(pack_shard, tasks, workers=processes, crashed=pack_shard_apart)
         return _body(progress(facts, what="shards", total=len(plan)), tasks, tally)
+
+
+def most_set_aside(share: float, count: int) -> int:
+    """The share of so many images; 0.29 of 100 are 29, though their product is a bit less."""
+    return math.floor(share * count + 1e-6)
 
 
 @contextmanager

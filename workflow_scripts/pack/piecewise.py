@@ -29,6 +29,7 @@ from workflow_scripts.pack.encode import (
     starts,
     tiles,
 )
+from workflow_scripts.pack.tiff_tags import Tags, last_is_alpha
 
 # Results of operations are not kept: each file is decoded once.
 pyvips.cache_set_max(0)
@@ -54,35 +55,37 @@ def open_raw(source: bytes | Path, **options: Any) -> Any:
     return pyvips.Image.new_from_file(str(source), **options)
 
 
-def orientation(image: Any) -> int:
-    """The EXIF orientation, 1 where there is none."""
-    found: int = image.get("orientation") if image.get_typeof("orientation") else 1
-    return found
+def orientation(image: Any) -> object:
+    """What the file says of its EXIF orientation, None where nothing."""
+    return image.get("orientation") if image.get_typeof("orientation") else None
 
 
-def compression(image: Any) -> str:
-    """How the pixels of a TIFF are compressed; empty where not told."""
-    return str(image.get("compression")) if image.get_typeof("compression") else ""
-
-
-def open_rgb(source: bytes | Path, settings: Settings, **options: Any) -> Any:
+def open_rgb(source: bytes | Path, settings: Settings, *, tags: Tags | None, **options: Any) -> Any:
     """A file as an image of three bands of 8 bits, to be read once from top to bottom.
+
+    Args:
+        source: The file.
+        settings: Bands and range of values.
+        tags: Of a TIFF: what is alpha, which libvips guesses from the number of bands; None for
+            other files, whose alpha libvips knows.
+        options: Of `open_raw`.
 
     Raises:
         pyvips.Error: It cannot be read.
         UndecodableError: Many bands, or values without a defined range, and no setting for them.
     """
     image = open_raw(source, **options)
-    if image.interpretation == "cmyk":
+    if image.interpretation == "cmyk" and image.bands == 4:
         return image.colourspace("srgb")
-    if settings.bands is not None and image.bands > 3:
+    alpha = image.bands in (2, 4) and image.hasalpha() if tags is None else last_is_alpha(tags)
+    many = tags is not None and (image.bands > 3 or (image.bands == 2 and not alpha))
+    if many and settings.bands is not None:
         if max(settings.bands) > image.bands:
             raise UndecodableError(
                 f"has {image.bands} bands, and the key bands asks for number {max(settings.bands)}"
             )
         chosen = [image[band - 1] for band in settings.bands]
         return _eight_bits(chosen[0].bandjoin(chosen[1:]), settings)
-    alpha = image.bands in (2, 4) and image.hasalpha()
     colour = image[: image.bands - 1] if alpha else image
     if colour.bands not in (1, 3):
         raise UndecodableError(
@@ -121,35 +124,39 @@ def whole(image: Any) -> NDArray[np.uint8]:
 
 
 def reduced(
-    source: bytes | Path, size: tuple[int, int], settings: Settings, *, most: int
-) -> tuple[NDArray[np.uint8], bool]:
+    source: bytes | Path,
+    size: tuple[int, int],
+    settings: Settings,
+    *,
+    tags: Tags | None,
+    most: int,
+) -> NDArray[np.uint8]:
     """A giant made smaller by means over squares of pixels, for the last scaling to be sharp.
 
     Args:
         source: The file.
         size: Its width and height.
         settings: With its `max_side` the result's shorter side is at least that, twice it if
-            `most` allows; a file that has no more pixels than `most` stays as it is.
+            `most` allows.
+        tags: Of a TIFF; None for other files.
         most: Pixels that the result may have.
 
     Returns:
-        (height, width, 3) pixels, and whether they were reduced.
+        (height, width, 3) pixels.
 
     Raises:
         UndecodableError: Even at `max_side` it has more pixels than `most`.
     """
     width, height = size
-    if width * height <= most:
-        return whole(open_rgb(source, settings)), False
     assert settings.max_side is not None
     factor = max(1, min(size) // (2 * settings.max_side))
     while (width // factor) * (height // factor) > most:
         factor += 1
     if min(size) // factor < settings.max_side or np.prod(fitted(size, settings.max_side)) > most:
         raise UndecodableError(f"more than {most:,} pixels even when scaled to max_side")
-    image = open_rgb(source, settings)
+    image = open_rgb(source, settings, tags=tags)
     whole_squares = image.crop(0, 0, width - width % factor, height - height % factor)
-    return whole(whole_squares.shrink(factor, factor)), True
+    return whole(whole_squares.shrink(factor, factor))
 
 
 def _strips(image: Any, side: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:
@@ -200,5 +207,5 @@ def reason(error: Exception) -> str:
     if re.search(r"truncat|premature|end of file|not enough data|read error", text, re.IGNORECASE):
         return "truncated"
     if "known format" in text or "known file format" in text:
-        return "broken, or of a format that cannot be decoded piecewise"
+        return "truncated or broken"
     return "libvips: " + re.sub(r"\S*/\S+|\d+", "…", text)
