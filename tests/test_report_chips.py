@@ -78,8 +78,8 @@ def test_few_days_are_opened_whatever_their_number(tmp_path, monkeypatch):
         files[make_day(data, "modis", day, [chip(0, date=day)])] = 1
     make_chip_index(data, "modis", files, datasets=["modis"])
     opened = Counter()
-    original = Shard._open
-    monkeypatch.setattr(Shard, "_open", lambda s: opened.update([s.path]) or original(s))
+    original = Shard.hdf5
+    monkeypatch.setattr(Shard, "hdf5", lambda s: opened.update([s.path]) or original(s))
     corpus = corpus_of(tmp_path)
     assert len(list(chip_samples.sample_chips(corpus, 6))) == 6
     assert len(opened) == 6

@@ -81,7 +81,7 @@ def _start_worker(worker: int) -> None:
 class Feed:
     """The batches of one rank from a step to the end of the run, in order.
 
-    A batch is valid until the next one is asked for, unless it is pinned.
+    The images of a batch are valid until the next one is asked for, unless they are pinned.
 
     Args:
         batches: The rank's batches.
@@ -150,7 +150,8 @@ class Feed:
         self.skipped += batch.pop("skipped")
         self.retried += batch.pop("retried")
         if self._ring:
-            batch = {name: ring[batch["place"]] for name, ring in self._ring.items()}
+            places = {name: ring[batch["place"]] for name, ring in self._ring.items()}
+            batch = {n: part if n == "images" else part.clone() for n, part in places.items()}
         return {name: value.pin_memory() for name, value in batch.items()} if self.pin else batch
 
     def _dead(self) -> list[int]:
