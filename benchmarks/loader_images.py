@@ -151,8 +151,7 @@ def _decode_all(
             width, height = sizes[number % len(images)]
             view = random_view(VIEW, draws[slot], width=width, height=height)
             out[slot] = seen_image(data, view, size=SIZE)
-        if first // BATCH % 16 == 0:
-            means.append(out[:, ::32, ::32].mean())
+        means.append(out[::8, 100, 100].mean())
     done.put((began, time.perf_counter(), len(numbers), np.mean(means)))
 
 

@@ -15,7 +15,6 @@ import torch
 from loader_images import WORKERS
 
 Result = dict[str, float]
-LOOKED_AT = 16  # of so many batches, one
 
 
 def check_batch(batch: Any, *, shape: tuple[int, ...], dtype: torch.dtype) -> None:
@@ -46,8 +45,7 @@ def drain(
         times.append(time.perf_counter())
         check_batch(batch, shape=shape, dtype=dtype)
         if shape[-1] == 3:
-            if len(times) % LOOKED_AT == 1:  # else looking would cost as much as handing over
-                means.append(float(batch[:, ::32, ::32].float().mean()))
+            means.append(float(batch[::8, 100, 100].float().mean()))  # more would take its time
         elif not np.array_equal(batch[:, 0, 0, 0].numpy(), label):
             raise SystemExit("a chip is not the one that was asked for")
         labels.append(label)
