@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
 from workflow_scripts.pack.looks import look_of
+from workflow_scripts.shards.picture import decoded
 
 Histogram = NDArray[np.int64]  # (3, 256): pixels by channel and value
 
@@ -97,10 +97,9 @@ def histogram_of(image: Image.Image) -> Histogram:
 def decode_strict(data: bytes) -> NDArray[np.uint8] | None:
     """A JPEG as the loader decodes it, (height, width, 3); None if it refuses."""
     try:
-        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data)
+        return decoded(data)
     except ValueError:
         return None
-    return pixels
 
 
 def fitted(size: tuple[int, int], max_side: int) -> tuple[int, int]:
@@ -169,7 +168,7 @@ def _encoded(
     else:
         rgb.save(buffer, "JPEG", quality=quality, subsampling=0)
         # Statistics are of what is stored.
-        counts = histogram_of(Image.fromarray(simplejpeg.decode_jpeg(buffer.getvalue())))
+        counts = histogram_of(Image.fromarray(decoded(buffer.getvalue())))
     image = EncodedImage(
         data=buffer.getvalue(), height=rgb.height, width=rgb.width, look=look_of(rgb), place=place
     )

@@ -92,10 +92,7 @@ def write_image_shard(path: Path, samples: Iterable[ImageSample], *, classes: li
             rows.append(replace(sample, data=b""))
         with _create(temporary, layout.IMAGES, classes, {}) as file:
             pool = file.create_dataset(layout.POOL, shape=(ends[-1],), dtype=np.uint8)
-            spool.seek(0)
-            for start in range(0, ends[-1], _BLOCK):
-                block = np.frombuffer(spool.read(_BLOCK), np.uint8)
-                pool[start : start + len(block)] = block
+            _copy(spool, pool)
             file.create_dataset(layout.OFFSETS, data=np.array(ends, np.int64))
             sizes = np.array([(row.height, row.width) for row in rows], np.int32).reshape(-1, 2)
             file.create_dataset(layout.SIZES, data=sizes)
@@ -176,13 +173,14 @@ def _spool(
     return rows, crc32
 
 
-def _copy(spool: IO[bytes], counts: h5py.Dataset) -> None:
+def _copy(spool: IO[bytes], dataset: h5py.Dataset) -> None:
+    """Fill a dataset, a block at a time, with what a file holds in its order."""
     spool.seek(0)
-    chip = int(np.prod(counts.shape[1:])) * counts.dtype.itemsize
-    step = max(1, _BLOCK // chip)
-    for start in range(0, len(counts), step):
-        block = np.frombuffer(spool.read(step * chip), np.uint16)
-        counts[start : start + step] = block.reshape(-1, *counts.shape[1:])
+    row = int(np.prod(dataset.shape[1:])) * dataset.dtype.itemsize
+    step = max(1, _BLOCK // row)
+    for start in range(0, len(dataset), step):
+        block = np.frombuffer(spool.read(step * row), dataset.dtype)
+        dataset[start : start + step] = block.reshape(-1, *dataset.shape[1:])
 
 
 def _write_column(file: h5py.File, name: str, values: list[Any]) -> None:
