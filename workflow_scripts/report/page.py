@@ -133,7 +133,7 @@ def _corpora(collected: Collected, figures: Path) -> list[Json]:
             "items": corpus.index.get("set_aside_items", []),
             "near_duplicates": tables.near_duplicates(corpus.index.get("near_duplicates")),
             "left_out": tables.reasons(corpus.index.get("left_out", {})),
-            "test_images": tables.test_images(corpus),
+            "test_images": tables.judged_images(corpus),
             "matching": tables_days.matching_facts(corpus.index.get("matching")),
             "pictures": _pictures(corpus, figures),
         }

@@ -152,7 +152,7 @@ def near_duplicates(found: Json | None) -> str:
     )
 
 
-def test_images(corpus: CorpusData) -> list[str]:
+def judged_images(corpus: CorpusData) -> list[str]:
     """A sentence on each dataset whose test images a benchmark uses too."""
     found = corpus.index.get("benchmark_test") or {"handling": "exclude", "images": {}}
     fate = {
