@@ -65,6 +65,9 @@ def datasets_of(*kinds):
     return [name for name, entry in CONFIG.datasets.items() if entry.kind in kinds]
 
 
+GRANULES = datasets_of("sample-modis", "modis-l1b")
+
+
 wildcard_constraints:
     date=r"\d{4}-\d{2}-\d{2}",
     segment=r"\d+",
@@ -73,7 +76,7 @@ wildcard_constraints:
     corpus=one_of([*CONFIG.corpora, *(f"{BENCH}{name}" for name in CONFIG.benchmarks)]),
     folder=one_of(datasets_of("image-folder", "aicca")),
     generated=one_of(datasets_of("sample-scenes")),
-    granules=one_of(datasets_of("sample-modis", "modis-l1b")),
+    granules=one_of(GRANULES),
 
 
 # The two parameters that make a job stale, each one string (Snakemake compares no more than that).
@@ -98,10 +101,14 @@ def option(flag, *values):
     return shlex.join([flag, *values]) if any(values) else ""
 
 
+def days_of(dataset):
+    """Days of a MODIS dataset; none for images."""
+    return refuse_as_workflow_error(lambda: required_days(CONFIG, dataset))
+
+
 def fetched(dataset):
     """Manifests of a dataset: one, or one a day."""
-    days = refuse_as_workflow_error(lambda: required_days(CONFIG, dataset))
-    return [f"{DATA}/manifests/{dataset}/{day}.jsonl" for day in days] or [
+    return [f"{DATA}/manifests/{dataset}/{day}.jsonl" for day in days_of(dataset)] or [
         f"{DATA}/manifests/{dataset}.jsonl"
     ]
 
@@ -117,17 +124,12 @@ def probe_result(run, benchmark):
 def day_files(w, ending):
     """Files of the days of a MODIS corpus."""
     names = corpus_datasets(CONFIG, w.corpus) if is_chips(CONFIG, w.corpus) else []
-    return [
-        f"{DATA}/chips/{name}/{day}.{ending}"
-        for name in names
-        for day in refuse_as_workflow_error(lambda name=name: required_days(CONFIG, name))
-    ]
+    return [f"{DATA}/chips/{name}/{day}.{ending}" for name in names for day in days_of(name)]
 
 
 def listed_manifests(w):
     """Manifests of the images of a corpus, or of the labels that its chips get."""
-    granules = datasets_of("sample-modis", "modis-l1b")
-    names = [name for name in corpus_datasets(CONFIG, w.corpus) if name not in granules]
+    names = [name for name in corpus_datasets(CONFIG, w.corpus) if name not in GRANULES]
     return [manifest for name in names for manifest in fetched(name)]
 
 
