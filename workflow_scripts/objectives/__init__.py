@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from workflow_scripts.errors import UserError
+from workflow_scripts.models.linear import use_linear
+from workflow_scripts.models.swin_attention import use_window_attention
 from workflow_scripts.objectives.base import Objective
 from workflow_scripts.objectives.gfm import Gfm
 from workflow_scripts.objectives.mae import Mae
@@ -35,15 +37,26 @@ def build_objective(
     """
     if len(mean) != channels or len(std) != channels:
         raise UserError(f"{channels} channels but {len(mean)} means and {len(std)} deviations")
+    built = _of_its_class(
+        recipe, classes, teacher, {"channels": channels, "mean": mean, "std": std}
+    )
+    use_window_attention(built)
+    use_linear(built)
+    return built
+
+
+def _of_its_class(
+    recipe: dict[str, Any], classes: list[str], teacher: Path | None, data: dict[str, Any]
+) -> Objective:
     objective = recipe["objective"]
     if objective == "mae":
-        return Mae(recipe, channels=channels, mean=mean, std=std)
+        return Mae(recipe, **data)
     if objective == "simmim":
-        return Simmim(recipe, channels=channels, mean=mean, std=std)
+        return Simmim(recipe, **data)
     if objective == "gfm":
         if teacher is None:
             raise UserError("objective gfm needs a teacher: name a finished run to distil from")
-        return Gfm(recipe, channels=channels, mean=mean, std=std, teacher=teacher)
+        return Gfm(recipe, **data, teacher=teacher)
     if objective == "supervised":
-        return Supervised(recipe, channels=channels, mean=mean, std=std, classes=classes)
+        return Supervised(recipe, **data, classes=classes)
     raise UserError(f"objective: {objective!r} is not one of mae, simmim, gfm, supervised")

@@ -22,6 +22,7 @@ from torch.nn import functional
 
 from workflow_scripts.errors import UserError
 from workflow_scripts.models.encoders import encoder_blocks, timm_architecture
+from workflow_scripts.models.linear import linear
 from workflow_scripts.models.positions import position_table
 from workflow_scripts.objectives.base import Batch, Objective, split_by_noise
 
@@ -124,7 +125,7 @@ class Mae(Objective):
         # The patch embedding's convolution as a product with the visible patches only.
         weight = projection.weight.permute(0, 2, 3, 1).flatten(1)
         visible = take(patches, kept).to(weight.dtype)
-        x = functional.linear(visible, weight, projection.bias)
+        x = linear(visible, weight, projection.bias)
         x = x + self.positions.to(weight.dtype)[kept]
         token = self.encoder.cls_token.expand(len(x), 1, -1)
         x = torch.cat([token.to(x.dtype), x], dim=1)
