@@ -168,9 +168,28 @@ class Launch(Model):
         description="what then: end the segment, or let the next sample take its place (counted in "
         "history.jsonl and in the summary)",
     )
+    accumulate: Positive = Field(
+        1, description="parts into which a rank's share of a batch is cut, one after the other"
+    )
+    activation_checkpointing: bool = Field(
+        False, description="keep each block's input only and compute the rest again: less memory"
+    )
+    compile: bool = Field(False, description="compile each block (torch.compile)")
     walltime_minutes: Positive = Field(120, description="time limit of one segment")
     checkpoint_every: Positive = Field(500, description="steps between checkpoints")
+    keep_checkpoints: Positive = Field(2, description="how many of the last checkpoints are kept")
+    async_checkpoints: bool = Field(
+        False, description="go on training while a checkpoint is being written"
+    )
     log_every: Positive = Field(10, description="steps between lines of history.jsonl")
+    bad_steps: Positive = Field(
+        10,
+        description="steps in a row whose loss or gradient is not finite (each is skipped) after "
+        "which the segment ends with an error",
+    )
+    stall_minutes: Positive = Field(
+        30, description="time without a step after which the segment ends, naming the stalled rank"
+    )
 
 
 class RunBase(Model):
