@@ -138,8 +138,8 @@ def test_a_run_learns_and_its_curve_has_the_promised_columns(reference):
     (path,) = (run / "checkpoints").glob("*/history.jsonl")
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     assert [row["step"] for row in rows] == list(range(5, 301, 5))
-    columns = ["step", "epoch", "samples", "skipped", "bad_steps", "loss", "lr", "grad_norm", "images_per_s",
-               "data_wait", "seconds"]  # fmt: skip
+    columns = ["step", "epoch", "samples", "skipped", "bad_steps", "loss", "lr", "grad_norm",
+               "images_per_s", "data_wait", "seconds"]  # fmt: skip
     assert list(rows[-1]) == columns
     assert rows[-1]["samples"] == 2400
     assert rows[-1]["epoch"] == 60
