@@ -174,6 +174,13 @@ def _broken_references(config: Config) -> Iterator[str]:
                 f"runs.{key}.mask.patch: {run.mask.patch} does not divide "
                 f"encoder.image_size {run.encoder.image_size}"
             )
+        if isinstance(run, SimmimRun) and run.mask.patch % run.encoder.patch:
+            yield (
+                f"runs.{key}.mask.patch: {run.mask.patch} is no multiple of "
+                f"encoder.patch {run.encoder.patch}"
+            )
+        if isinstance(run, GfmRun) and len(run.encoder.depths) < 2:
+            yield f"runs.{key}.encoder.depths: gfm needs two or more stages, not 1"
         ranks = run.launch.nodes * run.launch.ranks_per_node
         if run.batch % ranks:
             yield f"runs.{key}.batch: {run.batch} samples cannot be shared evenly by {ranks} ranks"
