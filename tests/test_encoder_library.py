@@ -120,11 +120,26 @@ def test_extra_norms_and_widths_are_those_of_swin_v2s_h_and_satvisions_configura
 
 
 def config_with(*encoders, run="scenes-mae"):
-    """The default config and further files over it, merged by Snakemake itself."""
+    """The default config and a further file over it an encoder, each merged by Snakemake itself."""
     raw = copy.deepcopy(DEFAULT)
     for encoder in encoders:
         update_config(raw, {"runs": {run: {"encoder": encoder}}})
     return raw
+
+
+def test_our_merge_is_snakemakes(tmp_path):
+    """Of the files with each other first: a name, then a mapping, over an encoder spelt out."""
+    files, own = [], {}
+    for encoder in ("vit_base", {"name": "vit_base", "image_size": 64}):
+        changes = {"runs": {"scenes-mae": {"encoder": encoder}}}
+        files.append(tmp_path / f"{len(files)}.yaml")
+        files[-1].write_text(yaml.safe_dump(changes))
+        update_config(own, changes)
+    raw = copy.deepcopy(DEFAULT)
+    update_config(raw, own)
+    for load in (lambda: check_config(raw), lambda: load_config(*files)):
+        with pytest.raises(UserError, match="beside name 'vit_base'"):
+            load()
 
 
 def recipe_of(*encoders, run="scenes-mae"):

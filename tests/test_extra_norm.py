@@ -43,6 +43,21 @@ def test_norms_sit_behind_every_second_block_of_each_stage_and_nothing_else_is_n
     assert blocks == [f"layers.2.blocks.{index}" for index in range(5, 42, 6)]
 
 
+def test_the_places_are_those_of_timms_other_swin_v2():
+    # swin_transformer_v2_cr is written apart from both, and always ends its last stage with one.
+    other = timm.create_model(
+        "swinv2_cr_tiny_224", img_size=32, window_size=4, embed_dim=12, depths=(2, 5),
+        num_heads=(2, 4), extra_norm_period=2, extra_norm_stage=False,
+    )  # fmt: skip
+    found = [
+        f"layers.{i}.blocks.{j}.norm3"
+        for i, stage in enumerate(other.stages)
+        for j, block in enumerate(stage.blocks)
+        if not isinstance(block.norm3, torch.nn.Identity)
+    ]
+    assert found == [*EXTRA, "layers.1.blocks.4.norm3"]
+
+
 def test_a_normed_block_is_timms_block_and_a_layer_norm():
     normed = shaken(random_encoder(NORMED, 3, 0)).eval()
     plain = build_encoder(PLAIN, 3).eval()
