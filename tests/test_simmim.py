@@ -45,9 +45,15 @@ def test_simmim_equals_the_paper_in_float64(case):
 
 @pytest.mark.parametrize(
     ("size", "cell", "ratio", "masked", "cells"),
-    # 20 * 0.55 is 11.000000000000002 in floating point: the reference's ceil masks 12.
-    [(192, 32, 0.6, 22, 36), (128, 32, 0.6, 10, 16), (128, 8, 0.6, 154, 256)]
-    + [(64, 32, 0.5, 2, 4), (64, 32, 0.51, 3, 4), (160, 16, 0.55, 56, 100)],
+    # 100 * 0.55 is 55.00000000000001 in floating point: the reference also masks 56.
+    [
+        (192, 32, 0.6, 22, 36),
+        (128, 32, 0.6, 10, 16),
+        (128, 8, 0.6, 154, 256),
+        (64, 32, 0.5, 2, 4),
+        (64, 32, 0.51, 3, 4),
+        (160, 16, 0.55, 56, 100),
+    ],
 )
 def test_masked_cells_are_counted_as_in_the_reference(size, cell, ratio, masked, cells):
     sizes = {"image_size": size, "window": size // 8}
