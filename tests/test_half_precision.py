@@ -15,14 +15,14 @@ def gradients(objective, batch, autocast):
 
 @pytest.mark.parametrize("parameters", [torch.float32, torch.bfloat16])
 def test_bf16_steps_of_swinv2_are_finite_and_near_float32(parameters):
-    # The hardest case: temperatures at their limit, and an image far out of its range.
+    # The hardest case: temperatures at their limit, and an image that float16 could not hold.
     objective = lively(build(SWINV2))
     with torch.no_grad():
         for name, parameter in objective.named_parameters():
             if "logit_scale" in name:
                 parameter.fill_(6.0)
     batch = make_batch(objective)
-    batch["images"][0] *= 300
+    batch["images"][0] *= 1e6
     exact, slopes = gradients(objective, batch, autocast=False)
     for parameter in objective.parameters():  # the buffers stay, as under fully_shard
         parameter.data = parameter.data.to(parameters)
