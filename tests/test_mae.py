@@ -117,6 +117,13 @@ def test_mae_truncates_the_number_of_kept_patches():
     assert (mask.sum(dim=(1, 2)) == 12 * 64).all()
 
 
+def test_every_norm_has_the_papers_constant():
+    # Too small to be seen in a loss while tokens are of ordinary size.
+    norms = [m for m in build(MAE).modules() if isinstance(m, torch.nn.LayerNorm)]
+    assert {norm.eps for norm in norms} == {1e-6}
+    assert len(norms) == 2 * (2 + 1) + 2
+
+
 @pytest.mark.parametrize(
     ("width", "depth", "expected"),
     [
