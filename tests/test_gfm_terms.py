@@ -8,6 +8,8 @@ import torch
 from numpy_swin import embedded, features, linear, simmim, unit, weights_of
 from objective_cases import GFM, SWINV2, build, lively, make_batch, write_teacher
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 MEAN = np.array([0.1 * (i + 1) for i in range(6)])[:, None, None]  # of the corpus, see `build`
 STD = 0.5
 DEEP = {"image_size": 64, "depths": [1, 2, 2], "heads": [1, 2, 4]}

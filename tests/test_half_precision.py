@@ -4,6 +4,8 @@ import pytest
 import torch
 from objective_cases import SWINV2, build, lively, make_batch
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 def gradients(objective, batch, autocast):
     objective.zero_grad()

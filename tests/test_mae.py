@@ -11,6 +11,8 @@ from scipy.special import erf
 from workflow_scripts.models.positions import position_table
 from workflow_scripts.objectives import build_objective
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 def norm(x, weights, name):
     centred = x - x.mean(-1, keepdims=True)

@@ -19,6 +19,8 @@ from workflow_scripts.models.encoders import build_encoder, random_encoder
 from workflow_scripts.objectives import build_objective
 from workflow_scripts.objectives.mae import patchify
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 @pytest.fixture
 def teacher(tmp_path):

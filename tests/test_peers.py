@@ -10,6 +10,8 @@ from objective_cases import MAE, SWINV2, build, lively, make_batch
 
 from benchmarks import train_peers as peers
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 TOLERANCE = 1e-5
 VIT_B = {"family": "vit", "image_size": 224, "patch": 16, "width": 768, "depths": [1]} | {
     "heads": [12], "mlp_ratio": 4.0, "window": None,

@@ -8,6 +8,8 @@ import torch
 from numpy_swin import simmim
 from objective_cases import SIMMIM, SWINV2, build, lively, make_batch
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 DENSE = {"decoder": {"kind": "dense"}}
 # Windows of 4 on sides of 8 and 4: the second block shifts in the first stage and not in the last.
 # Of 6 on 24, 12, 6 and of 8 on 16, 8, 4, where the window of the last stage shrinks.
