@@ -49,15 +49,6 @@ def make_batch(objective, channels=6, count=3, seed=0, size=32):
     }
 
 
-def shaken(objective):
-    """Move every parameter off its special start, so that biases and scales count in a test."""
-    generator = torch.Generator().manual_seed(11)
-    with torch.no_grad():
-        for parameter in objective.parameters():
-            parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
-    return objective
-
-
 def lively(module):
     """Redraw every parameter so that every part of a model, residual branches too, counts."""
     generator = torch.Generator().manual_seed(12)
@@ -73,6 +64,15 @@ def lively(module):
             else:
                 parameter.copy_(0.3 * noise)
     return module
+
+
+def shaken(objective):
+    """Move every parameter off its special start, so that biases and scales count in a test."""
+    generator = torch.Generator().manual_seed(11)
+    with torch.no_grad():
+        for parameter in objective.parameters():
+            parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
+    return objective
 
 
 def write_teacher(folder):
