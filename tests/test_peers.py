@@ -27,7 +27,13 @@ def agree(objective, ours, peer, theirs, names):
     found = {name: p.grad for name, p in objective.named_parameters()}
     assert found.keys() == wanted.keys()
     distance = {n: ((found[n] - wanted[n]).norm() / wanted[n].norm()).item() for n in found}
-    assert {n: d for n, d in distance.items() if not d <= TOLERANCE} == {}
+    assert {n: d for n, d in distance.items() if not d <= tolerance(n)} == {}
+
+
+def tolerance(name):
+    # SwinV2's scales gather many terms that nearly cancel: in float32 ours and the peer's are both
+    # up to 1.6e-5 off float64.
+    return 4 * TOLERANCE if name.endswith("logit_scale") else TOLERANCE
 
 
 def compare_mae(recipe, channels, count=2):
@@ -91,6 +97,10 @@ def test_simmim_has_the_peers_loss_and_gradients(size, window, cell, masked, cha
     peer, names = peers.swinv2(recipe, channels=channels), peers.swinv2_names(objective)
     peers.copy_weights(objective, peer, names)
     batch = make_batch(objective, channels, 2, size=size)
+    # The gradient of |x| jumps at zero: a painted value that rounding moves across it would count.
+    painted, hidden = objective.reconstruct(batch)
+    near = hidden.unsqueeze(1) & ((painted - batch["images"]).abs() < 1e-3)
+    batch["images"][near] += 0.01  # hidden from both models
     mask = peers.swinv2_mask(objective, batch["noise"])
     assert mask.sum(1).tolist() == [masked * (cell // 4) ** 2] * 2
     theirs = peer(batch["images"], bool_masked_pos=mask)

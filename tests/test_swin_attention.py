@@ -10,6 +10,7 @@ from timm.models.swin_transformer_v2 import SwinTransformerV2Block
 
 from workflow_scripts.models import swin_attention
 from workflow_scripts.models.swin_attention import attention, cut, joined, use_window_attention
+from workflow_scripts.models.swinv2_extra_norm import ExtraNormBlock
 
 
 def drawn(*shape, seed=0):
@@ -106,6 +107,17 @@ def test_every_swinv2_objective_attends_so_and_its_export_is_timms():
             objective.encoder.forward_features(images), plain.forward_features(images),
             rtol=1e-5, atol=1e-5,
         )  # fmt: skip
+
+
+def test_a_block_with_an_extra_norm_keeps_it():
+    block = SwinTransformerV2Block(12, (8, 8), num_heads=3, window_size=4, shift_size=2)
+    block.__class__, block.norm3 = ExtraNormBlock, torch.nn.LayerNorm(12)
+    block = shaken(block).double()
+    ours, x = copy.deepcopy(block), drawn(2, 8, 8, 12)
+    use_window_attention(ours)
+    assert type(ours.attn) is not type(block.attn)
+    assert isinstance(ours, ExtraNormBlock)
+    torch.testing.assert_close(ours(x), block(x), rtol=1e-9, atol=1e-9)
 
 
 def test_blocks_that_pad_and_blocks_of_swin_stay_timms():

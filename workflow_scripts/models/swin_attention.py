@@ -23,6 +23,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from workflow_scripts.models.linear import linear
+from workflow_scripts.models.swinv2_extra_norm import ExtraNormBlock
 
 _LARGEST_SCALE = math.log(100)  # of the paper: cosines are multiplied by 100 at most
 _SMALLEST_NORM = 1e-12  # as in torch.nn.functional.normalize
@@ -105,7 +106,8 @@ def _through_norms(gradient: Tensor, scaled: Tensor, factor: Tensor, scale: Tens
         The gradient of the scale, (heads,).
     """
     along = (gradient * scaled).sum(-1, keepdim=True)
-    of_scale = along[0].sum(dim=(0, 1, 3, 4)) / scale
+    # Many terms that nearly cancel.
+    of_scale = along[0].sum(dim=(0, 1, 3, 4), dtype=torch.float64).to(scale.dtype) / scale
     along[0] /= scale.view(-1, 1, 1).square()
     gradient.addcmul_(scaled, along, value=-1).mul_(factor)
     return of_scale
@@ -168,7 +170,9 @@ class _MapAttention(WindowAttention):
         return self.proj(out)
 
 
-class _Block(SwinTransformerV2Block):
+class _OnTheMap:
+    """A block of SwinV2 whose attention takes the map."""
+
     def _attn(self: Any, x: Tensor) -> Tensor:
         """(B, H, W, C) to the same, with the cyclic shift of every other block."""
         rows, columns = self.shift_size
@@ -178,14 +182,26 @@ class _Block(SwinTransformerV2Block):
         return torch.roll(x, (rows, columns), (1, 2))
 
 
+class _Block(_OnTheMap, SwinTransformerV2Block):
+    pass
+
+
+class _ExtraNormBlock(_OnTheMap, ExtraNormBlock):
+    pass
+
+
+_OURS: dict[type, type] = {SwinTransformerV2Block: _Block, ExtraNormBlock: _ExtraNormBlock}
+
+
 def use_window_attention(module: nn.Module) -> None:
     """Let the SwinV2 blocks of a module attend as above; parameters and names stay.
 
     Blocks whose map the window does not divide (timm pads it) stay as they are.
     """
+    block: Any
     for block in module.modules():
-        if type(block) is not SwinTransformerV2Block:
+        if type(block) not in _OURS:
             continue
         sizes = zip(block.input_resolution, block.window_size, strict=True)
         if all(size % window == 0 for size, window in sizes):
-            block.__class__, block.attn.__class__ = _Block, _MapAttention
+            block.__class__, block.attn.__class__ = _OURS[type(block)], _MapAttention
