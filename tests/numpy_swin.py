@@ -103,7 +103,9 @@ def block(x, index, window, heads, weights, name):
     inner = min(window, side), shift, heads, weights, f"{name}.attn"
     if f"{name}.attn.logit_scale" in weights:
         x = x + norm(attended_windows(x, *inner), weights, f"{name}.norm1")
-        return x + norm(mlp(x, weights, f"{name}.mlp"), weights, f"{name}.norm2")
+        x = x + norm(mlp(x, weights, f"{name}.mlp"), weights, f"{name}.norm2")
+        # SatVision's norm on the main branch, behind some blocks.
+        return norm(x, weights, f"{name}.norm3") if f"{name}.norm3.weight" in weights else x
     x = x + attended_windows(norm(x, weights, f"{name}.norm1"), *inner)
     return x + mlp(norm(x, weights, f"{name}.norm2"), weights, f"{name}.mlp")
 

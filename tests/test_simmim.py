@@ -21,6 +21,7 @@ CASES = {
     ),
     "swinv2": (SWINV2, {}, 6),
     "swinv2-dense": (SWINV2 | DENSE, {}, 3),
+    "swinv2-extra-norms": (SWINV2, {"depths": [2, 3], "extra_norm_period": 2}, 3),
     "swinv2-shrinking": (
         SWINV2, {"image_size": 64, "window": 8, "depths": [2, 2, 2], "heads": [2, 2, 4]}, 3
     ),
