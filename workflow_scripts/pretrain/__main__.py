@@ -1,12 +1,12 @@
 """Pretrain one segment of a run, from its last checkpoint to the end or to the walltime."""
 
 import argparse
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from workflow_scripts.files import exclusive, read_json
-from workflow_scripts.pretrain import launch
+from workflow_scripts.pretrain import earlier, launch
 from workflow_scripts.pretrain.record import Record
 from workflow_scripts.pretrain.run_digest import (
     Identity,
@@ -45,6 +45,9 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--bad-steps", type=int, default=10, help="in a row, then end")
     one.add_argument("--stall-minutes", type=float, default=30.0, help="without a step, then end")
     one.add_argument("--pinned", metavar="DIGEST", help="use the stored run that begins so")
+    one.add_argument(
+        "--wait-s", type=float, default=60.0, help="time for another trainer of this run to end"
+    )
     return one
 
 
@@ -91,6 +94,7 @@ def _guarded(arguments: argparse.Namespace, recipe: dict[str, Any], ranks: launc
     if arguments.pinned:
         check_data(identity, read_json(arguments.index), arguments.teacher)
     identity.write(arguments.run)
+    earlier.tell(arguments.run, identity.folder(arguments.run), asdict(identity))
     if ranks.must_spawn:
         launch.spawn(ranks, MODULE, decided=identity.run_digest)
     else:
@@ -104,7 +108,8 @@ def work(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
         identity = stored_identity(arguments.run, decided)
         _train(arguments, _record(arguments, identity), ranks)
     elif ranks.is_first:
-        with exclusive(arguments.run / "run.json"):
+        run: Path = arguments.run
+        with exclusive(run / "run.json", wait_s=arguments.wait_s, what=f"run {run.name}"):
             _guarded(arguments, recipe, ranks)
     else:
         _train(arguments, _record(arguments, _identity(arguments, recipe)), ranks)
