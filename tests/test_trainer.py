@@ -151,20 +151,21 @@ def test_a_run_learns_and_its_curve_has_the_promised_columns(reference):
     assert (state["step"], state["total_steps"], state["seconds_left"]) == (300, 300, 0)
 
 
-def test_a_killed_run_goes_on_to_the_same_weights_curve_and_segment(tmp_path, reference):
+@pytest.mark.parametrize("how", [(), ("--async-checkpoints",)], ids=["waiting", "background"])
+def test_a_killed_run_goes_on_to_the_same_weights_curve_and_segment(tmp_path, reference, how):
     index, whole = reference
     run, recipe = tmp_path / "run", tiny_recipe(**LONG)
     for step in (40, 120):
-        process = start(recipe, index, run, *EVERY)
+        process = start(recipe, index, run, *EVERY, *how)
         wait_for(run, f"*/step-{step:09d}", process)
         process.kill()
         process.communicate()
         assert not list((run / "segments").glob("*.json"))
     # What a kill in the middle of writing leaves behind.
     (folder,) = (run / "checkpoints").iterdir()
-    (folder / ".step-000000300.tmp").mkdir()
+    (folder / ".step-000000300.00000001.tmp").mkdir()
     (folder / "history.jsonl").open("a").write('{"step": 299, "lo')
-    process = start(recipe, index, run, *EVERY)
+    process = start(recipe, index, run, *EVERY, *how)
     assert process.wait() == 0, process.communicate()[1]
     assert "resumed at step" in process.communicate()[1]
     assert weights(run, index) == weights(whole, index)
