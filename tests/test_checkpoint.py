@@ -183,15 +183,25 @@ def test_a_full_disk_is_named_and_costs_no_earlier_checkpoint(
     assert saved.steps(root) == [2]
 
 
-def test_a_damaged_checkpoint_is_named_with_what_to_do(tmp_path, index):
+def cut(file):
+    file.write_bytes(file.read_bytes()[:100])
+
+
+def remove(file):
+    file.unlink()
+
+
+@pytest.mark.parametrize("damage", [cut, remove])
+@pytest.mark.parametrize("name", ["__0_0.distcp", ".metadata", "meta.json"])
+def test_a_damaged_checkpoint_is_named_with_what_to_do(tmp_path, index, damage, name):
     root, one = tmp_path / "c", Trainee(index)
+    one.steps(0, 1)
     for step, then in ((1, "begin the run anew"), (2, "go on from the one of step 1")):
-        one.save(root, step)
-        for file in (root / f"step-00000000{step}").glob("*.distcp"):
-            file.write_bytes(file.read_bytes()[:100])
+        one.save(root, step, more="x" * 100)
+        damage(root / f"step-00000000{step}" / name)
         words = rf"step-00000000{step}: the checkpoint cannot be loaded .*; delete .* to {then}"
         with pytest.raises(UserError, match=words):
-            Trainee(index).load(root, step)
+            one.load(root, step)
 
 
 # Two ranks

@@ -215,6 +215,6 @@ def test_stale_says_that_a_run_would_leave_its_checkpoints_behind(tmp_path):
     assert reason() == "not made yet"
     assert reason(recipe={"seed": 2}, code="c" * 64) == (
         "not made yet; begins anew beside checkpoint dddddddddddddddd at step 400: "
-        'code aaaaaaaaaaaa → cccccccccccc, seed 1 → 2; runs.mae.pinned: "dddddddddddddddd"'
+        'seed 1 → 2, code aaaaaaaaaaaa → cccccccccccc; runs.mae.pinned: "dddddddddddddddd"'
     )
     assert "corpus bbbbbbbbbbbb → eeeeeeeeeeee" in reason(content="e" * 64)

@@ -76,7 +76,7 @@ def _quiet() -> Iterator[None]:
 
 def _cause(error: BaseException) -> str:
     """The last line of an error, which of several ranks' says what happened."""
-    return str(error).strip().splitlines()[-1]
+    return (str(error).strip() or type(error).__name__).splitlines()[-1]
 
 
 class Saver:
@@ -248,7 +248,7 @@ def load(
         with _quiet():
             dcp.load(tensors, checkpoint_id=folder, no_dist=not dist.is_initialized())
         meta = read_meta(root, step)
-    except _FAILURES as error:
+    except (*_FAILURES, UserError) as error:
         before = [other for other in steps(root) if other < step]
         raise UserError(
             f"{folder}: the checkpoint cannot be loaded ({_cause(error)}); delete this folder to "

@@ -5,6 +5,7 @@ surprise after hours of training, so it is told: in the log, in the segment's pr
 `status` and in `stale`.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ def others(run: Path, current: dict[str, Any]) -> list[dict[str, Any]]:
 
     Args:
         run: The run's folder.
-        current: An identity as it is stored, or a part of one: only that is compared.
+        current: An identity as it is stored, or its recipe and some of its digests: only
+            these are compared.
 
     Returns:
         `run_digest`, `step` (of the last checkpoint) and `differs` (in words) of each.
@@ -35,7 +37,8 @@ def others(run: Path, current: dict[str, Any]) -> list[dict[str, Any]]:
     for path in stored:
         identity, step = read_json(path), latest(path.parent)
         digest = identity["run_digest"]
-        differs = differences(_shown(identity, current), _shown(current, current))
+        differs = differences(identity["recipe"], current["recipe"])
+        differs += differences(_digests(identity, current), _digests(current, current))
         if step is None:
             continue
         if not differs and current.get("run_digest", digest) == digest:
@@ -45,10 +48,10 @@ def others(run: Path, current: dict[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def _shown(identity: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]:
-    """The given fields of an identity as a message names them: recipe fields without prefix."""
-    shown = dict(identity["recipe"]) if "recipe" in fields else {}
-    for name in fields.keys() - {"recipe", "run_digest"}:
+def _digests(identity: dict[str, Any], fields: Iterable[str]) -> dict[str, Any]:
+    """The given fields of an identity, less the recipe, as a message names them."""
+    shown = {}
+    for name in set(fields) - {"recipe", "run_digest"}:
         value = identity.get(name)
         if isinstance(value, str) and len(value) == _DIGEST:
             value = value[:_FEWER]
