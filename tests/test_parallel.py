@@ -29,7 +29,7 @@ STEPS = 3
 TWO = ["ddp", "no_shard", "hybrid_shard_1", "hybrid_shard_2", "shard_grad_op", "full_shard"]
 FOUR = ["hybrid_shard_2", "full_shard"]
 SAVED = ["full_shard", "hybrid_shard_2", "ddp"]  # on four ranks, to be loaded on two as:
-LOADED = [("full_shard", "shard_grad_op"), ("full_shard", "ddp"),
+LOADED = [("full_shard", "shard_grad_op"), ("full_shard", "hybrid_shard_2"), ("full_shard", "ddp"),
           ("hybrid_shard_2", "full_shard"), ("ddp", "hybrid_shard_2")]  # fmt: skip
 
 
@@ -159,7 +159,8 @@ def test_impossible_strategies_are_refused_with_the_numbers():
 
 # Real jobs of two ranks
 
-JOB = ("--ranks", "2", "--strategy", "full_shard", "--checkpoint-every", "20", "--log-every", "5")
+JOB = ("--ranks", "2", "--strategy", "full_shard", "--checkpoint-every", "20", "--log-every", "5",
+       "--async-checkpoints")  # fmt: skip
 
 
 def children(pid):

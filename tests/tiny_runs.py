@@ -216,8 +216,13 @@ class Trainee:
             losses.append(float(parallel.summed(terms["loss"].clone())) / self.ranks.world)
         return losses
 
+    def saver(self, root: Path, **how: Any) -> checkpoint.Saver:
+        """What writes its checkpoints; every rank calls it."""
+        return checkpoint.Saver(root, objective=self.objective, optimizer=self.optimizer, **how)
+
     def save(self, root: Path, step: int, **meta: Any) -> None:
-        checkpoint.save(root, step, objective=self.objective, optimizer=self.optimizer, meta=meta)
+        """One checkpoint, whole when this returns."""
+        self.saver(root).save(step, meta)
 
     def load(self, root: Path, step: int) -> dict[str, Any]:
         return checkpoint.load(root, step, objective=self.objective, optimizer=self.optimizer)

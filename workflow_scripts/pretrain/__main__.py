@@ -1,14 +1,14 @@
 """Pretrain one segment of a run, from its last checkpoint to the end or to the walltime."""
 
 import argparse
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from workflow_scripts.files import exclusive, read_json
 from workflow_scripts.logs import log
 from workflow_scripts.models.shapes import odd_heads
-from workflow_scripts.pretrain import launch
+from workflow_scripts.pretrain import earlier, launch
 from workflow_scripts.pretrain.record import Record
 from workflow_scripts.pretrain.run_digest import (
     Identity,
@@ -47,6 +47,9 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--bad-steps", type=int, default=10, help="in a row, then end")
     one.add_argument("--stall-minutes", type=float, default=30.0, help="without a step, then end")
     one.add_argument("--pinned", metavar="DIGEST", help="use the stored run that begins so")
+    one.add_argument(
+        "--wait-s", type=float, default=60.0, help="time for another trainer of this run to end"
+    )
     return one
 
 
@@ -95,6 +98,7 @@ def _guarded(arguments: argparse.Namespace, recipe: dict[str, Any], ranks: launc
     identity.write(arguments.run)
     if slow := odd_heads(identity.recipe["encoder"]):
         log.warning("%s", slow)
+    earlier.tell(arguments.run, identity.folder(arguments.run), asdict(identity))
     if ranks.must_spawn:
         launch.spawn(ranks, MODULE, decided=identity.run_digest)
     else:
@@ -108,7 +112,8 @@ def work(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
         identity = stored_identity(arguments.run, decided)
         _train(arguments, _record(arguments, identity), ranks)
     elif ranks.is_first:
-        with exclusive(arguments.run / "run.json"):
+        run: Path = arguments.run
+        with exclusive(run / "run.json", wait_s=arguments.wait_s, what=f"run {run.name}"):
             _guarded(arguments, recipe, ranks)
     else:
         _train(arguments, _record(arguments, _identity(arguments, recipe)), ranks)

@@ -1,5 +1,6 @@
 """One rank's part of a segment: join the others, train, and (rank 0) write the record."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -51,7 +52,8 @@ def train_segment(
             outcome: Outcome = trainer.run(stop)
         except BaseException:
             if ranks.is_first:
-                mark_failed(folder)
+                with suppress(OSError):  # the disk may be full, which is what is to be told
+                    mark_failed(folder)
             raise
         if ranks.is_first:
             record.write(end=outcome.end_step, total=outcome.total_steps, facts=outcome.facts)

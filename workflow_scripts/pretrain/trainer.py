@@ -105,9 +105,13 @@ class Trainer:
         )  # fmt: skip
         self.step, self.window, self.skipped_before = 0, Window(), 0
         self.saved: int | None = None
-        self.save_seconds, self.written = 0.0, 0.0
+        self.written = 0.0
         self.loss: float | None = None
         earlier = self._resume()
+        self.checkpoints = checkpoint.Saver(
+            folder, objective=self.objective, optimizer=self.optimizer,
+            keep=layout.keep_checkpoints, background=layout.async_checkpoints,
+        )  # fmt: skip
         self.feed = Feed(
             batches, start=self.step, workers=layout.workers, pin=device.type == "cuda"
         )
@@ -141,12 +145,14 @@ class Trainer:
             self._train_step(batch)
             if self._is_logged():
                 self._log()
-            ending = agreement.stop(stop.asked(reserve=2 * self.save_seconds))
+            self.checkpoints.check()
+            ending = agreement.stop(stop.asked(reserve=self.checkpoints.reserve))
             if ending or self.step == total or self.step % self.layout.checkpoint_every == 0:
                 self._save()
             if ending:
                 break
         agreement.close()
+        self.checkpoints.finish()
         outcome = Outcome(end_step=self.step, total_steps=total, facts=self._facts())
         if self.ranks.is_first:
             self._write_state(outcome.reason)
@@ -255,14 +261,10 @@ class Trainer:
         if self.saved == self.step:
             return
         self._collect()
-        began = time.monotonic()
         meta = {"window": self.window.state(), "seconds": self.clock.seconds(),
                 "total_steps": self.order.total_steps, "skipped": self._skipped()}  # fmt: skip
-        checkpoint.save(
-            self.folder, self.step, objective=self.objective, optimizer=self.optimizer, meta=meta
-        )
+        self.checkpoints.save(self.step, meta)
         self.saved = self.step
-        self.save_seconds = max(self.save_seconds, time.monotonic() - began)
 
     def _facts(self) -> dict[str, Any]:
         """How it ran, for the provenance."""
