@@ -23,7 +23,8 @@ from tiny_runs import (
 from workflow_scripts.errors import UserError
 from workflow_scripts.pretrain import parallel
 from workflow_scripts.pretrain.launch import Ranks
-from workflow_scripts.pretrain.strategies import shard_count
+from workflow_scripts.pretrain.parallel.groups import device_number
+from workflow_scripts.pretrain.strategies import check_layout, shard_count
 
 STRATEGIES = {
     1: ["ddp", "no_shard", "hybrid_shard_1", "shard_grad_op", "full_shard"],
@@ -31,15 +32,20 @@ STRATEGIES = {
     4: ["ddp", "no_shard", "hybrid_shard_1", "hybrid_shard_2", "hybrid_shard_4", "shard_grad_op",
         "full_shard"],
 }  # fmt: skip
+BOTH = [(objective, variant) for objective in ("mae", "simmim")
+        for variant in ("plain", "lean", "bf16")]  # fmt: skip
+MOST = [("mae", "plain"), ("mae", "lean"), ("mae", "bf16"), ("simmim", "lean")]
 CASES = {
-    world: [(strategy, objective, variant) for strategy in strategies
-            for objective in ("mae", "simmim") for variant in ("plain", "lean", "bf16")]
+    world: [(strategy, *case) for strategy in strategies
+            for case in ([("mae", "plain")] if strategy == "hybrid_shard_1"  # is no_shard
+                         else MOST if world == 4 else BOTH)]
     for world, strategies in STRATEGIES.items()
 }  # fmt: skip
 CASES[2] += [(one, "gfm", "lean") for one in ("ddp", "hybrid_shard_2", "full_shard")]
 CASES[2] += [("ddp", "mae", "compiled"), ("full_shard", "mae", "compiled")]
 CASES[1] += [("no_shard", name, "compiled") for name in ("mae", "simmim")]
 ALL = [(world, *case) for world, cases in CASES.items() for case in cases]
+COUNTED = ["ddp", "hybrid_shard_2", "shard_grad_op", "full_shard"]
 SAVED = ["full_shard", "hybrid_shard_2", "ddp"]  # on four ranks, to be loaded on two as:
 LOADED = [("full_shard", "shard_grad_op"), ("full_shard", "ddp"),
           ("hybrid_shard_2", "full_shard"), ("ddp", "hybrid_shard_2")]  # fmt: skip
@@ -76,7 +82,7 @@ def four_ranks(ranks, folder, index):
     parallel.join(ranks, timeout_s=TIMEOUT_S)
     check_timeout(ranks, index)
     counts = {(strategy, parts): messages(ranks, index, strategy, parts)
-              for strategy in STRATEGIES[4] for parts in (1, 2)}  # fmt: skip
+              for strategy in COUNTED for parts in (1, 2)}  # fmt: skip
     if ranks.is_first:
         torch.save(counts, folder / "messages.pt")
     run_all(ranks, folder, index, CASES[4])
@@ -136,7 +142,16 @@ def test_every_strategy_computes_what_one_process_computes(
 def test_parts_of_a_batch_gather_and_exchange_no_more_than_they_must(results):
     folder, _ = results
     counts = torch.load(folder / "messages.pt", weights_only=True)
-    print(counts)
+    one, two = ({name: counts[name, parts] for name in COUNTED} for parts in (1, 2))
+    for name in COUNTED:  # between replicas, once a step
+        assert two[name]["allreduce_"] == one[name]["allreduce_"] > 0
+    for name in COUNTED[1:]:  # cut gradients, once a part
+        assert two[name]["_reduce_scatter_base_"] == 2 * one[name]["_reduce_scatter_base_"] > 0
+    for name, times in (("shard_grad_op", 1), ("full_shard", 2), ("hybrid_shard_2", 2)):
+        assert two[name]["_allgather_base_"] == times * one[name]["_allgather_base_"] > 0
+    # The root is gathered for the forward pass alone: its parameters stay until the backward.
+    blocks = one["shard_grad_op"]["_allgather_base_"] - 1
+    assert one["full_shard"]["_allgather_base_"] == 2 * blocks + 1
 
 
 @pytest.mark.distributed
@@ -164,11 +179,30 @@ def test_a_strategy_cuts_the_model_over_so_many_ranks(strategy, world, shards):
     assert shard_count(strategy, world) == shards
 
 
-def test_impossible_strategies_are_refused_with_the_numbers():
+def test_impossible_layouts_are_refused_with_the_numbers():
     with pytest.raises(UserError, match="3 ranks, which does not divide 8 ranks; k may be 1, 2, 4"):
         shard_count("hybrid_shard_3", 8)
-    with pytest.raises(UserError, match="'zero3' is none of: ddp"):
+    with pytest.raises(UserError, match=r"16 ranks, which does not divide 8 ranks"):
+        check_layout("hybrid_shard_16", ranks=8, batch=64, accumulate=1)
+    with pytest.raises(UserError, match=r"'zero3' is none of: ddp"):
         shard_count("zero3", 8)
+    with pytest.raises(UserError, match=r"batch of 100 samples .* 8 ranks; use 96 or 104"):
+        check_layout("ddp", ranks=8, batch=100, accumulate=1)
+    with pytest.raises(UserError, match=r"batch of 3 samples .* 8 ranks; use 8"):
+        check_layout("ddp", ranks=8, batch=3, accumulate=1)
+    with pytest.raises(
+        UserError, match=r"3 does not divide the 8 samples of each rank; .* 1, 2, 4"
+    ):
+        check_layout("ddp", ranks=8, batch=64, accumulate=3)
+    check_layout("hybrid_shard_4", ranks=8, batch=64, accumulate=8)
+
+
+def test_ranks_take_the_accelerators_of_their_node_and_never_share_one():
+    on_node = {"world": 16, "local_world": 8}
+    assert device_number(Ranks(local_rank=5, **on_node), 8) == 5
+    assert device_number(Ranks(local_rank=5, **on_node), 1) == 0  # bound by the launcher
+    with pytest.raises(UserError, match="8 ranks on this node and 4 accelerators"):
+        device_number(Ranks(local_rank=5, **on_node), 4)
 
 
 # Real jobs of two ranks

@@ -24,6 +24,8 @@ computed, in the forward pass as soon as the host is there. Explicit lists
 left out until a measurement shows that they pay.
 """
 
+import inspect
+import warnings
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,6 +46,12 @@ from workflow_scripts.pretrain.strategies import shard_count
 
 # Objectives whose parameters stay whole from a forward pass to its backward pass.
 _kept_whole: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+
+# Buffers are the same everywhere and nothing changes them: DDP need not send them before each
+# forward pass. torch 2.15 renamed the switch.
+_SWITCHES = ("forward_sync_buffers", "broadcast_buffers")
+_KNOWN = inspect.signature(DistributedDataParallel).parameters
+_BUFFERS_ARE_TABLES: Any = {next(name for name in _SWITCHES if name in _KNOWN): False}
 
 
 def _set(parameter: nn.Parameter, value: Tensor) -> None:
@@ -97,7 +105,7 @@ def laid_out(
             objective,
             device_ids=[device.index] if device.type == "cuda" else None,
             gradient_as_bucket_view=True,  # one copy of the gradients instead of two
-            broadcast_buffers=False,  # tables: the same everywhere, and nothing changes them
+            **_BUFFERS_ARE_TABLES,
             # Not static_graph: it fails where a first pass exchanges nothing (pytorch#143580), and
             # checkpointing that is not reentrant does not need it.
         )
@@ -108,6 +116,8 @@ def _shard(
     objective: Objective, strategy: str, *, shards: int, world: int, device: torch.device,
     precision: str,
 ) -> None:  # fmt: skip
+    # A Swin block's output is a view of its last sum; what comes after it adds out of place.
+    warnings.filterwarnings("ignore", message=r"FSDP2-wrapped module .* returned a view tensor")
     whole = shards == 1 or strategy == "shard_grad_op"
     if strategy in ("shard_grad_op", "full_shard"):
         mesh = mesh_of(device, {"shard": world})
