@@ -23,6 +23,7 @@ from tiny_runs import (
 from workflow_scripts.errors import UserError
 from workflow_scripts.pretrain import parallel
 from workflow_scripts.pretrain.launch import Ranks
+from workflow_scripts.pretrain.parallel import blocks
 from workflow_scripts.pretrain.parallel.groups import device_number
 from workflow_scripts.pretrain.strategies import check_layout, shard_count
 
@@ -127,9 +128,9 @@ def test_every_strategy_computes_what_one_process_computes(
     found = torch.load(path, weights_only=True)
     exact = variant != "bf16"
     expected = alone[objective, "clip" if variant in ("lean", "compiled") else "plain"]
-    tolerance = 1e-5 if exact else 2e-2
-    assert found["losses"] == pytest.approx(expected["losses"], rel=tolerance)
-    assert found["norms"] == pytest.approx(expected["norms"], rel=tolerance)
+    # Seen: 2e-7 and 3e-7 in float32, 1.4e-3 and 2e-2 in bfloat16.
+    assert found["losses"] == pytest.approx(expected["losses"], rel=2e-6 if exact else 5e-3)
+    assert found["norms"] == pytest.approx(expected["norms"], rel=2e-6 if exact else 5e-2)
     assert_same(found["initial"], expected["initial"])
     assert found["final"].keys() == expected["final"].keys()
     for key, value in expected["final"].items():
@@ -150,8 +151,8 @@ def test_parts_of_a_batch_gather_and_exchange_no_more_than_they_must(results):
     for name, times in (("shard_grad_op", 1), ("full_shard", 2), ("hybrid_shard_2", 2)):
         assert two[name]["_allgather_base_"] == times * one[name]["_allgather_base_"] > 0
     # The root is gathered for the forward pass alone: its parameters stay until the backward.
-    blocks = one["shard_grad_op"]["_allgather_base_"] - 1
-    assert one["full_shard"]["_allgather_base_"] == 2 * blocks + 1
+    units = one["shard_grad_op"]["_allgather_base_"]
+    assert one["full_shard"]["_allgather_base_"] == 2 * units - 1
 
 
 @pytest.mark.distributed
@@ -168,6 +169,33 @@ def test_clipping_changes_the_steps_but_not_the_reported_norm(results):
     free, clipped = alone["mae", "plain"], alone["mae", "clip"]
     assert free["norms"][0] == pytest.approx(clipped["norms"][0])
     assert free["norms"][0] > 0.1
+
+
+def test_checkpointed_blocks_are_computed_twice_and_others_once(tmp_path):
+    index, calls = tiny_images(tmp_path), {}
+    for wanted in (False, True):
+        one = Trainee(index, activation_checkpointing=wanted)
+        seen = calls[wanted] = []
+        for block in one.objective.wrap_blocks():
+            block.attn.register_forward_hook(lambda *_, seen=seen: seen.append(1))
+        one.objective.encoder.norm.register_forward_hook(lambda *_, seen=seen: seen.append(0))
+        one.steps(0, 1)
+    assert sorted(calls[False]) == [0, 1, 1, 1]
+    assert sorted(calls[True]) == [0, 1, 1, 1, 1, 1, 1]
+
+
+def test_each_kind_of_block_is_compiled_once_and_for_its_shape(tmp_path, monkeypatch):
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(blocks, "BACKEND", backend)
+    one = Trainee(tiny_images(tmp_path), compile=True)
+    assert one.steps(0, 2) == pytest.approx(Trainee(tmp_path / "index.json").steps(0, 2), rel=2e-6)
+    assert len(one.objective.wrap_blocks()) == 3  # two of the encoder, one of the decoder
+    assert len(graphs) == 2
 
 
 @pytest.mark.parametrize(
@@ -207,7 +235,8 @@ def test_ranks_take_the_accelerators_of_their_node_and_never_share_one():
 
 # Real jobs of two ranks
 
-JOB = ("--ranks", "2", "--strategy", "full_shard", "--checkpoint-every", "20", "--log-every", "5")
+JOB = ("--ranks", "2", "--strategy", "full_shard", "--checkpoint-every", "20", "--log-every", "5",
+       "--accumulate", "2", "--activation-checkpointing")  # fmt: skip
 
 
 def children(pid):
