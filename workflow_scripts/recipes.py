@@ -163,10 +163,7 @@ def pretrain(config: Config, run: str) -> Recipe:
         mode="json",
         exclude={"label", "corpus", "segments", "launch", "pinned", "teacher", "alpha"},
     )
-    encoder = recipe["encoder"]
-    if encoder["family"] == "vit":  # one shape of recipe for every family
-        encoder["depths"], encoder["heads"] = [encoder.pop("depth")], [encoder["heads"]]
-        encoder["window"] = None
+    recipe["encoder"] = entry.encoder.plain()
     mask = {"ratio": 0.0, "patch": None, "norm_pix": False} | recipe.get("mask", {})
     recipe["mask"] = mask
     recipe.setdefault("decoder", None)

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from workflow_scripts.files import exclusive, read_json
+from workflow_scripts.logs import log
+from workflow_scripts.models.shapes import odd_heads
 from workflow_scripts.pretrain import launch
 from workflow_scripts.pretrain.record import Record
 from workflow_scripts.pretrain.run_digest import (
@@ -94,6 +96,8 @@ def _guarded(arguments: argparse.Namespace, recipe: dict[str, Any], ranks: launc
     if arguments.pinned:
         check_data(identity, read_json(arguments.index), arguments.teacher)
     identity.write(arguments.run)
+    if slow := odd_heads(identity.recipe["encoder"]):
+        log.warning("%s", slow)
     if ranks.must_spawn:
         launch.spawn(ranks, MODULE, decided=identity.run_digest)
     else:
