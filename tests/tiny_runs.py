@@ -185,13 +185,13 @@ class Trainee:
 
     def __init__(
         self, index: Path, strategy: str = "no_shard", ranks: Ranks | None = None,
-        recipe: dict[str, Any] | None = None,
+        recipe: dict[str, Any] | None = None, *, teacher: Path | None = None, **layout: bool,
     ) -> None:  # fmt: skip
         self.recipe, self.ranks = recipe or tiny_recipe(), ranks or Ranks()
         self.corpus = Corpus(index, "train")
         self.model = parallel.laid_out(
-            meta_objective(self.recipe, self.corpus, None), strategy, ranks=self.ranks, device=CPU,
-            precision=self.recipe["precision"], seed=self.recipe["seed"],
+            meta_objective(self.recipe, self.corpus, teacher), strategy, ranks=self.ranks,
+            device=CPU, precision=self.recipe["precision"], seed=self.recipe["seed"], **layout,
         )  # fmt: skip
         self.objective = parallel.plain(self.model)
         self.optimizer = adamw(self.objective, self.recipe["optim"])

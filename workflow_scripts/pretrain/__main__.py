@@ -17,7 +17,7 @@ from workflow_scripts.pretrain.run_digest import (
     stored_identity,
     warn_of_changes,
 )
-from workflow_scripts.pretrain.strategies import NAMES, shard_count
+from workflow_scripts.pretrain.strategies import NAMES, check_layout
 from workflow_scripts.stage import run_stage, stage_parser
 
 MODULE = "workflow_scripts.pretrain"
@@ -89,7 +89,10 @@ def _guarded(arguments: argparse.Namespace, recipe: dict[str, Any], ranks: launc
     """Under the run's lock: return at once if the run is done, else train or start the ranks."""
     identity = _identity(arguments, recipe)
     record = _record(arguments, identity)
-    shard_count(arguments.strategy, ranks.world)
+    check_layout(
+        arguments.strategy, ranks=ranks.world, batch=identity.recipe["batch"],
+        accumulate=arguments.accumulate,
+    )  # fmt: skip
     launched = ranks.world > 1 and not ranks.must_spawn  # then other ranks wait for this one
     if not launched and record.write_if_done():
         return

@@ -94,6 +94,7 @@ class Trainer:
         model = parallel.laid_out(
             meta_objective(recipe, corpus, teacher), layout.strategy, ranks=ranks, device=device,
             precision=recipe["precision"], seed=recipe["seed"],
+            activation_checkpointing=layout.activation_checkpointing, compile=layout.compile,
         )  # fmt: skip
         self.objective = parallel.plain(model)
         batches.cells = self.objective.cells
