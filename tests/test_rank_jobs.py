@@ -8,7 +8,7 @@ import pytest
 from tiny_runs import curve, start, tiny_images, tiny_recipe, train_here, wait_for
 
 JOB = ("--ranks", "2", "--strategy", "full_shard", "--checkpoint-every", "20", "--log-every", "5",
-       "--accumulate", "2", "--activation-checkpointing")  # fmt: skip
+       "--accumulate", "2", "--activation-checkpointing", "--async-checkpoints")  # fmt: skip
 
 
 def children(pid):
