@@ -13,8 +13,9 @@ from pydantic.fields import FieldInfo
 
 from workflow_scripts.config import Config
 from workflow_scripts.config_data import Aicca, ImagePacking
+from workflow_scripts.config_models import broken_models
 from workflow_scripts.config_modis import Granules
-from workflow_scripts.config_runs import GfmRun, SimmimRun
+from workflow_scripts.config_runs import SimmimRun
 from workflow_scripts.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -166,9 +167,6 @@ def _broken_references(config: Config) -> Iterator[str]:
             yield f"corpora.{key}.datasets: images and MODIS granules cannot be mixed in one corpus"
     for key, run in config.runs.items():
         yield from unknown(f"runs.{key}.corpus", run.corpus, config.corpora, "corpus")
-        if isinstance(run, GfmRun) and "/" not in run.teacher:
-            names = [name for name in config.runs if name != key]
-            yield from unknown(f"runs.{key}.teacher", run.teacher, names, "other run")
         if isinstance(run, SimmimRun) and run.encoder.image_size % run.mask.patch:
             yield (
                 f"runs.{key}.mask.patch: {run.mask.patch} does not divide "
@@ -177,6 +175,7 @@ def _broken_references(config: Config) -> Iterator[str]:
         ranks = run.launch.nodes * run.launch.ranks_per_node
         if run.batch % ranks:
             yield f"runs.{key}.batch: {run.batch} samples cannot be shared evenly by {ranks} ranks"
+    yield from broken_models(config, _nearest)
     yield from _broken_benchmarks(config, unknown)
     yield from _broken_chips(config, unknown)
 
