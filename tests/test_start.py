@@ -235,6 +235,8 @@ def test_a_run_goes_on_from_another_and_its_results_say_so(tmp_path, index):
     digest = content_digest(tmp_path / "a", "start")
     assert segment["digests"]["inputs"]["start"] == digest
     assert segment["start"]["resized"] == {"pos_embed": 1}
+    card = json.loads((tmp_path / "a" / "model.json").read_text())
+    assert segment["start"]["from"]["run_digest"] == card["run_digest"]
     assert segment["start"]["missing"] == segment["start"]["unexpected"] == {}
 
     name, kwargs = timm_architecture(larger, 3)

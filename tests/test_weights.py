@@ -16,7 +16,8 @@ from model_folders import shaken_model, weights_recipe, write_folder
 from safetensors.torch import load_file, save_file
 from tiny_runs import ROOT, simmim_recipe, tiny_chips, tiny_images
 
-from tests.test_config import changed
+from tests.test_config import DEFAULT, changed
+from tests.workspace import Workspace
 from workflow_scripts import recipes
 from workflow_scripts.config_check import check_config
 from workflow_scripts.digests import file_sha256
@@ -24,6 +25,7 @@ from workflow_scripts.errors import UserError
 from workflow_scripts.jobs import Jobs
 from workflow_scripts.models.folder import content_digest
 from workflow_scripts.objectives.gfm import Teacher
+from workflow_scripts.planned import planned_jobs
 from workflow_scripts.pretrain.construct import meta_objective
 from workflow_scripts.shards.corpus import Corpus
 from workflow_scripts.staleness import explain
@@ -316,6 +318,7 @@ def with_run(run, **keys):
     return raw
 
 
+OTHER_HEADS = DEFAULT["runs"]["scenes-teacher"]["encoder"] | {"heads": [4, 4, 8, 8]}
 REFUSED = {
     "no such model": (with_run("scenes-mae", start="scenes-mea"), "'scenes-mae'|no other run"),
     "itself": (with_run("scenes-mae", start="scenes-mae"), "runs.scenes-mae.start: no other run"),
@@ -324,6 +327,10 @@ REFUSED = {
     ),
     "weights of another family": (
         with_run("modis-simmim", start="other"), "'other' is a vit .* encoder a swinv2"
+    ),
+    "a run of other heads": (
+        with_run("scenes-teacher", start="scenes-gfm", encoder=OTHER_HEADS),
+        r"'scenes-gfm' has encoder.heads \[2, 4, 8, 8\] and this run \[4, 4, 8, 8\]",
     ),
     "a circle": (
         with_run("scenes-teacher", start="scenes-gfm"), "runs.scenes-gfm: needs its own weights"
@@ -404,3 +411,28 @@ def test_the_digest_covers_how_the_weights_are_used(tmp_path):
     card["normalisation"]["mean"][0] = 0.1
     (folder / "model.json").write_text(json.dumps(card))
     assert content_digest(folder, "teacher") != before
+
+
+MODELS = """
+weights:
+  tiny: {architecture: test_vit.r160_in1k, file: vit.safetensors}
+runs:
+  scenes-mae: {start: tiny, encoder: {width: 64, heads: 2}}
+  scenes-gfm: {teacher: swin-base-in22k}
+"""
+
+
+@pytest.mark.pipeline
+def test_the_plan_makes_the_weights_that_runs_name_before_them(tmp_path):
+    workspace = Workspace(tmp_path)
+    (tmp_path / "models.yaml").write_text(MODELS)
+    files = ("--configfile", "tiny.yaml", "models.yaml")
+    done = workspace.run("snakemake", "all", "-n", *files)
+    jobs = {job.title: job for job in planned_jobs(done.stdout + done.stderr)}
+    for run, name in (("scenes-mae", "tiny"), ("scenes-gfm", "swin-base-in22k")):
+        weights, pretrain = jobs[f"weights {name}"], jobs[f"pretrain {run} 1"]
+        assert f"data/weights/{name}/weights.safetensors" in weights.outputs & pretrain.inputs
+    fetched = workspace.run("snakemake", "fetch_all", "-n", *files)
+    titles = {job.title for job in planned_jobs(fetched.stdout + fetched.stderr)}
+    assert {"weights tiny", "weights swin-base-in22k"} <= titles
+    assert not {title for title in titles if title.startswith("pack")}

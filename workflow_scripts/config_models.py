@@ -35,7 +35,7 @@ def broken_models(config: Config, nearest: Callable[[str, Iterable[str]], str]) 
             if "/" not in name and name not in names:
                 what = "other run and no entry of weights"
                 yield f"runs.{key}.{role}: no {what} is called {name!r}{nearest(name, names)}"
-        yield from _other_family(config, key)
+        yield from _unlike_its_start(config, key)
         if key in _upstream(config, key):
             yield (
                 f"runs.{key}: needs its own weights by way of {', '.join(_upstream(config, key))}; "
@@ -43,21 +43,30 @@ def broken_models(config: Config, nearest: Callable[[str, Iterable[str]], str]) 
             )
 
 
-def _other_family(config: Config, run: str) -> Iterator[str]:
-    """A start whose weights no encoder of this family can hold."""
+def _unlike_its_start(config: Config, run: str) -> Iterator[str]:
+    """A start whose weights cannot fit: another family or, of a run, other widths and heads."""
     entry = config.runs[run]
-    start = entry.start or ""
+    start, encoder = entry.start or "", entry.encoder
     if start in config.runs:
-        family: str | None = config.runs[start].encoder.family
+        theirs = config.runs[start].encoder
+        shapes = {
+            name: (getattr(theirs, name), getattr(encoder, name)) for name in ("width", "heads")
+        }
+        family: str | None = theirs.family
     elif start in config.weights:
+        shapes = {}
         family = family_of(config.weights[start].architecture)
     else:
         return
-    if family != entry.encoder.family:
-        yield (
-            f"runs.{run}.start: {start!r} is a {family} and this run's encoder a "
-            f"{entry.encoder.family}"
-        )
+    if family != encoder.family:
+        yield f"runs.{run}.start: {start!r} is a {family} and this run's encoder a {encoder.family}"
+        return
+    for name, (seen, expected) in shapes.items():
+        if seen != expected:
+            yield (
+                f"runs.{run}.start: {start!r} has encoder.{name} {seen} and this run {expected}; "
+                "they must be the same"
+            )
 
 
 def _upstream(config: Config, run: str) -> list[str]:

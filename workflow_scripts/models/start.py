@@ -40,6 +40,7 @@ from workflow_scripts.models.folder import WEIGHTS, read_card
 
 _PREFIX = "encoder."  # of the encoder's parameters in an objective
 _PATCH, _TABLE, _BIAS_TABLE = "patch_embed.proj", "pos_embed", "relative_position_bias_table"
+_ORIGIN = ("architecture", "source", "licence", "corpus", "run_digest")
 _NAMED = 6  # shapes that do not fit, in an error
 
 
@@ -60,8 +61,9 @@ class Start:
             none of its own (MAE).
 
     Attributes:
-        report: Which parameters were loaded, resized, left fresh, missing in the folder and unused
-            from it, as forms of names with their numbers.
+        origin: What the folder's card says of where its weights come from, and their licence.
+        report: Which parameters were loaded (some of them resized), left fresh, missing in the
+            folder and unexpected in it, as forms of names with their numbers.
 
     Raises:
         UserError: No model folder, another family, other heads, shapes that do not fit, or none
@@ -83,6 +85,7 @@ class Start:
                     f"{folder}: has {what} {seen!r}, but the encoder of this run that is to start "
                     f"from it has {what} {expected[what]!r}; make them the same"
                 )
+        self.origin = {name: card[name] for name in _ORIGIN if name in card}
         self._open()
         self._rows = _rows_before_patches(card)
         self._targets = {name: tuple(p.shape) for name, p in encoder.named_parameters()}

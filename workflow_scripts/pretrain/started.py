@@ -1,5 +1,6 @@
 """What a run took from its start, kept beside its checkpoints and told in its results."""
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,13 +21,13 @@ def note_start(folder: Path, start: "Start") -> None:
         start: The start, compared with the encoder.
     """
     for fit, forms in start.report.items():
-        named = ", ".join(f"{form} ({count})" for form, count in forms.items()) or "none"
-        text = f"start {start.folder}: {sum(forms.values())} {fit}: {named}"
-        if fit in ("fresh", "missing", "unexpected") and forms:
-            log.warning("%s", text)
-        else:
+        text = f"start {start.folder}: {sum(forms.values())} {fit}"
+        if fit == "loaded" or not forms:
             log.info("%s", text)
-    write_json(folder / STARTED, start.report)
+            continue
+        named = ", ".join(f"{form} ({count})" for form, count in forms.items())
+        log.log(logging.INFO if fit == "resized" else logging.WARNING, "%s: %s", text, named)
+    write_json(folder / STARTED, {"from": start.origin, **start.report})
 
 
 def noted_start(folder: Path) -> dict[str, Any]:
