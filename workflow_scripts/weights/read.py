@@ -1,7 +1,9 @@
 """Weights of a file under timm's names, in the shapes of their architecture."""
 
+import argparse
 import pickle
 import sys
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,9 @@ from workflow_scripts.errors import UserError
 State = dict[str, Tensor]
 
 _NESTED = ("model", "state_dict")  # keys under which training code keeps a state dict
+# Settings that the training code of MAE (argparse) and of SimMIM and GFM (yacs) keeps beside the
+# tensors: plain data, read as such and thrown away.
+_SETTINGS: list[Any] = [argparse.Namespace, (OrderedDict, "yacs.config.CfgNode")]
 _WRAPPERS = ("module.", "_orig_mod.")  # of DistributedDataParallel and torch.compile
 _ENCODER = "encoder."  # what SimMIM's and GFM's code calls the network that is kept
 _NAMED = 6
@@ -29,7 +34,8 @@ def read_tensors(path: Path) -> State:
     try:
         if path.suffix == ".safetensors":
             return load_file(path, device="cpu")
-        found: Any = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_SETTINGS):
+            found: Any = torch.load(path, map_location="cpu", weights_only=True)
     except (safetensors.SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
         cause = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
