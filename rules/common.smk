@@ -186,6 +186,24 @@ def launch(key):
     return lambda w: getattr(CONFIG.runs[w.run].launch, key)
 
 
+def layout_options(run):
+    """The trainer's options for how a run is laid over its ranks."""
+    settings = CONFIG.runs[run].launch
+    switches = {
+        "skip_bad": settings.bad_samples == "skip",
+        "activation_checkpointing": settings.activation_checkpointing,
+        "compile": settings.compile,
+        "async_checkpoints": settings.async_checkpoints,
+    }
+    values = (
+        "strategy", "workers", "retries", "accumulate", "checkpoint_every", "keep_checkpoints",
+        "log_every", "bad_steps", "stall_minutes",
+    )  # fmt: skip
+    options = [(name, f" {getattr(settings, name)}") for name in values]
+    options += [(name, "") for name, on in switches.items() if on]
+    return " ".join(f"--{name.replace('_', '-')}{value}" for name, value in options)
+
+
 def ranks(w):
     """Processes of a run."""
     return CONFIG.runs[w.run].launch.nodes * CONFIG.runs[w.run].launch.ranks_per_node

@@ -25,14 +25,7 @@ rule pretrain:
         tasks_per_node=launch("ranks_per_node"),
         cpus_per_task=launch("cores_per_rank"),
         runtime=launch("walltime_minutes"),
-        strategy=launch("strategy"),
-        workers=launch("workers"),
-        retries=launch("retries"),
-        bad_samples=lambda w: (
-            "--skip-bad" if CONFIG.runs[w.run].launch.bad_samples == "skip" else ""
-        ),
-        checkpoint_every=launch("checkpoint_every"),
-        log_every=launch("log_every"),
+        layout=lambda w: layout_options(w.run),
         folder=lambda w: f"{RESULTS}/runs/{w.run}",
         previous=lambda w: option("--previous", *segment_before(w)),
         teacher=model_option("teacher"),
@@ -51,9 +44,8 @@ rule pretrain:
         " --ntasks-per-node={resources.tasks_per_node}}}"
         " python -m workflow_scripts.pretrain --recipe {params.recipe:q} --index {input.index:q}"
         " --run {resources.folder:q} --segment {output.segment:q} {resources.previous}"
-        " {resources.teacher} {resources.start} --strategy {resources.strategy} --ranks $(({resources.nodes} * {resources.tasks_per_node}))"
-        " --workers {resources.workers} --retries {resources.retries} {resources.bad_samples}"
-        " --checkpoint-every {resources.checkpoint_every} --log-every {resources.log_every}"
+        " {resources.teacher} {resources.start}"
+        " --ranks $(({resources.nodes} * {resources.tasks_per_node})) {resources.layout}"
         " ${{launcher:+--walltime-s $(({resources.runtime} * 60))}} {resources.pinned} 2> {log:q}"
 
 

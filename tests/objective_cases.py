@@ -40,13 +40,30 @@ def build(recipe, channels=6, seed=1, teacher=None):
     return objective
 
 
-def make_batch(objective, channels=6, count=3, seed=0):
+def make_batch(objective, channels=6, count=3, seed=0, size=32):
     generator = torch.Generator().manual_seed(seed)
     return {
-        "images": torch.randn(count, channels, 32, 32, generator=generator),
+        "images": torch.randn(count, channels, size, size, generator=generator),
         "noise": torch.rand(count, objective.cells, generator=generator),
         "labels": torch.arange(count) % 3,
     }
+
+
+def lively(module):
+    """Redraw every parameter so that every part of a model, residual branches too, counts."""
+    generator = torch.Generator().manual_seed(12)
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            if "norm" in name and name.endswith("weight"):
+                parameter.copy_(1 + 0.2 * noise)
+            elif "logit_scale" in name:
+                parameter.copy_(2.5 + 0.3 * noise)
+            elif parameter.ndim > 1 and "table" not in name:
+                parameter.copy_(noise / parameter[0].numel() ** 0.5)
+            else:
+                parameter.copy_(0.3 * noise)
+    return module
 
 
 def shaken(objective):

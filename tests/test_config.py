@@ -48,6 +48,7 @@ def changed(path, value):
             "scene-teacher",
             ["runs.scenes-gfm.teacher", "'scenes-teacher'"],
         ),
+        ("runs.modis-simmim.precision", "fp16", ["modis-simmim.precision", "'fp16'", "'bf16'"]),
         ("runs.modis-simmim.mask", {"patch": 48}, ["mask.patch", "48", "128"]),
         ("datasets.ucm.split.train", 0.9, ["datasets.ucm.split", "1.1", "at most 1"]),
         ("datasets.ucm.split.by", "fractoin", ["datasets.ucm.split.by", "'fraction'"]),

@@ -105,7 +105,7 @@ def test_a_window_means_the_same_wherever_it_is_collected():
         whole.add({"loss": loss})
         parts.add({"loss": loss})
         if number in (2, 17):  # a checkpoint, and a resume from it
-            assert parts.collect(world=1) is None
+            assert parts.collect(world=1) == []
             parts = Window(json.loads(json.dumps(parts.state())))
     whole.collect(world=1)
     parts.collect(world=1)
@@ -115,11 +115,19 @@ def test_a_window_means_the_same_wherever_it_is_collected():
     assert whole.count == 0
 
 
-def test_a_window_tells_how_many_steps_ago_a_loss_was_not_finite():
+def test_a_window_counts_steps_that_were_skipped_and_leaves_them_out_of_its_means():
     window = Window()
-    for value in (1.0, math.nan, 2.0, 3.0):
+    for value in (1.0, math.nan, math.inf, 3.0, math.nan):
         window.add({"loss": torch.tensor(value)})
-    assert window.collect(world=1) == 3
+    found = window.collect(world=1)
+    assert [(bad.ago, bad.in_a_row) for bad in found] == [(4, 1), (3, 2), (1, 1)]
+    assert not any(bad.finite_here for bad in found)
+    resumed = Window(json.loads(json.dumps(window.state())))
+    resumed.add({"loss": torch.tensor(math.nan)})
+    assert [bad.in_a_row for bad in resumed.collect(world=1)] == [2]
+    assert resumed.bad == 4
+    assert resumed.means() == {"loss": 2.0}
+    assert resumed.means() == {}
 
 
 # Runs
@@ -130,8 +138,8 @@ def test_a_run_learns_and_its_curve_has_the_promised_columns(reference):
     (path,) = (run / "checkpoints").glob("*/history.jsonl")
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     assert [row["step"] for row in rows] == list(range(5, 301, 5))
-    columns = ["step", "epoch", "samples", "skipped", "loss", "lr", "grad_norm", "images_per_s",
-               "data_wait", "seconds"]  # fmt: skip
+    columns = ["step", "epoch", "samples", "skipped", "bad_steps", "loss", "lr", "grad_norm",
+               "images_per_s", "data_wait", "seconds"]  # fmt: skip
     assert list(rows[-1]) == columns
     assert rows[-1]["samples"] == 2400
     assert rows[-1]["epoch"] == 60
@@ -232,8 +240,8 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_step_and_samples(tmp_
     index = tiny_images(tmp_path / "corpus")
     recipe = tiny_recipe()
     recipe["optim"] = {**recipe["optim"], "base_lr": 1e30, "warmup_epochs": 0.0}
-    with pytest.raises(UserError, match=r"loss of step \d+ is not finite.*image\d+.*base_lr"):
-        train_here(recipe, index, tmp_path / "run", "--log-every", "4")
+    with pytest.raises(UserError, match=r"of 3 steps in a row is not finite.*image\d+.*base_lr"):
+        train_here(recipe, index, tmp_path / "run", "--log-every", "4", "--bad-steps", "3")
     (state,) = (tmp_path / "run" / "checkpoints").glob("*/progress.json")
     assert json.loads(state.read_text())["state"] == "failed"
 

@@ -22,6 +22,7 @@ from workflow_scripts.pretrain import __main__ as pretrain
 from workflow_scripts.pretrain import checkpoint, parallel
 from workflow_scripts.pretrain.construct import adamw, meta_objective, order_of
 from workflow_scripts.pretrain.launch import Ranks
+from workflow_scripts.pretrain.step import NORM, Step
 from workflow_scripts.shards.corpus import Corpus, content_digest
 from workflow_scripts.shards.writer import (
     ChipSample,
@@ -190,29 +191,29 @@ class Trainee:
         self.corpus = Corpus(index, "train")
         self.model = parallel.laid_out(
             meta_objective(self.recipe, self.corpus, None), strategy, ranks=self.ranks, device=CPU,
-            precision="fp32", seed=self.recipe["seed"],
+            precision=self.recipe["precision"], seed=self.recipe["seed"],
         )  # fmt: skip
         self.objective = parallel.plain(self.model)
         self.optimizer = adamw(self.objective, self.recipe["optim"])
         self.norms: list[float] = []
 
-    def steps(self, first: int, last: int, *, clip: float | None = None) -> list[float]:
+    def steps(
+        self, first: int, last: int, *, clip: float | None = None, accumulate: int = 1
+    ) -> list[float]:
         """Train steps first … last − 1 and return their global losses."""
-        losses = []
+        losses, share = [], self.recipe["batch"] // self.ranks.world
         batches = tiny_batches(
             self.corpus, self.recipe, cells=self.objective.cells, rank=self.ranks.rank,
             ranks=self.ranks.world,
         )  # fmt: skip
-        for step in range(first, last):
-            batch = tensors(batches[step])
-            loss = self.model(Normalise(self.corpus.index, CPU)(batch))["loss"]
-            loss.backward()
-            self.norms.append(float(parallel.gradient_norm(self.objective, clip)))
-            for group in self.optimizer.param_groups:
-                group["lr"] = 1e-3
-            self.optimizer.step()
-            self.optimizer.zero_grad()
-            losses.append(float(parallel.summed(loss.detach().clone())) / self.ranks.world)
+        step = Step(
+            self.model, self.optimizer, Normalise(self.corpus.index, CPU), clip=clip,
+            precision=self.recipe["precision"], samples=share, accumulate=accumulate,
+        )  # fmt: skip
+        for number in range(first, last):
+            terms = step(tensors(batches[number]), 1e-3)
+            self.norms.append(float(terms[NORM]))
+            losses.append(float(parallel.summed(terms["loss"].clone())) / self.ranks.world)
         return losses
 
     def save(self, root: Path, step: int, **meta: Any) -> None:

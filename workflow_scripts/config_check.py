@@ -15,7 +15,7 @@ from workflow_scripts.config import Config
 from workflow_scripts.config_data import Aicca, ImagePacking
 from workflow_scripts.config_models import broken_models
 from workflow_scripts.config_modis import Granules
-from workflow_scripts.config_runs import SimmimRun
+from workflow_scripts.config_runs import GfmRun, SimmimRun
 from workflow_scripts.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,21 +41,27 @@ def check_config(raw: Mapping[str, Any]) -> Config:
 def load_config(*files: Path) -> Config:
     """The embedded default with further files merged over it, as `snakemake --configfile` does.
 
+    That is: the files with each other first, the outcome over the default.
+
     Raises:
         UserError: A file is missing, is not YAML, or the result is not valid.
     """
     merged: dict[str, Any] = {}
-    for file in (ROOT / "config.yaml", *files):
-        try:
-            loaded = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-        except OSError as error:
-            raise UserError(f"{file}: {error.strerror}") from None
-        except yaml.YAMLError as error:
-            raise UserError(f"{file}: not valid YAML: {error}") from None
-        if not isinstance(loaded, dict):
-            raise UserError(f"{file}: expected keys and values, found {type(loaded).__name__}")
-        merged = _merge(merged, loaded)
-    return check_config(merged)
+    for file in files:
+        merged = _merge(merged, _loaded(file))
+    return check_config(_merge(_loaded(ROOT / "config.yaml"), merged))
+
+
+def _loaded(file: Path) -> dict[str, Any]:
+    try:
+        loaded = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise UserError(f"{file}: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{file}: not valid YAML: {error}") from None
+    if not isinstance(loaded, dict):
+        raise UserError(f"{file}: expected keys and values, found {type(loaded).__name__}")
+    return loaded
 
 
 def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -172,6 +178,13 @@ def _broken_references(config: Config) -> Iterator[str]:
                 f"runs.{key}.mask.patch: {run.mask.patch} does not divide "
                 f"encoder.image_size {run.encoder.image_size}"
             )
+        if isinstance(run, SimmimRun) and run.mask.patch % run.encoder.patch:
+            yield (
+                f"runs.{key}.mask.patch: {run.mask.patch} is no multiple of "
+                f"encoder.patch {run.encoder.patch}"
+            )
+        if isinstance(run, GfmRun) and len(run.encoder.depths) < 2:
+            yield f"runs.{key}.encoder.depths: gfm needs two or more stages, not 1"
         ranks = run.launch.nodes * run.launch.ranks_per_node
         if run.batch % ranks:
             yield f"runs.{key}.batch: {run.batch} samples cannot be shared evenly by {ranks} ranks"

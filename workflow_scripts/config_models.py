@@ -6,6 +6,8 @@ from workflow_scripts.config import Config
 from workflow_scripts.config_runs import GfmRun
 from workflow_scripts.config_weights import family_of
 
+_SAME = ("width", "heads", "mlp_ratio", "gated", "extra_norm_period")  # in a run and its start
+
 
 def models_of(config: Config, run: str) -> dict[str, str]:
     """Names (or paths, with a /) of the models a run is made from, by role."""
@@ -46,22 +48,21 @@ def broken_models(config: Config, nearest: Callable[[str, Iterable[str]], str]) 
 def _unlike_its_start(config: Config, run: str) -> Iterator[str]:
     """A start whose weights cannot fit: another family or, of a run, other widths and heads."""
     entry = config.runs[run]
-    start, encoder = entry.start or "", entry.encoder
+    start, ours = entry.start or "", entry.encoder.plain()
     if start in config.runs:
-        theirs = config.runs[start].encoder
-        shapes = {
-            name: (getattr(theirs, name), getattr(encoder, name)) for name in ("width", "heads")
-        }
-        family: str | None = theirs.family
+        theirs = config.runs[start].encoder.plain()
     elif start in config.weights:
-        shapes = {}
-        family = family_of(config.weights[start].architecture)
+        theirs = {"family": family_of(config.weights[start].architecture)}
     else:
         return
-    if family != encoder.family:
-        yield f"runs.{run}.start: {start!r} is a {family} and this run's encoder a {encoder.family}"
+    if theirs["family"] != ours["family"]:
+        yield (
+            f"runs.{run}.start: {start!r} is a {theirs['family']} and this run's encoder a "
+            f"{ours['family']}"
+        )
         return
-    for name, (seen, expected) in shapes.items():
+    for name in _SAME if "width" in theirs else ():
+        seen, expected = theirs.get(name), ours.get(name)
         if seen != expected:
             yield (
                 f"runs.{run}.start: {start!r} has encoder.{name} {seen} and this run {expected}; "

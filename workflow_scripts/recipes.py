@@ -175,10 +175,7 @@ def pretrain(config: Config, run: str) -> Recipe:
     )
     if entry.start is not None:  # its name: where it lies is no part of the result
         recipe["start"] = Path(entry.start).name
-    encoder = recipe["encoder"]
-    if encoder["family"] == "vit":  # one shape of recipe for every family
-        encoder["depths"], encoder["heads"] = [encoder.pop("depth")], [encoder["heads"]]
-        encoder["window"] = None
+    recipe["encoder"] = entry.encoder.plain()
     mask = {"ratio": 0.0, "patch": None, "norm_pix": False} | recipe.get("mask", {})
     recipe["mask"] = mask
     recipe.setdefault("decoder", None)

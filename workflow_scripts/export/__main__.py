@@ -12,7 +12,7 @@ from workflow_scripts.export.curve import summary_of
 from workflow_scripts.export.reconstructions import write_reconstructions
 from workflow_scripts.files import atomic, exclusive, read_json, write_json, write_text
 from workflow_scripts.logs import log
-from workflow_scripts.models.encoders import timm_architecture
+from workflow_scripts.models.encoders import needed_import, timm_architecture
 from workflow_scripts.models.scaling import normalisation
 from workflow_scripts.objectives.base import Objective
 from workflow_scripts.pretrain import checkpoint, saved
@@ -105,6 +105,7 @@ def model_card(identity: Identity, corpus: Corpus) -> dict[str, Any]:
         "schema_version": SCHEMA_VERSION,
         "architecture": architecture,
         "kwargs": kwargs,
+        "requires": needed_import(architecture),
         "family": recipe["encoder"]["family"],
         "image_size": recipe["encoder"]["image_size"],
         "channels": corpus.channels,

@@ -1,10 +1,13 @@
 """Pretrain one segment of a run, from its last checkpoint to the end or to the walltime."""
 
 import argparse
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from workflow_scripts.files import exclusive, read_json
+from workflow_scripts.logs import log
+from workflow_scripts.models.shapes import odd_heads
 from workflow_scripts.pretrain import launch
 from workflow_scripts.pretrain.record import Record
 from workflow_scripts.pretrain.run_digest import (
@@ -29,14 +32,21 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--previous", type=Path, help="the segment before it")
     one.add_argument("--teacher", type=Path, help="run folder of the teacher (gfm)")
     one.add_argument("--start", type=Path, help="model folder that the encoder begins with")
-    one.add_argument("--strategy", default="no_shard", help=NAMES)
     one.add_argument("--ranks", type=int, default=1, help="processes, one for each accelerator")
+    one.add_argument("--walltime-s", type=float, default=float("inf"), help="time of this job")
+    one.add_argument("--strategy", default="no_shard", help=NAMES)
     one.add_argument("--workers", type=int, default=0, help="loader processes of each rank")
     one.add_argument("--retries", type=int, default=2, help="of reading a sample that failed")
     one.add_argument("--skip-bad", action="store_true", help="skip samples that cannot be read")
-    one.add_argument("--walltime-s", type=float, default=float("inf"), help="time of this job")
+    one.add_argument("--accumulate", type=int, default=1, help="parts of a rank's batch")
+    one.add_argument("--activation-checkpointing", action="store_true", help="less memory")
+    one.add_argument("--compile", action="store_true", help="compile each block")
     one.add_argument("--checkpoint-every", type=int, default=200, metavar="STEPS")
+    one.add_argument("--keep-checkpoints", type=int, default=2, help="the last so many")
+    one.add_argument("--async-checkpoints", action="store_true", help="train while one is written")
     one.add_argument("--log-every", type=int, default=10, metavar="STEPS")
+    one.add_argument("--bad-steps", type=int, default=10, help="in a row, then end")
+    one.add_argument("--stall-minutes", type=float, default=30.0, help="without a step, then end")
     one.add_argument("--pinned", metavar="DIGEST", help="use the stored run that begins so")
     return one
 
@@ -55,14 +65,8 @@ def _train(arguments: argparse.Namespace, record: Record, ranks: launch.Ranks) -
     from workflow_scripts.pretrain.segment import train_segment
     from workflow_scripts.pretrain.trainer import Layout
 
-    layout = Layout(
-        strategy=arguments.strategy,
-        workers=arguments.workers,
-        retries=arguments.retries,
-        skip_bad=arguments.skip_bad,
-        log_every=arguments.log_every,
-        checkpoint_every=arguments.checkpoint_every,
-    )
+    given = vars(arguments)
+    layout = Layout(**{field.name: given[field.name] for field in fields(Layout)})
     train_segment(
         record,
         index=arguments.index,
@@ -91,6 +95,8 @@ def _guarded(arguments: argparse.Namespace, recipe: dict[str, Any], ranks: launc
     if arguments.pinned:
         check_data(identity, read_json(arguments.index), arguments.teacher, arguments.start)
     identity.write(arguments.run)
+    if slow := odd_heads(identity.recipe["encoder"]):
+        log.warning("%s", slow)
     if ranks.must_spawn:
         launch.spawn(ranks, MODULE, decided=identity.run_digest)
     else:

@@ -16,8 +16,8 @@ SEGMENTS = "segments.jsonl"
 
 # Columns of the curve that are no term of the loss.
 NOT_TERMS = frozenset(
-    {"step", "epoch", "samples", "skipped", "loss", "lr", "grad_norm", "images_per_s", "data_wait",
-     "seconds"}
+    {"step", "epoch", "samples", "skipped", "bad_steps", "loss", "lr", "grad_norm", "images_per_s",
+     "data_wait", "seconds"}
 )  # fmt: skip
 
 

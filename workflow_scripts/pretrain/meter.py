@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,51 +12,77 @@ from workflow_scripts.pretrain import parallel
 from workflow_scripts.pretrain.history import rounded
 
 
+@dataclass(frozen=True, kw_only=True)
+class Bad:
+    """A step that was skipped."""
+
+    ago: int  # 1 is the last step
+    in_a_row: int  # it is the how many-th
+    finite_here: Tensor  # whether this rank's own loss was finite; on the device
+
+
 class Window:
     """Losses since the last logged step: on the device until they are collected.
 
     The sums are float64 over float32 values, exact in any order, so the logged curve does not
-    depend on where a segment ended or a checkpoint was written.
+    depend on where a segment ended or a checkpoint was written. Steps that were skipped because
+    something was not finite are in no mean; they are counted.
 
     Args:
         carried: What `state` returned before the checkpoint.
+
+    Attributes:
+        bad: Skipped steps since the run began.
+        in_a_row: Skipped steps since the last one that was not.
     """
 
     def __init__(self, carried: dict[str, Any] | None = None) -> None:
-        self.sums: dict[str, float] = dict(carried["sums"]) if carried else {}
-        self.count: int = carried["count"] if carried else 0
+        carried = carried or {}
+        self.sums: dict[str, float] = dict(carried.get("sums", {}))
+        self.count: int = carried.get("count", 0)
+        self.bad: int = carried.get("bad", 0)
+        self.in_a_row: int = carried.get("in_a_row", 0)
         self._terms: list[dict[str, Tensor]] = []
 
     def add(self, terms: dict[str, Tensor]) -> None:
         """Take a step's terms, without reading them."""
-        self._terms.append({name: value.detach() for name, value in terms.items()})
+        self._terms.append(terms)
 
-    def collect(self, *, world: int) -> int | None:
+    def collect(self, *, world: int) -> list[Bad]:
         """Bring what is on the device into the sums, as means over ranks; every rank calls it.
 
         Returns:
-            None, or how many steps ago (1 = the last) the first loss that is not finite was.
+            The steps that were skipped, in their order.
         """
         if not self._terms:
-            return None
+            return []
         names = list(self._terms[0])
         rows = torch.stack([torch.stack([terms[name] for name in names]) for terms in self._terms])
+        own = rows[:, names.index("loss")].isfinite()
         rows = parallel.summed(rows.double()) / world
         finite: list[bool] = rows.isfinite().all(dim=1).tolist()
         self._terms = []
-        if not all(finite):
-            return len(finite) - finite.index(False)
-        self.count += len(finite)
-        for name, total in zip(names, rows.sum(dim=0).tolist(), strict=True):
+        found = []
+        for number, good in enumerate(finite):
+            self.in_a_row = 0 if good else self.in_a_row + 1
+            if not good:
+                ago = len(finite) - number
+                found.append(Bad(ago=ago, in_a_row=self.in_a_row, finite_here=own[number]))
+        self.bad += len(found)
+        kept = rows[torch.tensor(finite, device=rows.device)].sum(dim=0).tolist()
+        self.count += len(finite) - len(found)
+        for name, total in zip(names, kept, strict=True):
             self.sums[name] = self.sums.get(name, 0.0) + total
-        return None
+        return found
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps (after `collect`), the same on all ranks."""
-        return {"sums": self.sums, "count": self.count}
+        return {"sums": self.sums, "count": self.count, "bad": self.bad, "in_a_row": self.in_a_row}
 
     def means(self) -> dict[str, float]:
-        """Means over the window, which is emptied."""
+        """Means over the window, which is emptied; none if every step of it was skipped."""
+        if not self.count:
+            return {}
         means = {name: rounded(total / self.count) for name, total in self.sums.items()}
         self.sums, self.count = {}, 0
         return means

@@ -14,13 +14,15 @@ One rank needs none of it and runs the plain module, without a process group.
 """
 
 import datetime
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
@@ -133,17 +135,29 @@ def plain(model: nn.Module) -> Objective:
     return inner
 
 
-def gradient_norm(model: nn.Module, clip: float | None) -> Tensor:
-    """Norm of the gradient over all ranks and parameters; clips to `clip` if given.
+@contextmanager
+def exchanging(model: nn.Module, wanted: bool) -> Iterator[None]:
+    """Whether the backward pass within exchanges gradients between replicas, or only adds them up.
+
+    Forward and backward of a part of a batch run within it. Gradients that are cut over ranks are
+    cut after each part all the same: whole ones of a model that needs cutting would not fit.
+    """
+    if isinstance(model, DistributedDataParallel) and not wanted:
+        with model.no_sync():
+            yield
+        return
+    if isinstance(model, FSDPModule):
+        model.set_requires_all_reduce(wanted)
+    yield
+
+
+def gradient_norm(model: nn.Module) -> Tensor:
+    """Norm of the gradient over all ranks and parameters, before clipping.
 
     Returns:
         A scalar on the device: no value is read.
     """
-    parameters = [p for p in model.parameters() if p.grad is not None]
-    if clip is not None:
-        norm = nn.utils.clip_grad_norm_(parameters, clip)
-    else:
-        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    norm = nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
     return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
 
@@ -195,3 +209,12 @@ class Agreement:
     def close(self) -> None:
         """Wait for the last message."""
         self._answer()
+
+
+def gathered(values: Tensor) -> Tensor:
+    """A tensor of every rank (each of the same shape), stacked by rank, on every rank."""
+    if not dist.is_initialized():
+        return values[None]
+    rows = [torch.empty_like(values) for _ in range(dist.get_world_size())]
+    dist.all_gather(rows, values)
+    return torch.stack(rows)

@@ -21,9 +21,10 @@ from workflow_scripts.pretrain import checkpoint, parallel, saved
 from workflow_scripts.pretrain.construct import adamw, meta_objective, order_of, scaling_of
 from workflow_scripts.pretrain.history import History, add_segment, log_row, rounded, write_state
 from workflow_scripts.pretrain.launch import Ranks, StopRequest
-from workflow_scripts.pretrain.meter import Clock, Window
+from workflow_scripts.pretrain.meter import Bad, Clock, Window
 from workflow_scripts.pretrain.schedule import learning_rate
 from workflow_scripts.pretrain.started import note_start
+from workflow_scripts.pretrain.step import NORM, Step
 from workflow_scripts.provenance import peak_memory_bytes
 from workflow_scripts.shards.corpus import MOST_OPEN, Corpus
 
@@ -39,8 +40,15 @@ class Layout:
     workers: int = 0
     retries: int = 2
     skip_bad: bool = False
-    log_every: int = 10
+    accumulate: int = 1
+    activation_checkpointing: bool = False
+    compile: bool = False
     checkpoint_every: int = 200
+    keep_checkpoints: int = 2
+    async_checkpoints: bool = False
+    log_every: int = 10
+    bad_steps: int = 10
+    stall_minutes: float = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,16 +93,20 @@ class Trainer:
             corpus, self.order, augment=recipe["augment"], size=recipe["encoder"]["image_size"],
             rank=ranks.rank, ranks=ranks.world, retries=layout.retries, skip_bad=layout.skip_bad,
         )  # fmt: skip
-        self.model = parallel.laid_out(
+        model = parallel.laid_out(
             meta_objective(recipe, corpus, teacher, start), layout.strategy, ranks=ranks,
             device=device, precision=recipe["precision"], seed=recipe["seed"],
         )  # fmt: skip
-        self.objective = parallel.plain(self.model)
+        self.objective = parallel.plain(model)
         if self.objective.start is not None and ranks.is_first:
             note_start(folder, self.objective.start)
         batches.cells = self.objective.cells
         self.optimizer = adamw(self.objective, recipe["optim"])
-        self.normalise = Normalise(corpus.index, device, scaling_of(recipe))
+        self.train_step = Step(
+            model, self.optimizer, Normalise(corpus.index, device, scaling_of(recipe)),
+            clip=recipe["optim"]["clip"], precision=recipe["precision"],
+            samples=self.order.batch // ranks.world, accumulate=layout.accumulate,
+        )  # fmt: skip
         self.step, self.window, self.skipped_before = 0, Window(), 0
         self.saved: int | None = None
         self.save_seconds, self.written = 0.0, 0.0
@@ -169,54 +181,60 @@ class Trainer:
         return self.step % self.layout.log_every == 0 or self.step == self.order.total_steps
 
     def _train_step(self, batch: dict[str, Tensor]) -> None:
-        optim = self.recipe["optim"]
         self.rate = learning_rate(
-            optim, step=self.step, steps_per_epoch=self.order.steps_per_epoch,
+            self.recipe["optim"], step=self.step, steps_per_epoch=self.order.steps_per_epoch,
             total_steps=self.order.total_steps, batch=self.order.batch,
         )  # fmt: skip
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.rate
-        bf16 = self.recipe["precision"] == "bf16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
-            terms = self.model(self.normalise(batch))
-        terms["loss"].backward()
+        self.window.add(self.train_step(batch, self.rate))
         self.step += 1
-        if optim["clip"] is not None or self._is_logged():
-            self.norm = parallel.gradient_norm(self.objective, optim["clip"])
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.window.add(terms)
 
     def _collect(self) -> None:
-        """Read the window's losses; stop the run at the first that is not finite."""
-        ago = self.window.collect(world=self.ranks.world)
-        if ago is None:
-            return
-        bad = self.step - ago
-        samples = self.order.batch_at(bad)[:_NAMED_SAMPLES]
-        names = "; ".join(self.corpus.name(int(sample)) for sample in samples)
-        raise UserError(
-            f"the loss of step {bad + 1} is not finite. Its batch of {self.order.batch} begins "
-            f"with {names}. Lower optim.base_lr, set optim.clip, or look at these samples; the "
-            "last checkpoint is from before"
-        )
+        """Read the window's losses; tell of skipped steps, and end where they do not end."""
+        for bad in self.window.collect(world=self.ranks.world):
+            step = self.step - bad.ago
+            if bad.in_a_row < self.layout.bad_steps:
+                log.warning(
+                    "loss or gradient of step %d is not finite: skipped (%d in a row)",
+                    step + 1, bad.in_a_row,
+                )  # fmt: skip
+                continue
+            raise UserError(
+                f"loss or gradient of {bad.in_a_row} steps in a row is not finite, the last of "
+                f"them step {step + 1}: {self._suspects(step, bad)}. Lower optim.base_lr, set "
+                "optim.clip, or look at these samples; the weights are those before the first of "
+                "these steps, in the last checkpoint"
+            )
+
+    def _suspects(self, step: int, bad: Bad) -> str:
+        """The samples of the ranks whose own loss was not finite; of all if only gradients were."""
+        finite = parallel.gathered(bad.finite_here).tolist()
+        ranks = [rank for rank, good in enumerate(finite) if not good] or list(range(len(finite)))
+        samples = [
+            self.corpus.name(int(sample))
+            for rank in ranks
+            for sample in self.order.batch_at(step, rank=rank, ranks=self.ranks.world)
+        ]
+        more = f" and {len(samples) - _NAMED_SAMPLES} more" if len(samples) > _NAMED_SAMPLES else ""
+        ours = f"rank {', '.join(map(str, ranks))}" if len(ranks) < len(finite) else "all ranks"
+        return f"samples of {ours}: {'; '.join(samples[:_NAMED_SAMPLES])}{more}"
 
     def _log(self) -> None:
         self._collect()
-        norm = float(self.norm)
         lap = self.clock.lap(self.step)
         means, skipped = self.window.means(), self._skipped()
-        self.loss = means["loss"]
-        if self.history is None:
+        if self.history is None or not means:
             return
+        self.loss = means["loss"]
+        norm = means.pop(NORM)
         row = {
             "step": self.step,
             "epoch": round(self.step / self.order.steps_per_epoch, 4),
             "samples": self.step * self.order.batch,
             "skipped": skipped,
+            "bad_steps": self.window.bad,
             **means,
             "lr": rounded(self.rate),
-            "grad_norm": rounded(norm),
+            NORM: norm,
             **lap,
         }
         self.history.add(row)

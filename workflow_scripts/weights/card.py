@@ -90,6 +90,7 @@ def model_card(
     return {
         "architecture": recipe["architecture"],
         "kwargs": arguments(recipe),
+        "requires": None,  # timm alone knows the name
         "family": encoder["family"],
         "image_size": encoder["image_size"],
         "channels": recipe["channels"],
