@@ -13,6 +13,7 @@ include: "rules/common.smk"
 include: "rules/fetch.smk"
 include: "rules/tile.smk"
 include: "rules/pack.smk"
+include: "rules/weights.smk"
 include: "rules/pretrain.smk"
 include: "rules/probe.smk"
 include: "rules/report.smk"
@@ -38,6 +39,7 @@ rule fetch_all:
             for corpus in wanted_corpora(CONFIG)
             for name in corpus_datasets(CONFIG, corpus)
         ],
+        [f"{DATA}/weights/{name}/model.json" for name in wanted_weights(CONFIG)],
 
 
 rule probe_all:

@@ -21,6 +21,7 @@ from workflow_scripts.recipes import (
     wanted_corpora,
     wanted_probes,
     wanted_runs,
+    wanted_weights,
 )
 
 
@@ -72,6 +73,7 @@ wildcard_constraints:
     date=r"\d{4}-\d{2}-\d{2}",
     segment=r"\d+",
     run=one_of(CONFIG.runs),
+    weights=one_of(CONFIG.weights),
     benchmark=one_of(CONFIG.benchmarks),
     corpus=one_of([*CONFIG.corpora, *(f"{BENCH}{name}" for name in CONFIG.benchmarks)]),
     folder=one_of(datasets_of("image-folder", "aicca")),
@@ -157,17 +159,20 @@ def corpus_index(w):
     return kept(w.run, f"{DATA}/shards/{CONFIG.runs[w.run].corpus}/index.json")
 
 
-def teacher_folder(run):
-    """The folder of GFM's frozen teacher; empty for other objectives."""
-    name = getattr(CONFIG.runs[run], "teacher", "")
-    return f"{RESULTS}/runs/{name}" if name in CONFIG.runs else name
+def model_files(role):
+    """Weights and model of a run's `teacher` or `start`; none if it has none."""
+
+    def files(w):
+        folder = JOBS.model_folder(w.run, role)
+        names = ("weights.safetensors", "model.json") if folder else ()
+        return [kept(w.run, f"{folder}/{name}") for name in names]
+
+    return files
 
 
-def teacher_files(w):
-    """The frozen teacher's weights and model."""
-    folder = teacher_folder(w.run)
-    names = ("weights.safetensors", "model.json") if folder else ()
-    return [kept(w.run, f"{folder}/{name}") for name in names]
+def model_option(role):
+    """The option that names a run's `teacher` or `start`."""
+    return lambda w: option(f"--{role}", str(JOBS.model_folder(w.run, role) or ""))
 
 
 def segment_before(w):

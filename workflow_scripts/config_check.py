@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 
 from workflow_scripts.config import Config
 from workflow_scripts.config_data import Aicca, ImagePacking
+from workflow_scripts.config_models import broken_models
 from workflow_scripts.config_modis import Granules
 from workflow_scripts.config_runs import GfmRun, Launch, SimmimRun
 from workflow_scripts.errors import UserError
@@ -173,9 +174,6 @@ def _broken_references(config: Config) -> Iterator[str]:
             yield f"corpora.{key}.datasets: images and MODIS granules cannot be mixed in one corpus"
     for key, run in config.runs.items():
         yield from unknown(f"runs.{key}.corpus", run.corpus, config.corpora, "corpus")
-        if isinstance(run, GfmRun) and "/" not in run.teacher:
-            names = [name for name in config.runs if name != key]
-            yield from unknown(f"runs.{key}.teacher", run.teacher, names, "other run")
         if isinstance(run, SimmimRun) and run.encoder.image_size % run.mask.patch:
             yield (
                 f"runs.{key}.mask.patch: {run.mask.patch} does not divide "
@@ -189,6 +187,7 @@ def _broken_references(config: Config) -> Iterator[str]:
         if isinstance(run, GfmRun) and len(run.encoder.depths) < 2:
             yield f"runs.{key}.encoder.depths: gfm needs two or more stages, not 1"
         yield from _impossible_layout(f"runs.{key}", run.batch, run.launch)
+    yield from broken_models(config, _nearest)
     yield from _broken_benchmarks(config, unknown)
     yield from _broken_chips(config, unknown)
 

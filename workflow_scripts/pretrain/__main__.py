@@ -31,6 +31,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--segment", type=Path, required=True, help="the segment's JSON, written here")
     one.add_argument("--previous", type=Path, help="the segment before it")
     one.add_argument("--teacher", type=Path, help="run folder of the teacher (gfm)")
+    one.add_argument("--start", type=Path, help="model folder that the encoder begins with")
     one.add_argument("--ranks", type=int, default=1, help="processes, one for each accelerator")
     one.add_argument("--walltime-s", type=float, default=float("inf"), help="time of this job")
     one.add_argument("--strategy", default="no_shard", help=NAMES)
@@ -58,7 +59,7 @@ def _identity(arguments: argparse.Namespace, recipe: dict[str, Any]) -> Identity
         stored = stored_identity(arguments.run, arguments.pinned)
         warn_of_changes(stored, arguments.run, recipe)
         return stored
-    return current_identity(recipe, read_json(arguments.index), arguments.teacher)
+    return current_identity(recipe, read_json(arguments.index), arguments.teacher, arguments.start)
 
 
 def _train(arguments: argparse.Namespace, record: Record, ranks: launch.Ranks) -> None:
@@ -73,6 +74,7 @@ def _train(arguments: argparse.Namespace, record: Record, ranks: launch.Ranks) -
         record,
         index=arguments.index,
         teacher=arguments.teacher,
+        start=arguments.start,
         layout=layout,
         ranks=ranks,
         walltime_s=arguments.walltime_s,
@@ -97,7 +99,7 @@ def _guarded(arguments: argparse.Namespace, recipe: dict[str, Any], ranks: launc
     if not launched and record.write_if_done():
         return
     if arguments.pinned:
-        check_data(identity, read_json(arguments.index), arguments.teacher)
+        check_data(identity, read_json(arguments.index), arguments.teacher, arguments.start)
     identity.write(arguments.run)
     if slow := odd_heads(identity.recipe["encoder"]):
         log.warning("%s", slow)

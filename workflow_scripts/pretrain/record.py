@@ -9,6 +9,7 @@ from workflow_scripts.files import read_json
 from workflow_scripts.logs import log
 from workflow_scripts.pretrain import earlier, saved
 from workflow_scripts.pretrain.run_digest import Identity
+from workflow_scripts.pretrain.started import noted_start
 from workflow_scripts.results import write_result
 
 
@@ -57,6 +58,7 @@ class Record:
             "end_step": end,
             "total_steps": total,
             "reason": reason,
+            **noted_start(self.identity.folder(self.run)),
         }
         write_result(self.path, stamp=self.identity.stamp(), body=body, facts=facts)
         log.info("segment ended at step %d of %d (%s)", end, total, reason)

@@ -23,6 +23,7 @@ from workflow_scripts.pretrain.history import History, add_segment, log_row, rou
 from workflow_scripts.pretrain.launch import Ranks, StopRequest
 from workflow_scripts.pretrain.meter import Bad, Clock, Window
 from workflow_scripts.pretrain.schedule import learning_rate
+from workflow_scripts.pretrain.started import note_start
 from workflow_scripts.pretrain.step import NORM, Step
 from workflow_scripts.provenance import peak_memory_bytes
 from workflow_scripts.shards.corpus import MOST_OPEN, Corpus
@@ -75,6 +76,7 @@ class Trainer:
         layout: How it runs.
         ranks: This process's place.
         device: This rank's device.
+        start: Model folder that the encoder begins with.
 
     Raises:
         UserError: A batch, strategy and number of ranks that do not fit together.
@@ -82,7 +84,7 @@ class Trainer:
 
     def __init__(
         self, recipe: dict[str, Any], corpus: Corpus, *, folder: Path, teacher: Path | None,
-        layout: Layout, ranks: Ranks, device: torch.device,
+        layout: Layout, ranks: Ranks, device: torch.device, start: Path | None = None,
     ) -> None:  # fmt: skip
         self.recipe, self.corpus, self.folder = recipe, corpus, folder
         self.layout, self.ranks, self.device = layout, ranks, device
@@ -92,11 +94,13 @@ class Trainer:
             rank=ranks.rank, ranks=ranks.world, retries=layout.retries, skip_bad=layout.skip_bad,
         )  # fmt: skip
         model = parallel.laid_out(
-            meta_objective(recipe, corpus, teacher), layout.strategy, ranks=ranks, device=device,
-            precision=recipe["precision"], seed=recipe["seed"],
+            meta_objective(recipe, corpus, teacher, start), layout.strategy, ranks=ranks,
+            device=device, precision=recipe["precision"], seed=recipe["seed"],
             activation_checkpointing=layout.activation_checkpointing, compile=layout.compile,
         )  # fmt: skip
         self.objective = parallel.plain(model)
+        if self.objective.start is not None and ranks.is_first:
+            note_start(folder, self.objective.start)
         batches.cells = self.objective.cells
         self.optimizer = adamw(self.objective, recipe["optim"])
         self.train_step = Step(

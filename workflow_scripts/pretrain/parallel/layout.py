@@ -99,7 +99,7 @@ def laid_out(
         _shard(objective, strategy, shards=shards, world=ranks.world, device=device,
                precision=precision)  # fmt: skip
     objective.to_empty(device=device)
-    initialise(objective, seed, place=_set)
+    initialise(objective, seed, place=_set, start=objective.start)
     if ranks.world > 1 and strategy == "ddp":
         return DistributedDataParallel(
             objective,
