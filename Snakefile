@@ -16,6 +16,7 @@ include: "rules/pack.smk"
 include: "rules/weights.smk"
 include: "rules/pretrain.smk"
 include: "rules/probe.smk"
+include: "rules/card.smk"
 include: "rules/report.smk"
 include: "rules/ask.smk"
 
@@ -29,6 +30,7 @@ localrules:
 rule all:
     default_target: True
     input:
+        [f"{RESULTS}/runs/{run}/README.md" for run in wanted_runs(CONFIG)],
         f"{RESULTS}/report.html",
 
 

@@ -12,6 +12,7 @@ from workflow_scripts.errors import UserError
 from workflow_scripts.jobs import Jobs
 from workflow_scripts.recipes import (
     BENCH,
+    card_benchmarks,
     corpus_datasets,
     cut_from,
     dataset_days,
@@ -207,6 +208,14 @@ def layout_options(run):
 def ranks(w):
     """Processes of a run."""
     return CONFIG.runs[w.run].launch.nodes * CONFIG.runs[w.run].launch.ranks_per_node
+
+
+# --- card --------------------------------------------------------------------------------------
+
+
+def card_probes(w):
+    """Results of the probes that stand in a run's model card."""
+    return [probe_result(w.run, name) for name in card_benchmarks(CONFIG, w.run)]
 
 
 # --- report ------------------------------------------------------------------------------------

@@ -147,6 +147,11 @@ class Jobs:
         recipe = recipes.probe(self.config, run, benchmark)
         return self._job("probe", (run, benchmark), result, recipe)
 
+    def card(self, run: str) -> Job:
+        """The model card of a run."""
+        result = self.results / "runs" / run / "card.json"
+        return self._job("card", (run,), result, recipes.card(self.config, run))
+
     def report(self) -> Job:
         """The report."""
         recipe = recipes.report(self.config, self._pins())
@@ -201,6 +206,7 @@ class Jobs:
             for segment in range(1, entry.segments + 1):
                 yield self.pretrain(run, segment)
             yield self.export(run)
+            yield self.card(run)
         for benchmark, judged in config.benchmarks.items():
             for run in judged.runs:
                 yield self.probe(run, benchmark)

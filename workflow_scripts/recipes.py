@@ -58,7 +58,7 @@ def is_synthetic(dataset: Dataset) -> bool:
 def fetch(config: Config, dataset: str, date: str | None = None) -> Recipe:
     """Recipe of a dataset's manifest (of one day's for MODIS)."""
     entry = config.datasets[dataset]
-    left_out = {"label", "tile", "dates", "first", "last"}
+    left_out = {"label", "licence", "tile", "dates", "first", "last"}
     recipe = {"dataset": dataset, **entry.model_dump(mode="json", exclude=left_out)}
     if isinstance(entry, ImageFolder):
         recipe[LISTING] = _listing(Path(entry.path))
@@ -195,6 +195,33 @@ def probe(config: Config, run: str, benchmark: str) -> Recipe:
         "pretraining_dataset_overlap": bool({*judged_on} & {*trained_on}),
         **entry.model_dump(mode="json", exclude={"label", "runs", *_OF_PACKING}),
     }
+
+
+def card(config: Config, run: str) -> Recipe:
+    """Recipe of a run's model card."""
+    names = corpus_datasets(config, config.runs[run].corpus)
+    return {
+        "run": run,
+        "label": config.runs[run].label or run,
+        "datasets": [
+            {
+                "name": name,
+                "label": config.datasets[name].label or name,
+                "licence": config.datasets[name].licence,
+                "synthetic": is_synthetic(config.datasets[name]),
+            }
+            for name in names
+        ],
+        "benchmarks": [
+            {"name": name, "label": config.benchmarks[name].label or name}
+            for name in card_benchmarks(config, run)
+        ],
+    }
+
+
+def card_benchmarks(config: Config, run: str) -> list[str]:
+    """Benchmarks whose results stand in a run's model card: those that `all` wants."""
+    return [benchmark for benchmark, judged in wanted_probes(config) if judged == run]
 
 
 def report(config: Config, pins: dict[str, Any]) -> Recipe:
@@ -359,7 +386,7 @@ def shape(config: Config) -> Recipe:
     }
 
 
-_RULES = ["fetch", "tile", "pack", "weights", "pretrain", "probe", "report"]
+_RULES = ["fetch", "tile", "pack", "weights", "pretrain", "probe", "card", "report"]
 
 
 def main() -> None:
