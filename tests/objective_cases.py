@@ -75,13 +75,16 @@ def shaken(objective):
     return objective
 
 
-def write_teacher(folder):
+def write_teacher(folder, channels=6):
     """A run folder with a Swin of another size, window and normalisation than the student's."""
     encoder = SIMMIM["encoder"] | {"image_size": 48, "width": 8, "window": 6, "heads": [2, 2]}
-    name, kwargs = timm_architecture(encoder, 6)
+    name, kwargs = timm_architecture(encoder, channels)
     card = {"architecture": name, "kwargs": kwargs, "family": "swin", "image_size": 48}
-    card |= {"channels": 6, "encoder": encoder}
-    card["normalisation"] = {"mean": [0.3] * 6, "std": [0.2 + 0.1 * i for i in range(6)]}
+    card |= {"channels": channels, "encoder": encoder}
+    card["normalisation"] = {
+        "mean": [0.3] * channels,
+        "std": [0.2 + 0.1 * i for i in range(channels)],
+    }
     (folder / "model.json").write_text(json.dumps(card))
-    save_file(random_encoder(encoder, 6, 5).state_dict(), folder / "weights.safetensors")
+    save_file(random_encoder(encoder, channels, 5).state_dict(), folder / "weights.safetensors")
     return folder

@@ -22,7 +22,7 @@ from workflow_scripts.errors import UserError
 from workflow_scripts.loader.normalise import Normalise
 from workflow_scripts.pretrain import parallel
 from workflow_scripts.pretrain import step as step_module
-from workflow_scripts.pretrain.step import NORM, Step, parts_of
+from workflow_scripts.pretrain.step import NORM, Step
 
 
 def stepper(trainee, *, clip=None, accumulate=1):
@@ -106,12 +106,6 @@ def test_parts_of_a_batch_add_up_to_the_whole(tmp_path, recipe):
     whole, parts = Trainee(index, recipe=recipe), Trainee(index, recipe=recipe)
     assert parts.steps(0, 4, accumulate=4) == pytest.approx(whole.steps(0, 4), rel=1e-5)
     assert parts.norms == pytest.approx(whole.norms, rel=1e-5)
-
-
-def test_parts_must_divide_a_ranks_samples():
-    assert parts_of(8, 2) == 4
-    with pytest.raises(UserError, match=r"accumulate 3 does not divide the 8 samples.* 1, 2, 4, 8"):
-        parts_of(8, 3)
 
 
 def one_rank_is_bad(ranks, folder):

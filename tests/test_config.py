@@ -42,6 +42,16 @@ def changed(path, value):
         ("datasets.sample-modis.dates", ["2026-13-45"], ["dates", "month must be in 1..12"]),
         ("benchmarks.all", DEFAULT["benchmarks"]["ucm"], ["benchmarks.all", "probe_all"]),
         ("runs.scenes-mae.launch", {"strategy": "fullshard"}, ["strategy", "'fullshard'"]),
+        (
+            "runs.scenes-mae.launch",
+            {"strategy": "hybrid_shard_3", "ranks_per_node": 2},
+            ["runs.scenes-mae.launch.strategy", "over 3 ranks", "2 ranks; k may be 1, 2"],
+        ),
+        (
+            "runs.scenes-mae.launch",
+            {"accumulate": 3},
+            ["runs.scenes-mae.launch.accumulate", "accumulate 3 does not divide"],
+        ),
         ("runs.scenes-mae.batch", 33, ["runs.scenes-mae.batch", "33", "2 ranks"]),
         (
             "runs.scenes-gfm.teacher",

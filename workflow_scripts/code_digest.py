@@ -17,11 +17,13 @@ NEUTRAL = frozenset(
     f"{PACKAGE}.{name}"
     for name in (
         "code_digest",
+        "differences",
         "errors",
         "files",
         "lifetime",
         "logs",
         "pack.verify",
+        "pretrain.earlier",
         "pretrain.launch",
         "provenance",
         "stage",

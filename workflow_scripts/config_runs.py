@@ -180,6 +180,12 @@ class RunBase(Model):
     )
     segments: Positive = Field(1, description="batch jobs the run is cut into")
     launch: Launch = Field(Launch(), description="how the run is laid over the machine")
+    start: str | None = Field(
+        None,
+        description="what the encoder's first weights are: null (drawn from the seed), the name of "
+        "a run or of an entry of `weights`, or the path (with a /) of a folder with "
+        "weights.safetensors and model.json",
+    )
     pinned: StrictBool | str = Field(
         False,
         description="true (or a run digest): keep the stored recipe, code and data digests, "
@@ -214,8 +220,8 @@ class GfmRun(SimmimRun):
 
     objective: Literal["gfm"]  # type: ignore[assignment]
     teacher: str = Field(
-        description="name of a run, or path (with a /) of a folder with weights.safetensors and "
-        "model.json"
+        description="name of a run or of an entry of `weights`, or path (with a /) of a folder "
+        "with weights.safetensors and model.json"
     )
     alpha: float = Field(1.0, ge=0, description="weight of the cosine term")
 

@@ -21,6 +21,7 @@ from workflow_scripts.pretrain.history import CURVE, SEGMENTS, read_lines
 from workflow_scripts.pretrain.launch import Ranks
 from workflow_scripts.pretrain.parallel import laid_out, plain
 from workflow_scripts.pretrain.run_digest import Identity, stored_identity, warn_of_changes
+from workflow_scripts.pretrain.started import noted_start
 from workflow_scripts.results import SCHEMA_VERSION, stamp, write_result
 from workflow_scripts.shards.corpus import Corpus
 from workflow_scripts.stage import run_stage, stage_parser
@@ -150,7 +151,7 @@ def work(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
             read_lines(folder / CURVE), identity=identity, corpus=corpus, run=run.name,
             parameters=sum(p.numel() for p in objective.parameters()),
             encoder_parameters=sum(value.numel() for value in weights.values()),
-        )  # fmt: skip
+        ) | noted_start(folder)  # fmt: skip
         inputs = {"run": identity.run_digest, "corpus": corpus.index["content"]}
         facts = {"segments": read_lines(folder / SEGMENTS)}
         write_result(

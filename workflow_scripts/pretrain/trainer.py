@@ -23,6 +23,7 @@ from workflow_scripts.pretrain.history import History, add_segment, log_row, rou
 from workflow_scripts.pretrain.launch import Ranks, StopRequest
 from workflow_scripts.pretrain.meter import Bad, Clock, Window
 from workflow_scripts.pretrain.schedule import learning_rate
+from workflow_scripts.pretrain.started import note_start
 from workflow_scripts.pretrain.step import NORM, Step
 from workflow_scripts.provenance import peak_memory_bytes
 from workflow_scripts.shards.corpus import MOST_OPEN, Corpus
@@ -75,6 +76,7 @@ class Trainer:
         layout: How it runs.
         ranks: This process's place.
         device: This rank's device.
+        start: Model folder that the encoder begins with.
 
     Raises:
         UserError: A batch, strategy and number of ranks that do not fit together.
@@ -82,7 +84,7 @@ class Trainer:
 
     def __init__(
         self, recipe: dict[str, Any], corpus: Corpus, *, folder: Path, teacher: Path | None,
-        layout: Layout, ranks: Ranks, device: torch.device,
+        layout: Layout, ranks: Ranks, device: torch.device, start: Path | None = None,
     ) -> None:  # fmt: skip
         self.recipe, self.corpus, self.folder = recipe, corpus, folder
         self.layout, self.ranks, self.device = layout, ranks, device
@@ -92,10 +94,13 @@ class Trainer:
             rank=ranks.rank, ranks=ranks.world, retries=layout.retries, skip_bad=layout.skip_bad,
         )  # fmt: skip
         model = parallel.laid_out(
-            meta_objective(recipe, corpus, teacher), layout.strategy, ranks=ranks, device=device,
-            precision=recipe["precision"], seed=recipe["seed"],
+            meta_objective(recipe, corpus, teacher, start), layout.strategy, ranks=ranks,
+            device=device, precision=recipe["precision"], seed=recipe["seed"],
+            activation_checkpointing=layout.activation_checkpointing, compile=layout.compile,
         )  # fmt: skip
         self.objective = parallel.plain(model)
+        if self.objective.start is not None and ranks.is_first:
+            note_start(folder, self.objective.start)
         batches.cells = self.objective.cells
         self.optimizer = adamw(self.objective, recipe["optim"])
         self.train_step = Step(
@@ -105,9 +110,13 @@ class Trainer:
         )  # fmt: skip
         self.step, self.window, self.skipped_before = 0, Window(), 0
         self.saved: int | None = None
-        self.save_seconds, self.written = 0.0, 0.0
+        self.written = 0.0
         self.loss: float | None = None
         earlier = self._resume()
+        self.checkpoints = checkpoint.Saver(
+            folder, objective=self.objective, optimizer=self.optimizer,
+            keep=layout.keep_checkpoints, background=layout.async_checkpoints,
+        )  # fmt: skip
         self.feed = Feed(
             batches, start=self.step, workers=layout.workers, pin=device.type == "cuda"
         )
@@ -141,12 +150,14 @@ class Trainer:
             self._train_step(batch)
             if self._is_logged():
                 self._log()
-            ending = agreement.stop(stop.asked(reserve=2 * self.save_seconds))
+            self.checkpoints.check()
+            ending = agreement.stop(stop.asked(reserve=self.checkpoints.reserve))
             if ending or self.step == total or self.step % self.layout.checkpoint_every == 0:
                 self._save()
             if ending:
                 break
         agreement.close()
+        self.checkpoints.finish()
         outcome = Outcome(end_step=self.step, total_steps=total, facts=self._facts())
         if self.ranks.is_first:
             self._write_state(outcome.reason)
@@ -255,14 +266,10 @@ class Trainer:
         if self.saved == self.step:
             return
         self._collect()
-        began = time.monotonic()
         meta = {"window": self.window.state(), "seconds": self.clock.seconds(),
                 "total_steps": self.order.total_steps, "skipped": self._skipped()}  # fmt: skip
-        checkpoint.save(
-            self.folder, self.step, objective=self.objective, optimizer=self.optimizer, meta=meta
-        )
+        self.checkpoints.save(self.step, meta)
         self.saved = self.step
-        self.save_seconds = max(self.save_seconds, time.monotonic() - began)
 
     def _facts(self) -> dict[str, Any]:
         """How it ran, for the provenance."""

@@ -1,8 +1,8 @@
-"""How a run is laid over ranks: the only home of torch.distributed.fsdp.
+"""A strategy applied to an objective from outside, which knows nothing of ranks.
 
-A strategy is applied to an objective from outside, in the order: meta construction → shard each
-block → shard the root → memory → weights. `ddp` replicates; the others are one call,
-`fully_shard` (PyTorch's second FSDP), on different meshes:
+The order: meta construction → checkpointing of each block → its compilation → sharding of each
+block → of the root → memory → weights. `ddp` replicates; the others are one call, `fully_shard`
+(PyTorch's second FSDP), on different meshes:
 
     strategy                      mesh (replicas, shards)   parameters freed after forward
     no_shard = hybrid_shard_1     (W, 1)                    no
@@ -10,18 +10,29 @@ block → shard the root → memory → weights. `ddp` replicates; the others ar
     shard_grad_op                 (W,)                      no
     full_shard                    (W,)                      yes
 
-One rank needs none of it and runs the plain module, without a process group.
+The root's own parameters (embeddings, norms, heads) are never freed after forward: the backward
+pass begins with them. One rank needs none of it and runs the plain module, without a process
+group.
+
+bfloat16: `fully_shard` gathers parameters in it and a layer computes in it; under `ddp` and on one
+rank autocast casts what a layer multiplies. Parameters, moments and the exchange of gradients are
+float32 everywhere.
+
+Prefetch is fully_shard's own: in the backward pass the next block is gathered while one is
+computed, in the forward pass as soon as the host is there. Explicit lists
+(`set_modules_to_forward_prefetch`) gather the same blocks, only earlier on a slow host; they are
+left out until a measurement shows that they pay.
 """
 
-import datetime
+import inspect
+import warnings
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch import distributed as dist
-from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
@@ -29,30 +40,18 @@ from torch.nn.parallel import DistributedDataParallel
 from workflow_scripts.models.initialise import initialise
 from workflow_scripts.objectives.base import Objective
 from workflow_scripts.pretrain.launch import Ranks
+from workflow_scripts.pretrain.parallel.blocks import checkpointed, compiled
+from workflow_scripts.pretrain.parallel.groups import mesh_of
 from workflow_scripts.pretrain.strategies import shard_count
 
+# Objectives whose parameters stay whole from a forward pass to its backward pass.
+_kept_whole: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 
-def join(ranks: Ranks, *, timeout_s: float) -> torch.device:
-    """Join the process group (if there are several ranks) and return this rank's device."""
-    device = torch.device("cpu")
-    if torch.cuda.is_available():
-        device = torch.device("cuda", ranks.local_rank % torch.cuda.device_count())
-        torch.cuda.set_device(device)
-    if ranks.world > 1:
-        dist.init_process_group(
-            "nccl" if device.type == "cuda" else "gloo",
-            init_method=ranks.rendezvous,
-            rank=ranks.rank,
-            world_size=ranks.world,
-            timeout=datetime.timedelta(seconds=timeout_s),
-        )
-    return device
-
-
-def leave() -> None:
-    """Leave the process group, if one was joined."""
-    if dist.is_initialized():
-        dist.destroy_process_group()
+# Buffers are the same everywhere and nothing changes them: DDP need not send them before each
+# forward pass. torch 2.15 renamed the switch.
+_SWITCHES = ("forward_sync_buffers", "broadcast_buffers")
+_KNOWN = inspect.signature(DistributedDataParallel).parameters
+_BUFFERS_ARE_TABLES: Any = {next(name for name in _SWITCHES if name in _KNOWN): False}
 
 
 def _set(parameter: nn.Parameter, value: Tensor) -> None:
@@ -70,7 +69,7 @@ def _set(parameter: nn.Parameter, value: Tensor) -> None:
 
 def laid_out(
     objective: Objective, strategy: str, *, ranks: Ranks, device: torch.device, precision: str,
-    seed: int,
+    seed: int, activation_checkpointing: bool = False, compile: bool = False,
 ) -> nn.Module:  # fmt: skip
     """Lay an objective over the ranks and fill it: the same weights under every strategy.
 
@@ -79,25 +78,36 @@ def laid_out(
         strategy: One of `strategies.NAMES`.
         ranks: This process's place.
         device: This rank's device.
-        precision: `bf16` gathers and computes in bfloat16 and reduces in float32; `fp32`.
+        precision: `bf16` or `fp32`.
         seed: The run's seed.
+        activation_checkpointing: Whether blocks are computed again in the backward pass.
+        compile: Whether each block is compiled.
 
     Returns:
-        The module to call: the objective itself, or DDP around it.
+        The module to call: the objective itself, or DDP around it. Names in its state dict are
+        those of the objective.
 
     Raises:
         UserError: A strategy that these ranks cannot have.
     """
     shards = shard_count(strategy, ranks.world)
+    if activation_checkpointing:
+        checkpointed(objective.wrap_blocks())
+    if compile:
+        compiled(objective.wrap_blocks())
     if ranks.world > 1 and strategy != "ddp":
         _shard(objective, strategy, shards=shards, world=ranks.world, device=device,
                precision=precision)  # fmt: skip
     objective.to_empty(device=device)
-    initialise(objective, seed, place=_set)
+    initialise(objective, seed, place=_set, start=objective.start)
     if ranks.world > 1 and strategy == "ddp":
         return DistributedDataParallel(
             objective,
             device_ids=[device.index] if device.type == "cuda" else None,
+            gradient_as_bucket_view=True,  # one copy of the gradients instead of two
+            **_BUFFERS_ARE_TABLES,
+            # Not static_graph: it fails where a first pass exchanges nothing (pytorch#143580), and
+            # checkpointing that is not reentrant does not need it.
         )
     return objective
 
@@ -106,26 +116,25 @@ def _shard(
     objective: Objective, strategy: str, *, shards: int, world: int, device: torch.device,
     precision: str,
 ) -> None:  # fmt: skip
-    if shards == world and strategy in ("shard_grad_op", "full_shard"):
-        mesh = init_device_mesh(device.type, (world,), mesh_dim_names=("shard",))
+    # A Swin block's output is a view of its last sum; what comes after it adds out of place.
+    warnings.filterwarnings("ignore", message=r"FSDP2-wrapped module .* returned a view tensor")
+    whole = shards == 1 or strategy == "shard_grad_op"
+    if strategy in ("shard_grad_op", "full_shard"):
+        mesh = mesh_of(device, {"shard": world})
     else:
-        mesh = init_device_mesh(
-            device.type, (world // shards, shards), mesh_dim_names=("replicate", "shard")
-        )
+        mesh = mesh_of(device, {"replicate": world // shards, "shard": shards})
     policy = MixedPrecisionPolicy(
         param_dtype=torch.bfloat16 if precision == "bf16" else None,
         reduce_dtype=torch.float32,
         # Noise and targets must stay float32; autocast casts what a layer multiplies.
         cast_forward_inputs=False,
     )
-    options: dict[str, Any] = {
-        "mesh": mesh,
-        "reshard_after_forward": shards > 1 and strategy != "shard_grad_op",
-        "mp_policy": policy,
-    }
+    options: dict[str, Any] = {"mesh": mesh, "mp_policy": policy}
     for block in objective.wrap_blocks():
-        fully_shard(block, **options)
-    fully_shard(objective, **options)
+        fully_shard(block, reshard_after_forward=not whole, **options)
+    fully_shard(objective, reshard_after_forward=False, **options)
+    if whole:
+        _kept_whole.add(objective)
 
 
 def plain(model: nn.Module) -> Objective:
@@ -141,6 +150,8 @@ def exchanging(model: nn.Module, wanted: bool) -> Iterator[None]:
 
     Forward and backward of a part of a batch run within it. Gradients that are cut over ranks are
     cut after each part all the same: whole ones of a model that needs cutting would not fit.
+    Parameters that are whole from forward to backward stay so until the last part: they are not
+    gathered again for each.
     """
     if isinstance(model, DistributedDataParallel) and not wanted:
         with model.no_sync():
@@ -148,6 +159,8 @@ def exchanging(model: nn.Module, wanted: bool) -> Iterator[None]:
         return
     if isinstance(model, FSDPModule):
         model.set_requires_all_reduce(wanted)
+        if model in _kept_whole:
+            model.set_reshard_after_backward(wanted)
     yield
 
 
@@ -159,62 +172,3 @@ def gradient_norm(model: nn.Module) -> Tensor:
     """
     norm = nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
     return norm.full_tensor() if isinstance(norm, DTensor) else norm
-
-
-def summed(values: Tensor) -> Tensor:
-    """The sum of a tensor over ranks, on every rank."""
-    if dist.is_initialized():
-        dist.all_reduce(values)
-    return values
-
-
-def from_first(number: int, device: torch.device) -> int:
-    """A number that only rank 0 knows, on every rank."""
-    if not dist.is_initialized():
-        return number
-    value = torch.tensor([number], dtype=torch.int64, device=device)
-    dist.broadcast(value, src=0)
-    return int(value.item())
-
-
-class Agreement:
-    """Ranks agree at step boundaries that one of them wants to stop.
-
-    The answer is one step late: the message of a step travels while the next one is computed, on
-    a process group of its own that no device waits for.
-    """
-
-    def __init__(self) -> None:
-        self._group: Any = dist.new_group(backend="gloo") if dist.is_initialized() else None
-        self._flag: Tensor | None = None
-        self._work: Any = None
-
-    def stop(self, wanted: bool) -> bool:
-        """Whether any rank wanted to stop at the last boundary (at this one, for one rank)."""
-        if self._group is None:
-            return wanted
-        answer = self._answer()
-        self._flag = torch.tensor([int(wanted)])
-        self._work = dist.all_reduce(
-            self._flag, op=dist.ReduceOp.MAX, group=self._group, async_op=True
-        )
-        return answer
-
-    def _answer(self) -> bool:
-        if self._flag is None or self._work is None:
-            return False
-        self._work.wait()
-        return bool(self._flag.item())
-
-    def close(self) -> None:
-        """Wait for the last message."""
-        self._answer()
-
-
-def gathered(values: Tensor) -> Tensor:
-    """A tensor of every rank (each of the same shape), stacked by rank, on every rank."""
-    if not dist.is_initialized():
-        return values[None]
-    rows = [torch.empty_like(values) for _ in range(dist.get_world_size())]
-    dist.all_gather(rows, values)
-    return torch.stack(rows)
