@@ -13,8 +13,10 @@ include: "rules/common.smk"
 include: "rules/fetch.smk"
 include: "rules/tile.smk"
 include: "rules/pack.smk"
+include: "rules/weights.smk"
 include: "rules/pretrain.smk"
 include: "rules/probe.smk"
+include: "rules/card.smk"
 include: "rules/report.smk"
 include: "rules/ask.smk"
 
@@ -28,6 +30,7 @@ localrules:
 rule all:
     default_target: True
     input:
+        [f"{RESULTS}/runs/{run}/README.md" for run in wanted_runs(CONFIG)],
         f"{RESULTS}/report.html",
 
 
@@ -38,6 +41,7 @@ rule fetch_all:
             for corpus in wanted_corpora(CONFIG)
             for name in corpus_datasets(CONFIG, corpus)
         ],
+        [f"{DATA}/weights/{name}/model.json" for name in wanted_weights(CONFIG)],
 
 
 rule probe_all:

@@ -12,6 +12,7 @@ from workflow_scripts.errors import UserError
 from workflow_scripts.jobs import Jobs
 from workflow_scripts.recipes import (
     BENCH,
+    card_benchmarks,
     corpus_datasets,
     cut_from,
     dataset_days,
@@ -21,6 +22,7 @@ from workflow_scripts.recipes import (
     wanted_corpora,
     wanted_probes,
     wanted_runs,
+    wanted_weights,
 )
 
 
@@ -72,6 +74,7 @@ wildcard_constraints:
     date=r"\d{4}-\d{2}-\d{2}",
     segment=r"\d+",
     run=one_of(CONFIG.runs),
+    weights=one_of(CONFIG.weights),
     benchmark=one_of(CONFIG.benchmarks),
     corpus=one_of([*CONFIG.corpora, *(f"{BENCH}{name}" for name in CONFIG.benchmarks)]),
     folder=one_of(datasets_of("image-folder", "aicca")),
@@ -157,17 +160,20 @@ def corpus_index(w):
     return kept(w.run, f"{DATA}/shards/{CONFIG.runs[w.run].corpus}/index.json")
 
 
-def teacher_folder(run):
-    """The folder of GFM's frozen teacher; empty for other objectives."""
-    name = getattr(CONFIG.runs[run], "teacher", "")
-    return f"{RESULTS}/runs/{name}" if name in CONFIG.runs else name
+def model_files(role):
+    """Weights and model of a run's `teacher` or `start`; none if it has none."""
+
+    def files(w):
+        folder = JOBS.model_folder(w.run, role)
+        names = ("weights.safetensors", "model.json") if folder else ()
+        return [kept(w.run, f"{folder}/{name}") for name in names]
+
+    return files
 
 
-def teacher_files(w):
-    """The frozen teacher's weights and model."""
-    folder = teacher_folder(w.run)
-    names = ("weights.safetensors", "model.json") if folder else ()
-    return [kept(w.run, f"{folder}/{name}") for name in names]
+def model_option(role):
+    """The option that names a run's `teacher` or `start`."""
+    return lambda w: option(f"--{role}", str(JOBS.model_folder(w.run, role) or ""))
 
 
 def segment_before(w):
@@ -202,6 +208,14 @@ def layout_options(run):
 def ranks(w):
     """Processes of a run."""
     return CONFIG.runs[w.run].launch.nodes * CONFIG.runs[w.run].launch.ranks_per_node
+
+
+# --- card --------------------------------------------------------------------------------------
+
+
+def card_probes(w):
+    """Results of the probes that stand in a run's model card."""
+    return [probe_result(w.run, name) for name in card_benchmarks(CONFIG, w.run)]
 
 
 # --- report ------------------------------------------------------------------------------------

@@ -6,7 +6,8 @@ rule pretrain:
     input:
         index=corpus_index,
         previous=segment_before,
-        teacher=teacher_files,
+        teacher=model_files("teacher"),
+        start=model_files("start"),
     output:
         segment=run_file("segments/{segment}.json"),
         provenance=run_file("segments/{segment}.provenance.json"),
@@ -27,7 +28,8 @@ rule pretrain:
         layout=lambda w: layout_options(w.run),
         folder=lambda w: f"{RESULTS}/runs/{w.run}",
         previous=lambda w: option("--previous", *segment_before(w)),
-        teacher=lambda w: option("--teacher", teacher_folder(w.run)),
+        teacher=model_option("teacher"),
+        start=model_option("start"),
         pinned=lambda w: (
             f"--pinned {JOBS.pinned(w.run)['run_digest']}" if JOBS.pinned(w.run) else ""
         ),
@@ -42,8 +44,8 @@ rule pretrain:
         " --ntasks-per-node={resources.tasks_per_node}}}"
         " python -m workflow_scripts.pretrain --recipe {params.recipe:q} --index {input.index:q}"
         " --run {resources.folder:q} --segment {output.segment:q} {resources.previous}"
-        " {resources.teacher} --ranks $(({resources.nodes} * {resources.tasks_per_node}))"
-        " {resources.layout}"
+        " {resources.teacher} {resources.start}"
+        " --ranks $(({resources.nodes} * {resources.tasks_per_node})) {resources.layout}"
         " ${{launcher:+--walltime-s $(({resources.runtime} * 60))}} {resources.pinned} 2> {log:q}"
 
 
@@ -51,7 +53,7 @@ rule export:
     input:
         index=corpus_index,
         segment=lambda w: f"{RESULTS}/runs/{w.run}/segments/{CONFIG.runs[w.run].segments}.json",
-        teacher=teacher_files,
+        teacher=model_files("teacher"),
     output:
         weights=run_file("weights.safetensors"),
         model=run_file("model.json"),
@@ -67,7 +69,7 @@ rule export:
         "../envs/environment.yaml"
     resources:
         folder=lambda w: f"{RESULTS}/runs/{w.run}",
-        teacher=lambda w: option("--teacher", teacher_folder(w.run)),
+        teacher=model_option("teacher"),
     params:
         recipe=recipe("export", "run"),
         code=code("export", "run"),

@@ -40,13 +40,30 @@ def build(recipe, channels=6, seed=1, teacher=None):
     return objective
 
 
-def make_batch(objective, channels=6, count=3, seed=0):
+def make_batch(objective, channels=6, count=3, seed=0, size=32):
     generator = torch.Generator().manual_seed(seed)
     return {
-        "images": torch.randn(count, channels, 32, 32, generator=generator),
+        "images": torch.randn(count, channels, size, size, generator=generator),
         "noise": torch.rand(count, objective.cells, generator=generator),
         "labels": torch.arange(count) % 3,
     }
+
+
+def lively(module):
+    """Redraw every parameter so that every part of a model, residual branches too, counts."""
+    generator = torch.Generator().manual_seed(12)
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            if "norm" in name and name.endswith("weight"):
+                parameter.copy_(1 + 0.2 * noise)
+            elif "logit_scale" in name:
+                parameter.copy_(2.5 + 0.3 * noise)
+            elif parameter.ndim > 1 and "table" not in name:
+                parameter.copy_(noise / parameter[0].numel() ** 0.5)
+            else:
+                parameter.copy_(0.3 * noise)
+    return module
 
 
 def shaken(objective):
@@ -58,13 +75,16 @@ def shaken(objective):
     return objective
 
 
-def write_teacher(folder):
+def write_teacher(folder, channels=6):
     """A run folder with a Swin of another size, window and normalisation than the student's."""
     encoder = SIMMIM["encoder"] | {"image_size": 48, "width": 8, "window": 6, "heads": [2, 2]}
-    name, kwargs = timm_architecture(encoder, 6)
+    name, kwargs = timm_architecture(encoder, channels)
     card = {"architecture": name, "kwargs": kwargs, "family": "swin", "image_size": 48}
-    card |= {"channels": 6, "encoder": encoder}
-    card["normalisation"] = {"mean": [0.3] * 6, "std": [0.2 + 0.1 * i for i in range(6)]}
+    card |= {"channels": channels, "encoder": encoder}
+    card["normalisation"] = {
+        "mean": [0.3] * channels,
+        "std": [0.2 + 0.1 * i for i in range(channels)],
+    }
     (folder / "model.json").write_text(json.dumps(card))
-    save_file(random_encoder(encoder, 6, 5).state_dict(), folder / "weights.safetensors")
+    save_file(random_encoder(encoder, channels, 5).state_dict(), folder / "weights.safetensors")
     return folder

@@ -42,12 +42,23 @@ def changed(path, value):
         ("datasets.sample-modis.dates", ["2026-13-45"], ["dates", "month must be in 1..12"]),
         ("benchmarks.all", DEFAULT["benchmarks"]["ucm"], ["benchmarks.all", "probe_all"]),
         ("runs.scenes-mae.launch", {"strategy": "fullshard"}, ["strategy", "'fullshard'"]),
+        (
+            "runs.scenes-mae.launch",
+            {"strategy": "hybrid_shard_3", "ranks_per_node": 2},
+            ["runs.scenes-mae.launch.strategy", "over 3 ranks", "2 ranks; k may be 1, 2"],
+        ),
+        (
+            "runs.scenes-mae.launch",
+            {"accumulate": 3},
+            ["runs.scenes-mae.launch.accumulate", "accumulate 3 does not divide"],
+        ),
         ("runs.scenes-mae.batch", 33, ["runs.scenes-mae.batch", "33", "2 ranks"]),
         (
             "runs.scenes-gfm.teacher",
             "scene-teacher",
             ["runs.scenes-gfm.teacher", "'scenes-teacher'"],
         ),
+        ("runs.modis-simmim.precision", "fp16", ["modis-simmim.precision", "'fp16'", "'bf16'"]),
         ("runs.modis-simmim.mask", {"patch": 48}, ["mask.patch", "48", "128"]),
         ("datasets.ucm.split.train", 0.9, ["datasets.ucm.split", "1.1", "at most 1"]),
         ("datasets.ucm.split.by", "fractoin", ["datasets.ucm.split.by", "'fraction'"]),

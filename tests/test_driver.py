@@ -10,9 +10,11 @@ import pytest
 
 from workflow_scripts import driver, resume, stale, status
 from workflow_scripts.dag_picture import MOST_JOBS, draw, job_graph, layers
+from workflow_scripts.differences import differences
 from workflow_scripts.errors import UserError
+from workflow_scripts.jobs import Job
 from workflow_scripts.planned import Planned, planned_jobs
-from workflow_scripts.staleness import differences, has_record
+from workflow_scripts.staleness import has_record
 
 PLAN = """
 [Sat Nov 21 02:04:31 2026]
@@ -193,3 +195,27 @@ def test_status_sees_that_a_run_died(tmp_path):
     gone.wait()
     progress_of(tmp_path / "mae", pid=gone.pid)
     assert status.row(tmp_path / "mae")[1] == "died"
+
+
+def test_stale_says_that_a_run_would_leave_its_checkpoints_behind(tmp_path):
+    run, old = tmp_path / "mae", {"recipe": {"seed": 1}, "code": "a" * 64, "content": "b" * 64}
+    place = run / "checkpoints" / ("d" * 16)
+    (place / "step-000000400").mkdir(parents=True)
+    (place / "identity.json").write_text(json.dumps({**old, "run_digest": "d" * 64}))
+    outputs, missing = frozenset({"1.json"}), "Missing output files: 1.json"
+    planned = Planned("pretrain", ("mae", "1"), frozenset(), outputs, missing)
+
+    def reason(**changes):
+        now = {**old, **changes}
+        one = Job(
+            rule="pretrain", names=("mae", "1"), result=run / "segments" / "1.json",
+            recipe=now["recipe"], code=now["code"], inputs=lambda: {"corpus": now["content"]},
+        )  # fmt: skip
+        return stale.why(planned, {"1.json": one})
+
+    assert reason() == "not made yet"
+    assert reason(recipe={"seed": 2}, code="c" * 64) == (
+        "not made yet; begins anew beside checkpoint dddddddddddddddd at step 400: "
+        'seed 1 → 2, code aaaaaaaaaaaa → cccccccccccc; runs.mae.pinned: "dddddddddddddddd"'
+    )
+    assert "corpus bbbbbbbbbbbb → eeeeeeeeeeee" in reason(content="e" * 64)

@@ -1,4 +1,4 @@
-"""Encoders: shapes, published parameter counts, initial weights, position tables, refusals."""
+"""Encoders: shapes, initial weights, position tables, refusals."""
 
 import json
 import math
@@ -17,6 +17,7 @@ from workflow_scripts.models.encoders import (
 )
 from workflow_scripts.models.initialise import initialise
 from workflow_scripts.models.positions import position_table
+from workflow_scripts.models.shapes import odd_heads
 
 
 def vit(**changes):
@@ -27,62 +28,6 @@ def vit(**changes):
 def swin(**changes):
     encoder = {"family": "swin", "image_size": 32, "patch": 4, "width": 12, "depths": [2, 2]}
     return encoder | {"heads": [2, 4], "mlp_ratio": 2.0, "window": 4} | changes
-
-
-def count(encoder, channels=3):
-    with torch.device("meta"):
-        return sum(p.numel() for p in build_encoder(encoder, channels).parameters())
-
-
-MODIS = {"family": "swinv2", "image_size": 128, "window": 8}
-PUBLISHED = [
-    # name, encoder, channels, parameters (facts: the papers and the projects' public records)
-    ("ViT-B/16", vit(), 3, 85_798_656),
-    ("ViT-L/16", vit(width=1024, depths=[24], heads=[16]), 3, 303_301_632),
-    ("ViT-H/14", vit(width=1280, depths=[32], heads=[16], patch=14), 3, 630_764_800),
-    (
-        "SwinV2-B/8",
-        swin(family="swinv2", image_size=256, width=128, depths=[2, 2, 18, 2], window=8)
-        | {"heads": [4, 8, 16, 32], "mlp_ratio": 4.0},
-        3,
-        86_893_816,
-    ),
-    (
-        "Swin-B/7",
-        swin(image_size=224, width=128, depths=[2, 2, 18, 2], window=7)
-        | {"heads": [4, 8, 16, 32], "mlp_ratio": 4.0},
-        3,
-        86_743_224,
-    ),
-    (
-        "MODIS SwinV2 100M",
-        swin(width=96, depths=[2, 2, 8, 2], heads=[3, 6, 12, 24], mlp_ratio=4.0) | MODIS,
-        6,
-        31_146_306,
-    ),
-    (
-        "MODIS SwinV2 200M",
-        swin(width=138, depths=[2, 2, 18, 2], heads=[6, 12, 24, 48], mlp_ratio=4.0) | MODIS,
-        6,
-        101_053_914,
-    ),
-]
-
-
-@pytest.mark.parametrize(
-    ("encoder", "channels", "expected"),
-    [row[1:] for row in PUBLISHED],
-    ids=[r[0] for r in PUBLISHED],
-)
-def test_published_parameter_counts(encoder, channels, expected):
-    assert count(encoder, channels) == expected
-
-
-def test_gated_vit_has_the_5b_rungs_published_count():
-    # Two depths give a block's parameters; the rest is the stem. 56 blocks need not be built.
-    five = vit(width=1792, heads=[16], patch=14, mlp_ratio=15360 / 1792, gated=True)
-    one, two = count(five | {"depths": [1]}), count(five | {"depths": [2]})
-    assert (one + 55 * (two - one)) / 1e6 == pytest.approx(5347.7, abs=0.05)
 
 
 @pytest.mark.parametrize(
@@ -135,6 +80,11 @@ def test_architecture_survives_json_and_rebuilds_the_model(encoder):
         (swin(window=3), "does not divide stage 1, which is 8 tokens"),
         (swin(window=None), "needs a whole number"),
         (swin(image_size=36), "must be a multiple of 8"),
+        (swin(gated=True), "swin has no gated MLP"),
+        (vit(extra_norm_period=6), "vit has no extra norms"),
+        (swin(extra_norm_period=2), "swin has no extra norms"),
+        (swin(family="swinv2", extra_norm_period=3), "deepest stage has 2 blocks.*from 1 to 2"),
+        (swin(family="swinv2", extra_norm_period=0), "from 1 to 2"),
     ],
 )
 def test_impossible_shapes_are_refused_with_their_numbers(encoder, message):
@@ -161,9 +111,17 @@ def test_position_table_is_the_papers():
 
 ENCODERS = {
     "vit": vit(image_size=32, width=24, heads=[3], depths=[2]),
+    "gated": vit(image_size=32, width=24, heads=[3], depths=[2], gated=True),
     "swin": swin(),
     "swinv2": swin(family="swinv2"),
+    "extra norms": swin(family="swinv2", extra_norm_period=2),
 }
+
+
+def test_slow_head_dimensions_are_told():
+    assert "head dimension of 105" in odd_heads(vit(width=5040, heads=[48]))
+    assert odd_heads(vit()) is None
+    assert odd_heads(swin(heads=[1, 2])) is None, "windows do not go through such kernels"
 
 
 @pytest.mark.parametrize("family", ENCODERS)

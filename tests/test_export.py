@@ -8,11 +8,11 @@ from safetensors.torch import load_file
 from test_trainer import _signals  # noqa: F401 - training takes over signals here too
 from tiny_runs import simmim_recipe, tiny_chips, tiny_images, tiny_recipe, train_here
 
-from workflow_scripts.digests import file_sha256
 from workflow_scripts.errors import UserError
 from workflow_scripts.export import __main__ as export
 from workflow_scripts.export.curve import last_means
 from workflow_scripts.export.reconstructions import chosen_samples
+from workflow_scripts.models.folder import content_digest
 from workflow_scripts.pretrain.run_digest import stored_identity
 from workflow_scripts.shards.corpus import Corpus
 
@@ -183,7 +183,7 @@ def test_a_student_distils_from_an_exported_teacher_which_its_digest_names(tmp_p
     export_here(student, index, runs / "student", *named)
     summary = json.loads((runs / "student" / "summary.json").read_text())
     assert set(summary["terms_last"]) == {"simmim", "cosine"}
-    digest = file_sha256(runs / "teacher" / "weights.safetensors")
+    digest = content_digest(runs / "teacher", "teacher")
     assert segment["digests"]["inputs"]["teacher"] == digest
     (runs / "teacher" / "weights.safetensors").unlink()
     with pytest.raises(UserError, match="the teacher has no exported weights"):

@@ -1,6 +1,9 @@
 """A file that exists is whole, equal values give equal bytes, and one writer works at a time."""
 
+import errno
 import os
+import re
+import socket
 import subprocess
 import sys
 import time
@@ -89,3 +92,30 @@ def test_a_second_writer_waits_until_the_first_is_gone_however_it_ends(tmp_path,
     waiter.communicate()
     with exclusive(path):
         assert f"process {os.getpid()}" in (tmp_path / ".index.json.lock").read_text()
+
+
+def test_one_who_may_not_wait_is_stopped_with_process_host_and_job_of_the_holder(tmp_path):
+    path = tmp_path / "run.json"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(path)], cwd=ROOT, stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "SLURM_JOB_ID": "4711"},
+    )  # fmt: skip
+    assert holder.stdout.readline() == "held\n"
+    who = f"run x is being made by process {holder.pid} on {socket.gethostname()}, job 4711, and"
+    with pytest.raises(UserError, match=re.escape(who)), exclusive(path, wait_s=0.3, what="run x"):
+        pass
+    holder.kill()  # with SIGKILL: its note stays in the lock file, its lock does not
+    holder.communicate()
+    assert "4711" in (tmp_path / ".run.json.lock").read_text()
+    with exclusive(path, wait_s=0):
+        assert f"process {os.getpid()}" in (tmp_path / ".run.json.lock").read_text()
+
+
+def test_a_file_system_without_locks_is_refused(tmp_path, monkeypatch):
+    def without(*_):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr("fcntl.flock", without)
+    words = r"\.run\.json\.lock: this file system has no locks .*mounted with flock"
+    with pytest.raises(UserError, match=words), exclusive(tmp_path / "run.json"):
+        pass

@@ -5,11 +5,13 @@ import math
 import numpy as np
 import pytest
 import torch
-from objective_cases import MAE, build, make_batch, shaken
+from objective_cases import MAE, build, lively, make_batch
 from scipy.special import erf
 
 from workflow_scripts.models.positions import position_table
 from workflow_scripts.objectives import build_objective
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def norm(x, weights, name):
@@ -31,6 +33,9 @@ def transformer_block(x, weights, name, heads):
     attended = (scores / scores.sum(-1, keepdims=True)) @ v
     x = x + linear(attended.transpose(1, 0, 2).reshape(tokens, width), weights, f"{name}.attn.proj")
     hidden = linear(norm(x, weights, f"{name}.norm2"), weights, f"{name}.mlp.fc1")
+    if hidden.shape[1] > weights[f"{name}.mlp.fc2.weight"].shape[1]:  # SwiGLU, arXiv 2002.05202
+        gate, value = np.split(hidden, 2, axis=1)
+        return x + linear(gate / (1 + np.exp(-gate)) * value, weights, f"{name}.mlp.fc2")
     return x + linear(hidden * (1 + erf(hidden / math.sqrt(2))) / 2, weights, f"{name}.mlp.fc2")
 
 
@@ -86,11 +91,14 @@ def target_statistics(target, p, norm_pix):
     return target.mean(-1, keepdims=True), np.sqrt(target.var(-1, ddof=1, keepdims=True) + 1e-6)
 
 
+@pytest.mark.parametrize("gated", [False, True])
 @pytest.mark.parametrize("norm_pix", [False, True, "per_channel"])
-def test_mae_equals_the_paper_in_float64(norm_pix):
+def test_mae_equals_the_paper_in_float64(norm_pix, gated):
     recipe = MAE | {"mask": MAE["mask"] | {"norm_pix": norm_pix}}
-    objective = shaken(build(recipe))
+    recipe["encoder"] = MAE["encoder"] | {"gated": gated}
+    objective = lively(build(recipe))
     batch = make_batch(objective)
+    batch["images"][1] *= 1e-3  # the constant under the root of a patch's variance counts
     expected, predictions, masks = mae_oracle(objective, recipe, batch)
     assert objective(batch)["loss"].item() == pytest.approx(expected, rel=2e-6)
     painted, mask = objective.reconstruct(batch)
@@ -109,6 +117,13 @@ def test_mae_truncates_the_number_of_kept_patches():
     objective = build(MAE)
     _, mask = objective.reconstruct(make_batch(objective))
     assert (mask.sum(dim=(1, 2)) == 12 * 64).all()
+
+
+def test_every_norm_has_the_papers_constant():
+    # Too small to be seen in a loss while tokens are of ordinary size.
+    norms = [m for m in build(MAE).modules() if isinstance(m, torch.nn.LayerNorm)]
+    assert {norm.eps for norm in norms} == {1e-6}
+    assert len(norms) == 2 * (2 + 1) + 2
 
 
 @pytest.mark.parametrize(

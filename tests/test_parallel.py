@@ -1,53 +1,44 @@
-import json
-import os
-import signal
-import time
-from pathlib import Path
-
 import pytest
 import torch
+from objective_cases import write_teacher
+from strategy_runs import TIMEOUT_S, check_timeout, messages, run_all, trained
 from tiny_runs import (
     Trainee,
     assert_same,
-    curve,
     run_ranks,
-    simmim_recipe,
-    start,
     tiny_images,
-    tiny_recipe,
-    train_here,
-    wait_for,
 )
 
 from workflow_scripts.errors import UserError
 from workflow_scripts.pretrain import parallel
 from workflow_scripts.pretrain.launch import Ranks
-from workflow_scripts.pretrain.strategies import shard_count
+from workflow_scripts.pretrain.parallel import blocks
+from workflow_scripts.pretrain.parallel.groups import device_number
+from workflow_scripts.pretrain.strategies import check_layout, shard_count
 
-RECIPES = {"mae": tiny_recipe(), "simmim": simmim_recipe()}
-STEPS = 3
-TWO = ["ddp", "no_shard", "hybrid_shard_1", "hybrid_shard_2", "shard_grad_op", "full_shard"]
-FOUR = ["hybrid_shard_2", "full_shard"]
+STRATEGIES = {
+    1: ["ddp", "no_shard", "hybrid_shard_1", "shard_grad_op", "full_shard"],
+    2: ["ddp", "no_shard", "hybrid_shard_1", "hybrid_shard_2", "shard_grad_op", "full_shard"],
+    4: ["ddp", "no_shard", "hybrid_shard_1", "hybrid_shard_2", "hybrid_shard_4", "shard_grad_op",
+        "full_shard"],
+}  # fmt: skip
+BOTH = [(objective, variant) for objective in ("mae", "simmim")
+        for variant in ("plain", "lean", "bf16")]  # fmt: skip
+MOST = [("mae", "plain"), ("mae", "lean"), ("mae", "bf16"), ("simmim", "lean")]
+CASES = {
+    world: [(strategy, *case) for strategy in strategies
+            for case in ([("mae", "plain")] if strategy == "hybrid_shard_1"  # is no_shard
+                         else MOST if world == 4 else BOTH)]
+    for world, strategies in STRATEGIES.items()
+}  # fmt: skip
+CASES[2] += [(one, "gfm", "lean") for one in ("ddp", "hybrid_shard_2", "full_shard")]
+CASES[2] += [("ddp", "mae", "compiled"), ("full_shard", "mae", "compiled")]
+CASES[1] += [("no_shard", name, "compiled") for name in ("mae", "simmim")]
+ALL = [(world, *case) for world, cases in CASES.items() for case in cases]
+COUNTED = ["ddp", "hybrid_shard_2", "shard_grad_op", "full_shard"]
 SAVED = ["full_shard", "hybrid_shard_2", "ddp"]  # on four ranks, to be loaded on two as:
-LOADED = [("full_shard", "shard_grad_op"), ("full_shard", "ddp"),
+LOADED = [("full_shard", "shard_grad_op"), ("full_shard", "hybrid_shard_2"), ("full_shard", "ddp"),
           ("hybrid_shard_2", "full_shard"), ("ddp", "hybrid_shard_2")]  # fmt: skip
-
-
-def trained(recipe, index, strategy, ranks, *, clip=None):
-    """Initial weights, losses and gradient norms of a few steps, and the weights after them."""
-    one = Trainee(index, strategy, ranks, recipe)
-    initial = one.tensors()
-    losses = one.steps(0, STEPS, clip=clip)
-    return {"initial": initial, "losses": losses, "norms": one.norms, "final": one.tensors()}
-
-
-def compare_strategies(ranks, folder, index, strategies):
-    for strategy in strategies:
-        for name, recipe in RECIPES.items():
-            for clip in (None, 0.1):
-                found = trained(recipe, index, strategy, ranks, clip=clip)
-                if ranks.is_first:
-                    torch.save(found, folder / f"{ranks.world}-{strategy}-{name}-{clip}.pt")
 
 
 def save_each(ranks, folder, index):
@@ -78,15 +69,20 @@ def agree(ranks):
 
 
 def four_ranks(ranks, folder, index):
-    parallel.join(ranks, timeout_s=120)
-    compare_strategies(ranks, folder, index, FOUR)
+    parallel.join(ranks, timeout_s=TIMEOUT_S)
+    check_timeout(ranks, index)
+    counts = {(strategy, parts): messages(ranks, index, strategy, parts)
+              for strategy in COUNTED for parts in (1, 2)}  # fmt: skip
+    if ranks.is_first:
+        torch.save(counts, folder / "messages.pt")
+    run_all(ranks, folder, index, CASES[4])
     save_each(ranks, folder, index)
     parallel.leave()
 
 
 def two_ranks(ranks, folder, index):
-    parallel.join(ranks, timeout_s=120)
-    compare_strategies(ranks, folder, index, TWO)
+    parallel.join(ranks, timeout_s=TIMEOUT_S)
+    run_all(ranks, folder, index, CASES[2])
     load_and_compare(ranks, folder, index, LOADED)
     agree(ranks)
     parallel.leave()
@@ -96,33 +92,56 @@ def two_ranks(ranks, folder, index):
 def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranks")
     index = tiny_images(folder / "corpus")
+    (folder / "teacher").mkdir()
+    write_teacher(folder / "teacher", channels=3)
     run_ranks(4, four_ranks, folder, index)
     run_ranks(2, two_ranks, folder, index)
+    run_all(Ranks(), folder, index, CASES[1])
     alone = {
-        f"{name}-{clip}": trained(recipe, index, "no_shard", Ranks(), clip=clip)
-        for name, recipe in RECIPES.items()
-        for clip in (None, 0.1)
+        (objective, variant): trained(
+            index, "no_shard", Ranks(), objective, variant, folder / "teacher"
+        )
+        for objective in ("mae", "simmim", "gfm")
+        for variant in ("plain", "clip")
     }
     return folder, alone
 
 
-CASES = [(2, strategy) for strategy in TWO] + [(4, strategy) for strategy in FOUR]
+@pytest.mark.distributed
+@pytest.mark.parametrize(("world", "strategy", "objective", "variant"), ALL)
+def test_every_strategy_computes_what_one_process_computes(
+    results, world, strategy, objective, variant
+):
+    folder, alone = results
+    path = folder / f"{world}-{strategy}-{objective}-{variant}.pt"
+    found = torch.load(path, weights_only=True)
+    exact = variant != "bf16"
+    expected = alone[objective, "clip" if variant in ("lean", "compiled") else "plain"]
+    # Seen: 2e-7 and 3e-7 in float32, 1.4e-3 and 2e-2 in bfloat16.
+    assert found["losses"] == pytest.approx(expected["losses"], rel=2e-6 if exact else 5e-3)
+    assert found["norms"] == pytest.approx(expected["norms"], rel=2e-6 if exact else 5e-2)
+    assert_same(found["initial"], expected["initial"])
+    assert found["final"].keys() == expected["final"].keys()
+    for key, value in expected["final"].items():
+        assert found["final"][key].dtype == torch.float32
+        if exact:
+            torch.testing.assert_close(found["final"][key], value, atol=2e-4, rtol=0)
 
 
 @pytest.mark.distributed
-@pytest.mark.parametrize("name", list(RECIPES))
-@pytest.mark.parametrize(("world", "strategy"), CASES)
-def test_every_strategy_computes_what_one_process_computes(results, world, strategy, name):
-    folder, alone = results
-    for clip in (None, 0.1):
-        found = torch.load(folder / f"{world}-{strategy}-{name}-{clip}.pt", weights_only=True)
-        expected = alone[f"{name}-{clip}"]
-        assert found["losses"] == pytest.approx(expected["losses"], abs=1e-5)
-        assert found["norms"] == pytest.approx(expected["norms"], rel=1e-5)
-        for key, value in expected["initial"].items():
-            assert torch.equal(found["initial"][key], value), key
-        for key, value in expected["final"].items():
-            torch.testing.assert_close(found["final"][key], value, atol=2e-4, rtol=0)
+def test_parts_of_a_batch_gather_and_exchange_no_more_than_they_must(results):
+    folder, _ = results
+    counts = torch.load(folder / "messages.pt", weights_only=True)
+    one, two = ({name: counts[name, parts] for name in COUNTED} for parts in (1, 2))
+    for name in COUNTED:  # between replicas, once a step
+        assert two[name]["allreduce_"] == one[name]["allreduce_"] > 0
+    for name in COUNTED[1:]:  # cut gradients, once a part
+        assert two[name]["_reduce_scatter_base_"] == 2 * one[name]["_reduce_scatter_base_"] > 0
+    for name, times in (("shard_grad_op", 1), ("full_shard", 2), ("hybrid_shard_2", 2)):
+        assert two[name]["_allgather_base_"] == times * one[name]["_allgather_base_"] > 0
+    # The root is gathered for the forward pass alone: its parameters stay until the backward.
+    units = one["shard_grad_op"]["_allgather_base_"]
+    assert one["full_shard"]["_allgather_base_"] == 2 * units - 1
 
 
 @pytest.mark.distributed
@@ -136,9 +155,36 @@ def test_a_checkpoint_of_four_ranks_goes_on_alone_as_it_did_on_two(results, befo
 @pytest.mark.distributed
 def test_clipping_changes_the_steps_but_not_the_reported_norm(results):
     _, alone = results
-    free, clipped = alone["mae-None"], alone["mae-0.1"]
+    free, clipped = alone["mae", "plain"], alone["mae", "clip"]
     assert free["norms"][0] == pytest.approx(clipped["norms"][0])
     assert free["norms"][0] > 0.1
+
+
+def test_checkpointed_blocks_are_computed_twice_and_others_once(tmp_path):
+    index, calls = tiny_images(tmp_path), {}
+    for wanted in (False, True):
+        one = Trainee(index, activation_checkpointing=wanted)
+        seen = calls[wanted] = []
+        for block in one.objective.wrap_blocks():
+            block.attn.register_forward_hook(lambda *_, seen=seen: seen.append(1))
+        one.objective.encoder.norm.register_forward_hook(lambda *_, seen=seen: seen.append(0))
+        one.steps(0, 1)
+    assert sorted(calls[False]) == [0, 1, 1, 1]
+    assert sorted(calls[True]) == [0, 1, 1, 1, 1, 1, 1]
+
+
+def test_each_kind_of_block_is_compiled_once_and_for_its_shape(tmp_path, monkeypatch):
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(blocks, "BACKEND", backend)
+    one = Trainee(tiny_images(tmp_path), compile=True)
+    assert one.steps(0, 2) == pytest.approx(Trainee(tmp_path / "index.json").steps(0, 2), rel=2e-6)
+    assert len(one.objective.wrap_blocks()) == 3  # two of the encoder, one of the decoder
+    assert len(graphs) == 2
 
 
 @pytest.mark.parametrize(
@@ -150,79 +196,27 @@ def test_a_strategy_cuts_the_model_over_so_many_ranks(strategy, world, shards):
     assert shard_count(strategy, world) == shards
 
 
-def test_impossible_strategies_are_refused_with_the_numbers():
+def test_impossible_layouts_are_refused_with_the_numbers():
     with pytest.raises(UserError, match="3 ranks, which does not divide 8 ranks; k may be 1, 2, 4"):
         shard_count("hybrid_shard_3", 8)
-    with pytest.raises(UserError, match="'zero3' is none of: ddp"):
+    with pytest.raises(UserError, match=r"16 ranks, which does not divide 8 ranks"):
+        check_layout("hybrid_shard_16", ranks=8, batch=64, accumulate=1)
+    with pytest.raises(UserError, match=r"'zero3' is none of: ddp"):
         shard_count("zero3", 8)
+    with pytest.raises(UserError, match=r"batch of 100 samples .* 8 ranks; use 96 or 104"):
+        check_layout("ddp", ranks=8, batch=100, accumulate=1)
+    with pytest.raises(UserError, match=r"batch of 3 samples .* 8 ranks; use 8"):
+        check_layout("ddp", ranks=8, batch=3, accumulate=1)
+    with pytest.raises(
+        UserError, match=r"3 does not divide the 8 samples of each rank; .* 1, 2, 4"
+    ):
+        check_layout("ddp", ranks=8, batch=64, accumulate=3)
+    check_layout("hybrid_shard_4", ranks=8, batch=64, accumulate=8)
 
 
-# Real jobs of two ranks
-
-JOB = ("--ranks", "2", "--strategy", "full_shard", "--checkpoint-every", "20", "--log-every", "5")
-
-
-def children(pid):
-    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def rank_of(pid):
-    words = Path(f"/proc/{pid}/environ").read_text().split("\0")
-    return next(int(word.split("=")[1]) for word in words if word.startswith("ORBWEAVER_RANK="))
-
-
-def alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-@pytest.mark.distributed
-@pytest.mark.kill
-def test_a_job_whose_ranks_or_parent_are_killed_ends_and_goes_on_to_the_same_curve(
-    tmp_path, monkeypatch
-):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    index, recipe, run = tiny_images(tmp_path / "c"), tiny_recipe(epochs=100), tmp_path / "run"
-
-    # A rank is killed: the job fails, says which rank, and ends the other.
-    job = start(recipe, index, run, *JOB)
-    wait_for(run, "*/step-000000020", job)
-    ranks = {rank_of(pid): pid for pid in children(job.pid)}
-    assert sorted(ranks) == [0, 1]
-    os.kill(ranks[1], signal.SIGKILL)
-    text = job.communicate(timeout=30)[1]
-    assert job.returncode == 1
-    assert "rank 1 of 2 was ended by SIGKILL" in text
-    assert not any(alive(pid) for pid in ranks.values())
-
-    # The parent is killed: its ranks die with it, and the run's lock is free.
-    job = start(recipe, index, run, *JOB)
-    wait_for(run, "*/step-000000100", job)
-    orphans = children(job.pid)
-    assert len(orphans) == 2
-    job.kill()
-    job.communicate()
-    end = time.monotonic() + 30
-    while any(alive(pid) for pid in orphans):
-        assert time.monotonic() < end, "ranks outlived their parent"
-        time.sleep(0.05)
-
-    # A signal to the parent ends the segment well.
-    job = start(recipe, index, run, *JOB)
-    wait_for(run, "*/step-000000200", job)
-    job.send_signal(signal.SIGTERM)
-    assert job.wait() == 0, job.communicate()[1]
-    first = json.loads((run / "segments" / "1.json").read_text())
-    assert first["reason"] == "walltime"
-    assert 200 <= first["end_step"] < 500
-
-    job = start(recipe, index, run, *JOB, number=2)
-    assert job.wait() == 0, job.communicate()[1]
-    assert json.loads((run / "segments" / "2.json").read_text())["reason"] == "done"
-
-    train_here(recipe, index, tmp_path / "alone", "--log-every", "5")
-    ours, alone = curve(run), curve(tmp_path / "alone")
-    assert [step for step, _ in ours] == [step for step, _ in alone] == list(range(5, 501, 5))
-    assert [loss for _, loss in ours][:20] == pytest.approx([x for _, x in alone][:20], abs=1e-4)
+def test_ranks_take_the_accelerators_of_their_node_and_never_share_one():
+    on_node = {"world": 16, "local_world": 8}
+    assert device_number(Ranks(local_rank=5, **on_node), 8) == 5
+    assert device_number(Ranks(local_rank=5, **on_node), 1) == 0  # bound by the launcher
+    with pytest.raises(UserError, match="8 ranks on this node and 4 accelerators"):
+        device_number(Ranks(local_rank=5, **on_node), 4)

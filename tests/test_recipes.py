@@ -62,6 +62,7 @@ def test_recipes_are_plain_json():
         recipes.pack(DEFAULT, "modis"),
         recipes.pack(DEFAULT, "bench-scenes"),
         recipes.probe(DEFAULT, "scenes-mae", "scenes"),
+        recipes.card(DEFAULT, "scenes-mae"),
         recipes.report(DEFAULT, {}),
     ]
     for recipe in found:

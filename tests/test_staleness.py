@@ -10,10 +10,11 @@ from workflow_scripts.planned import planned_jobs
 
 pytestmark = pytest.mark.pipeline
 
-MAE = {"pretrain scenes-mae 1", "export scenes-mae"}
-SIMMIM = {"pretrain modis-simmim 1", "export modis-simmim"}
-TEACHER = {"pretrain scenes-teacher 1", "export scenes-teacher"}
-GFM = {"pretrain scenes-gfm 1", "export scenes-gfm"}
+MAE = {"pretrain scenes-mae 1", "export scenes-mae", "card scenes-mae"}
+SIMMIM = {"pretrain modis-simmim 1", "export modis-simmim", "card modis-simmim"}
+TEACHER = {"pretrain scenes-teacher 1", "export scenes-teacher", "card scenes-teacher"}
+GFM = {"pretrain scenes-gfm 1", "export scenes-gfm", "card scenes-gfm"}
+PROBED_CARDS = {"card scenes-mae", "card scenes-gfm"}
 RUNS = MAE | SIMMIM | TEACHER | GFM
 MAE_PROBES = {"probe scenes-mae scenes", "probe scenes-mae photos"}
 PROBES = MAE_PROBES | {"probe scenes-gfm scenes"}
@@ -74,9 +75,15 @@ EDITS = {
     ),
     "seed of a probe": (
         ("tiny.yaml", "seeds: [0, 1]}", "seeds: [0, 2]}"),
-        {"probe scenes-mae scenes", "probe scenes-gfm scenes"} | REPORT,
+        {"probe scenes-mae scenes", "probe scenes-gfm scenes"} | PROBED_CARDS | REPORT,
     ),
-    "label in the report": (("tiny.yaml", "label: Photos", "label: Snapshots"), REPORT),
+    "label in the report": (
+        ("tiny.yaml", "label: Photos", "label: Snapshots"), {"card scenes-mae"} | REPORT
+    ),
+    "licence of a dataset": (
+        ("tiny.yaml", "sample-modis: {granules", "sample-modis: {licence: mit, granules"),
+        {"card modis-simmim"} | REPORT,
+    ),
     "worker count": (
         ("tiny.yaml", "ranks_per_node: 2,", "ranks_per_node: 2, workers: 2,"), NOTHING
     ),
@@ -96,7 +103,8 @@ EDITS = {
         PACKS | RUNS | PROBES | REPORT,
     ),
     "real change in the probe": (
-        ("workflow_scripts/probe/features.py", "BATCH = 64", "BATCH = 65"), PROBES | REPORT
+        ("workflow_scripts/probe/features.py", "BATCH = 64", "BATCH = 65"),
+        PROBES | PROBED_CARDS | REPORT,
     ),
     "shell text of a rule": (
         ("rules/pack.smk", "python -m workflow_scripts.pack", "python  -m workflow_scripts.pack"),
@@ -121,7 +129,8 @@ def test_replaced_image_reruns_what_uses_its_dataset(workspace):
     path = workspace.folder / "photos" / "dark" / "0.jpg"
     shutil.copy(workspace.folder / "photos" / "dark" / "1.jpg", path)
     assert workspace.planned() == (
-        {"fetch_folder photos", "pack bench-photos", "probe scenes-mae photos"} | REPORT
+        {"fetch_folder photos", "pack bench-photos", "probe scenes-mae photos", "card scenes-mae"}
+        | REPORT
     )
 
 

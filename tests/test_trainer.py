@@ -2,6 +2,7 @@ import json
 import math
 import os
 import signal
+import socket
 import time
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from tiny_runs import (
     wait_for,
 )
 
+from workflow_scripts import status
 from workflow_scripts.errors import UserError
 from workflow_scripts.export.__main__ import load_objective
 from workflow_scripts.files import exclusive
@@ -152,20 +154,21 @@ def test_a_run_learns_and_its_curve_has_the_promised_columns(reference):
     assert (state["step"], state["total_steps"], state["seconds_left"]) == (300, 300, 0)
 
 
-def test_a_killed_run_goes_on_to_the_same_weights_curve_and_segment(tmp_path, reference):
+@pytest.mark.parametrize("how", [(), ("--async-checkpoints",)], ids=["waiting", "background"])
+def test_a_killed_run_goes_on_to_the_same_weights_curve_and_segment(tmp_path, reference, how):
     index, whole = reference
     run, recipe = tmp_path / "run", tiny_recipe(**LONG)
     for step in (40, 120):
-        process = start(recipe, index, run, *EVERY)
+        process = start(recipe, index, run, *EVERY, *how)
         wait_for(run, f"*/step-{step:09d}", process)
         process.kill()
         process.communicate()
         assert not list((run / "segments").glob("*.json"))
     # What a kill in the middle of writing leaves behind.
     (folder,) = (run / "checkpoints").iterdir()
-    (folder / ".step-000000300.tmp").mkdir()
+    (folder / ".step-000000300.00000001.tmp").mkdir()
     (folder / "history.jsonl").open("a").write('{"step": 299, "lo')
-    process = start(recipe, index, run, *EVERY)
+    process = start(recipe, index, run, *EVERY, *how)
     assert process.wait() == 0, process.communicate()[1]
     assert "resumed at step" in process.communicate()[1]
     assert weights(run, index) == weights(whole, index)
@@ -226,17 +229,25 @@ def test_segments_end_at_a_signal_or_when_time_is_up_and_chain_to_the_same_resul
     assert curve(run) == curve(whole)
 
 
-def test_a_second_trainer_of_a_run_waits_for_the_first(tmp_path):
-    index, run, file = tiny_images(tmp_path / "corpus"), tmp_path / "run", tmp_path / "log"
+def test_a_second_trainer_of_a_run_is_stopped_and_a_later_one_is_not(tmp_path):
+    index, run = tiny_images(tmp_path / "corpus"), tmp_path / "run"
     with exclusive(run / "run.json"):
-        process = start(tiny_recipe(), index, run, "--log", str(file))
-        while not file.is_file() or "waiting for it to end" not in file.read_text():
-            assert process.poll() is None
-            time.sleep(0.01)
-        assert f"is being made by process {os.getpid()}" in file.read_text()
+        second = start(tiny_recipe(), index, run, "--wait-s", "0.5")
+        text = second.communicate()[1]
+        assert second.returncode == 1
+        assert f"run run is being made by process {os.getpid()} on {socket.gethostname()}" in text
+        assert "Traceback" not in text
         assert not (run / "checkpoints").exists()
-    assert process.wait() == 0, process.communicate()[1]
+        waiting = start(tiny_recipe(), index, run, "--log", str(tmp_path / "log"))
+        wait_for_text(tmp_path / "log", "waiting for it to end, 60 s at most", waiting)
+    assert waiting.wait() == 0, waiting.communicate()[1]
     assert (run / "segments" / "1.json").is_file()
+
+
+def wait_for_text(file, text, process):
+    while not file.is_file() or text not in file.read_text():
+        assert process.poll() is None
+        time.sleep(0.01)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_step_and_samples(tmp_path):
@@ -273,11 +284,37 @@ def test_a_pinned_run_does_not_go_on_with_other_data(tmp_path):
         train_here(tiny_recipe(), index, run, "--pinned", first["run_digest"][:12])
 
 
-def test_another_recipe_or_corpus_trains_in_a_folder_of_its_own(tmp_path):
+def test_another_recipe_or_corpus_trains_in_a_folder_of_its_own_and_says_what_differs(
+    tmp_path, caplog, monkeypatch
+):
+    monkeypatch.setattr("workflow_scripts.logs.log.propagate", True)
     index, run = tiny_images(tmp_path / "a"), tmp_path / "run"
-    first = train_here(tiny_recipe(), index, run)
-    other = train_here(tiny_recipe(seed=4), index, run)
+    first = train_here(tiny_recipe(), index, run, "--walltime-s", "0")
+    train_here(tiny_recipe(), index, run)
+    assert "starts from step 0" not in caplog.text
+    optim = {**tiny_recipe()["optim"], "base_lr": 0.1}
+    other = train_here(tiny_recipe(seed=4, optim=optim), index, run)
+    old = first["run_digest"][:16]
+    words = f"{old} at step 10: optim.base_lr 0.05 → 0.1, seed 3 → 4\n"
+    assert (
+        f"run run starts from step 0: it has checkpoints under other digests only\n  {words}"
+        in (caplog.text)
+    )
+    assert f'set runs.run.pinned: "{old}"' in caplog.text
+    facts = json.loads((run / "segments" / "1.provenance.json").read_text())
+    assert [row["step"] for row in facts["other_checkpoints"]] == [10]
+    assert [f"run began anew beside checkpoint {words}".strip()] == status.notes(run)
+    again = train_here(tiny_recipe(seed=4), index, run, "--pinned", old)
+    assert again["run_digest"] == first["run_digest"]
+
+    caplog.clear()
+    monkeypatch.setattr("workflow_scripts.pretrain.run_digest.code_digest", lambda _: "c" * 64)
     third = train_here(tiny_recipe(), tiny_images(tmp_path / "b", seed=9), run)
+    was, now = first["digests"], third["digests"]
+    assert f"code {was['code'][:12]} → cccccccccccc, corpus {was['inputs']['corpus'][:12]} → " in (
+        caplog.text
+    )
+    assert now["inputs"]["corpus"] != was["inputs"]["corpus"]
     assert len({one["run_digest"] for one in (first, other, third)}) == 3
     assert len(list((run / "checkpoints").iterdir())) == 3
     assert json.loads((run / "identity.json").read_text())["run_digest"] == third["run_digest"]

@@ -71,7 +71,21 @@ def test_submitting_without_an_account_is_refused_before_any_job(workspace):
 
 
 @pytest.mark.parametrize(
-    "stage", ["fetch", "tile", "pack", "pretrain", "export", "probe", "report", "status", "stale"]
+    "stage",
+    [
+        "fetch",
+        "tile",
+        "pack",
+        "weights",
+        "pretrain",
+        "export",
+        "probe",
+        "card",
+        "report",
+        "plan",
+        "status",
+        "stale",
+    ],
 )
 def test_every_program_explains_itself(workspace, stage):
     done = workspace.run("python", "-m", f"workflow_scripts.{stage}", "--help")

@@ -185,13 +185,13 @@ class Trainee:
 
     def __init__(
         self, index: Path, strategy: str = "no_shard", ranks: Ranks | None = None,
-        recipe: dict[str, Any] | None = None,
+        recipe: dict[str, Any] | None = None, *, teacher: Path | None = None, **layout: bool,
     ) -> None:  # fmt: skip
         self.recipe, self.ranks = recipe or tiny_recipe(), ranks or Ranks()
         self.corpus = Corpus(index, "train")
         self.model = parallel.laid_out(
-            meta_objective(self.recipe, self.corpus, None), strategy, ranks=self.ranks, device=CPU,
-            precision=self.recipe["precision"], seed=self.recipe["seed"],
+            meta_objective(self.recipe, self.corpus, teacher), strategy, ranks=self.ranks,
+            device=CPU, precision=self.recipe["precision"], seed=self.recipe["seed"], **layout,
         )  # fmt: skip
         self.objective = parallel.plain(self.model)
         self.optimizer = adamw(self.objective, self.recipe["optim"])
@@ -216,8 +216,13 @@ class Trainee:
             losses.append(float(parallel.summed(terms["loss"].clone())) / self.ranks.world)
         return losses
 
+    def saver(self, root: Path, **how: Any) -> checkpoint.Saver:
+        """What writes its checkpoints; every rank calls it."""
+        return checkpoint.Saver(root, objective=self.objective, optimizer=self.optimizer, **how)
+
     def save(self, root: Path, step: int, **meta: Any) -> None:
-        checkpoint.save(root, step, objective=self.objective, optimizer=self.optimizer, meta=meta)
+        """One checkpoint, whole when this returns."""
+        self.saver(root).save(step, meta)
 
     def load(self, root: Path, step: int) -> dict[str, Any]:
         return checkpoint.load(root, step, objective=self.objective, optimizer=self.optimizer)

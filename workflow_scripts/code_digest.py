@@ -17,12 +17,14 @@ NEUTRAL = frozenset(
     f"{PACKAGE}.{name}"
     for name in (
         "code_digest",
+        "differences",
         "errors",
         "files",
         "lifetime",
         "logs",
         "models.flops",
         "pack.verify",
+        "pretrain.earlier",
         "pretrain.energy",
         "pretrain.launch",
         "pretrain.peaks",

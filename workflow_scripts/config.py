@@ -13,6 +13,7 @@ from pydantic import Field, field_validator
 from workflow_scripts.config_base import Model, Name, Positive, Share
 from workflow_scripts.config_data import Corpus, Dataset, ImagePacking
 from workflow_scripts.config_runs import Run
+from workflow_scripts.config_weights import Weights
 
 
 class Paths(Model):
@@ -76,6 +77,9 @@ class Config(Model):
     all: All = Field(description="what `snakemake all` makes")
     datasets: dict[Name, Dataset] = Field(description="sources of images or granules, by name")
     corpora: dict[Name, Corpus] = Field(description="what models are pretrained on, by name")
+    weights: dict[Name, Weights] = Field(
+        {}, description="pretrained weights from elsewhere, by name"
+    )
     runs: dict[Name, Run] = Field(description="pretrainings, by name")
     benchmarks: dict[Name, Benchmark] = Field({}, description="labelled judges, by name")
     report: Report = Field(Report(), description="the report")

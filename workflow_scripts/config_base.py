@@ -36,3 +36,6 @@ class DatasetBase(Model):
     """What all datasets have."""
 
     label: str = Field("", description="name in the report; the key if empty")
+    licence: str | None = Field(
+        None, description="of the data, for the model card, such as `cc-by-4.0`; null: not stated"
+    )

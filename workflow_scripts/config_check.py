@@ -3,7 +3,7 @@
 import difflib
 import re
 import types
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin
 
@@ -13,9 +13,11 @@ from pydantic.fields import FieldInfo
 
 from workflow_scripts.config import Config
 from workflow_scripts.config_data import Aicca, ImagePacking
+from workflow_scripts.config_models import broken_models
 from workflow_scripts.config_modis import Granules
-from workflow_scripts.config_runs import GfmRun, SimmimRun
+from workflow_scripts.config_runs import GfmRun, Launch, SimmimRun
 from workflow_scripts.errors import UserError
+from workflow_scripts.pretrain.strategies import parts_of, shard_count, share_of
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -40,21 +42,27 @@ def check_config(raw: Mapping[str, Any]) -> Config:
 def load_config(*files: Path) -> Config:
     """The embedded default with further files merged over it, as `snakemake --configfile` does.
 
+    That is: the files with each other first, the outcome over the default.
+
     Raises:
         UserError: A file is missing, is not YAML, or the result is not valid.
     """
     merged: dict[str, Any] = {}
-    for file in (ROOT / "config.yaml", *files):
-        try:
-            loaded = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-        except OSError as error:
-            raise UserError(f"{file}: {error.strerror}") from None
-        except yaml.YAMLError as error:
-            raise UserError(f"{file}: not valid YAML: {error}") from None
-        if not isinstance(loaded, dict):
-            raise UserError(f"{file}: expected keys and values, found {type(loaded).__name__}")
-        merged = _merge(merged, loaded)
-    return check_config(merged)
+    for file in files:
+        merged = _merge(merged, _loaded(file))
+    return check_config(_merge(_loaded(ROOT / "config.yaml"), merged))
+
+
+def _loaded(file: Path) -> dict[str, Any]:
+    try:
+        loaded = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise UserError(f"{file}: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{file}: not valid YAML: {error}") from None
+    if not isinstance(loaded, dict):
+        raise UserError(f"{file}: expected keys and values, found {type(loaded).__name__}")
+    return loaded
 
 
 def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -166,19 +174,38 @@ def _broken_references(config: Config) -> Iterator[str]:
             yield f"corpora.{key}.datasets: images and MODIS granules cannot be mixed in one corpus"
     for key, run in config.runs.items():
         yield from unknown(f"runs.{key}.corpus", run.corpus, config.corpora, "corpus")
-        if isinstance(run, GfmRun) and "/" not in run.teacher:
-            names = [name for name in config.runs if name != key]
-            yield from unknown(f"runs.{key}.teacher", run.teacher, names, "other run")
         if isinstance(run, SimmimRun) and run.encoder.image_size % run.mask.patch:
             yield (
                 f"runs.{key}.mask.patch: {run.mask.patch} does not divide "
                 f"encoder.image_size {run.encoder.image_size}"
             )
-        ranks = run.launch.nodes * run.launch.ranks_per_node
-        if run.batch % ranks:
-            yield f"runs.{key}.batch: {run.batch} samples cannot be shared evenly by {ranks} ranks"
+        if isinstance(run, SimmimRun) and run.mask.patch % run.encoder.patch:
+            yield (
+                f"runs.{key}.mask.patch: {run.mask.patch} is no multiple of "
+                f"encoder.patch {run.encoder.patch}"
+            )
+        if isinstance(run, GfmRun) and len(run.encoder.depths) < 2:
+            yield f"runs.{key}.encoder.depths: gfm needs two or more stages, not 1"
+        yield from _impossible_layout(f"runs.{key}", run.batch, run.launch)
+    yield from broken_models(config, _nearest)
     yield from _broken_benchmarks(config, unknown)
     yield from _broken_chips(config, unknown)
+
+
+def _impossible_layout(key: str, batch: int, launch: Launch) -> Iterator[str]:
+    """What `strategies.check_layout` refuses when the run starts, by its key."""
+    ranks = launch.nodes * launch.ranks_per_node
+    checks: list[tuple[str, Callable[[], int]]] = [
+        ("launch.strategy", lambda: shard_count(launch.strategy, ranks)),
+        ("batch", lambda: share_of(batch, ranks)),
+    ]
+    if batch % ranks == 0:
+        checks.append(("launch.accumulate", lambda: parts_of(batch // ranks, launch.accumulate)))
+    for field, check in checks:
+        try:
+            check()
+        except UserError as error:
+            yield f"{key}.{field}: {error}"
 
 
 def _broken_chips(config: Config, unknown: Any) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Models of the configuration: encoders, objectives, optimisers and runs, with their defaults."""
+"""Models of the configuration: objectives, optimisers and runs, with their defaults."""
 
 import re
 from typing import Annotated, Literal
@@ -6,8 +6,14 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, StrictBool, model_validator
 
 from workflow_scripts.config_base import Model, Name, Positive, Share
+from workflow_scripts.config_encoders import Encoder, SwinEncoder, VitEncoder
 
 Part = Annotated[float, Field(gt=0, lt=1)]
+
+_ENCODER = (
+    "the network kept after pretraining: its numbers, a name (`vit_base`), or a name with changes "
+    "(`{name: vit_base, image_size: 128}`); see docs/encoders.md"
+)
 
 
 def _rising(pair: tuple[float, float]) -> tuple[float, float]:
@@ -20,63 +26,20 @@ Rising = Annotated[tuple[float, float], AfterValidator(_rising)]
 RisingShares = Annotated[tuple[Share, Share], AfterValidator(_rising)]
 
 
-class Vit(Model):
-    """A plain vision transformer."""
-
-    family: Literal["vit"]
-    image_size: Positive = Field(224, description="input height and width, pixels")
-    patch: Positive = Field(16, description="patch size, pixels")
-    width: Positive = Field(768, description="embedding width")
-    depth: Positive = Field(12, description="blocks")
-    heads: Positive = Field(12, description="attention heads; must divide the width")
-    mlp_ratio: float = Field(4.0, gt=0, description="hidden width of the MLP over the width")
-
-    @model_validator(mode="after")
-    def _shape(self) -> "Vit":
-        for whole, part in (("image_size", "patch"), ("width", "heads")):
-            if getattr(self, whole) % getattr(self, part):
-                raise ValueError(
-                    f"{part} {getattr(self, part)} does not divide {whole} {getattr(self, whole)}"
-                )
-        return self
-
-
-class Swin(Model):
-    """A Swin (`swin`) or Swin V2 (`swinv2`) transformer."""
-
-    family: Literal["swin", "swinv2"]
-    image_size: Positive = Field(192, description="input height and width, pixels")
-    patch: Positive = Field(4, description="patch size, pixels")
-    width: Positive = Field(96, description="embedding width of the first stage")
-    depths: list[Positive] = Field([2, 2, 6, 2], description="blocks of each stage")
-    heads: list[Positive] = Field([3, 6, 12, 24], description="attention heads of each stage")
-    mlp_ratio: float = Field(4.0, gt=0, description="hidden width of the MLP over the width")
-    window: Positive = Field(6, description="attention window, tokens")
-
-    @model_validator(mode="after")
-    def _shape(self) -> "Swin":
-        smallest = self.patch * 2 ** (len(self.depths) - 1)
-        if self.image_size % smallest:
-            raise ValueError(
-                f"image_size {self.image_size} is no multiple of {smallest} "
-                f"(patch {self.patch}, halved between {len(self.depths)} stages)"
-            )
-        if len(self.depths) != len(self.heads):
-            raise ValueError(
-                f"depths has {len(self.depths)} stages and heads {len(self.heads)}; they must agree"
-            )
-        return self
-
-
-Encoder = Annotated[Vit | Swin, Field(discriminator="family")]
-
-
 class MaeDecoder(Model):
     """MAE's transformer decoder."""
 
     width: Positive = Field(512, description="embedding width")
     depth: Positive = Field(8, description="blocks")
     heads: Positive = Field(16, description="attention heads")
+
+    @model_validator(mode="after")
+    def _shape(self) -> "MaeDecoder":
+        if self.width % self.heads or self.width % 4:
+            raise ValueError(
+                f"width {self.width} must be a multiple of heads {self.heads} and of 4"
+            )
+        return self
 
 
 class SimmimDecoder(Model):
@@ -91,8 +54,10 @@ class MaeMask(Model):
     """MAE's mask."""
 
     ratio: Part = Field(0.75, description="share of patches removed")
-    norm_pix: bool = Field(
-        True, description="predict patches normalised by their mean and variance"
+    norm_pix: bool | Literal["per_channel"] = Field(
+        True,
+        description="predict patches normalised by their mean and variance, over all channels "
+        "together (true) or each channel by its own (per_channel)",
     )
 
 
@@ -200,7 +165,7 @@ class RunBase(Model):
 
     label: str = Field("", description="name in the report; the key if empty")
     corpus: Name = Field(description="name of a corpus")
-    encoder: Encoder = Field(description="the network kept after pretraining")
+    encoder: Encoder = Field(description=_ENCODER)
     epochs: Positive = Field(100, description="passes over the corpus")
     batch: Positive = Field(256, description="samples a step, over all ranks")
     seed: int = Field(0, description="seed of weights, order, augmentation and mask")
@@ -218,6 +183,12 @@ class RunBase(Model):
     )
     segments: Positive = Field(1, description="batch jobs the run is cut into")
     launch: Launch = Field(Launch(), description="how the run is laid over the machine")
+    start: str | None = Field(
+        None,
+        description="what the encoder's first weights are: null (drawn from the seed), the name of "
+        "a run or of an entry of `weights`, or the path (with a /) of a folder with "
+        "weights.safetensors and model.json",
+    )
     pinned: StrictBool | str = Field(
         False,
         description="true (or a run digest): keep the stored recipe, code and data digests, "
@@ -229,7 +200,7 @@ class MaeRun(RunBase):
     """Masked autoencoder (arXiv 2111.06377) on a ViT."""
 
     objective: Literal["mae"]
-    encoder: Vit = Field(description="the network kept after pretraining")
+    encoder: VitEncoder = Field(description=_ENCODER)
     decoder: MaeDecoder = Field(MaeDecoder(), description="thrown away after pretraining")
     mask: MaeMask = Field(MaeMask(), description="what is hidden")
     augment: Augment = Field(Augment(), description="crop and flips")
@@ -240,7 +211,7 @@ class SimmimRun(RunBase):
     """SimMIM (arXiv 2111.09886) on Swin or Swin V2."""
 
     objective: Literal["simmim"]
-    encoder: Swin = Field(description="the network kept after pretraining")
+    encoder: SwinEncoder = Field(description=_ENCODER)
     decoder: SimmimDecoder = Field(SimmimDecoder(), description="thrown away after pretraining")
     mask: SimmimMask = Field(SimmimMask(), description="what is hidden")
     augment: SimmimAugment = Field(SimmimAugment(), description="crop and flips")
@@ -252,8 +223,8 @@ class GfmRun(SimmimRun):
 
     objective: Literal["gfm"]  # type: ignore[assignment]
     teacher: str = Field(
-        description="name of a run, or path (with a /) of a folder with weights.safetensors and "
-        "model.json"
+        description="name of a run or of an entry of `weights`, or path (with a /) of a folder "
+        "with weights.safetensors and model.json"
     )
     alpha: float = Field(1.0, ge=0, description="weight of the cosine term")
 

@@ -5,17 +5,22 @@ that a file that exists is whole. A stage holds the lock of its main output whil
 a job whose driver died and the job of the next driver never write the same thing together.
 """
 
+import errno
 import fcntl
 import json
+import math
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from workflow_scripts.errors import UserError
 from workflow_scripts.logs import log
+
+_POLL_SECONDS = 0.1
 
 
 @contextmanager
@@ -69,21 +74,25 @@ def read_json(path: Path) -> Any:
 
 
 @contextmanager
-def exclusive(path: Path) -> Iterator[None]:
+def exclusive(path: Path, *, wait_s: float = math.inf, what: str | None = None) -> Iterator[None]:
     """Hold the lock of an output; wait, saying for whom, while another process makes it.
 
-    The lock is the kernel's (`flock` on `.<name>.lock`): it ends with its process, however it ends.
+    The lock is the kernel's (`flock` on `.<name>.lock`): it ends with its process, however it ends,
+    so that a job that is started again after a kill finds it free. On a network file system it
+    holds between nodes where that is mounted so (Lustre: with `flock`).
+
+    Args:
+        path: The output.
+        wait_s: Stop waiting after so many seconds.
+        what: What to call the output; its path by default.
+
+    Raises:
+        UserError: Another process still holds it after `wait_s`; names it by process, host and
+            job. Or the file system has no locks.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = path.with_name(f".{path.name}.lock")
-    with lock.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            holder = file.read().strip() or "another process"
-            log.warning("%s is being made by %s; waiting for it to end", path, holder)
-            fcntl.flock(file, fcntl.LOCK_EX)
+    with path.with_name(f".{path.name}.lock").open("a+") as file:
+        _lock(file, wait_s, what or str(path))
         job = os.environ.get("SLURM_JOB_ID")
         file.truncate(0)
         file.write(
@@ -91,3 +100,44 @@ def exclusive(path: Path) -> Iterator[None]:
         )
         file.flush()
         yield
+
+
+def _lock(file: TextIO, wait_s: float, what: str) -> None:
+    if _locked(file):
+        return
+    limit = "" if math.isinf(wait_s) else f", {wait_s:g} s at most"
+    log.warning("%s is being made by %s; waiting for it to end%s", what, _holder(file), limit)
+    if math.isinf(wait_s):
+        fcntl.flock(file, fcntl.LOCK_EX)
+        return
+    end = time.monotonic() + wait_s
+    while time.monotonic() < end:
+        time.sleep(_POLL_SECONDS)
+        if _locked(file):
+            return
+    raise UserError(
+        f"{what} is being made by {_holder(file)}, and two at a time would write the same files. "
+        "Start again when it has ended, or end it first"
+    )
+
+
+def _locked(file: TextIO) -> bool:
+    """Take the lock of an open file if it is free."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+            raise
+        raise UserError(
+            f"{file.name}: this file system has no locks ({error.strerror}), so that two jobs "
+            "could write the same files; put data and results on one that has (Lustre: mounted "
+            "with flock)"
+        ) from error
+    return True
+
+
+def _holder(file: TextIO) -> str:
+    file.seek(0)
+    return file.read().strip() or "another process"

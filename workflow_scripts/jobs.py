@@ -13,10 +13,12 @@ from typing import Any
 from workflow_scripts import recipes
 from workflow_scripts.code_digest import code_digest
 from workflow_scripts.config import Config
+from workflow_scripts.config_models import models_of
 from workflow_scripts.config_modis import Granules
 from workflow_scripts.digests import digest, file_sha256
 from workflow_scripts.errors import UserError
 from workflow_scripts.files import read_json
+from workflow_scripts.models.folder import CARD, content_digest, has_model
 
 
 def _digests(files: dict[str, Path]) -> dict[str, str]:
@@ -99,14 +101,36 @@ class Jobs:
         manifests = {f"manifest:{n}": self.data / "manifests" / f"{n}.jsonl" for n in names}
         return self._job("pack", (corpus,), result, recipe, inputs=partial(_digests, manifests))
 
+    def weights(self, name: str) -> Job:
+        """Pretrained weights from elsewhere."""
+        result = self.data / "weights" / name / CARD
+        return self._job("weights", (name,), result, recipes.weights(self.config, name))
+
+    def model_folder(self, run: str, role: str) -> Path | None:
+        """The model folder of a run's `teacher` or `start`; None if it has none."""
+        name = models_of(self.config, run).get(role)
+        if name is None:
+            return None
+        if name in self.config.runs:
+            return self.results / "runs" / name
+        return self.data / "weights" / name if name in self.config.weights else Path(name)
+
+    def _trained_from(self, run: str) -> dict[str, str]:
+        """Digests of what a run is trained from, of those that are there."""
+        digests = _content(self.pack(self.config.runs[run].corpus).result)
+        for role in models_of(self.config, run):
+            folder = self.model_folder(run, role)
+            if folder is not None and has_model(folder):
+                digests[role] = str(content_digest(folder, role))
+        return digests
+
     def pretrain(self, run: str, segment: int = 1) -> Job:
         """A segment of a run."""
         result = self.results / "runs" / run / "segments" / f"{segment}.json"
         identity = self.pinned(run)
         recipe = identity["recipe"] if identity else recipes.pretrain(self.config, run)
         code = identity["code"] if identity else None
-        corpus = self.config.runs[run].corpus
-        inputs = dict if identity else partial(_content, self.pack(corpus).result)
+        inputs = dict if identity else partial(self._trained_from, run)
         return self._job("pretrain", (run, str(segment)), result, recipe, code=code, inputs=inputs)
 
     def export(self, run: str) -> Job:
@@ -122,6 +146,11 @@ class Jobs:
         result = self.results / "probes" / run / f"{benchmark}.json"
         recipe = recipes.probe(self.config, run, benchmark)
         return self._job("probe", (run, benchmark), result, recipe)
+
+    def card(self, run: str) -> Job:
+        """The model card of a run."""
+        result = self.results / "runs" / run / "card.json"
+        return self._job("card", (run,), result, recipes.card(self.config, run))
 
     def report(self) -> Job:
         """The report."""
@@ -171,10 +200,13 @@ class Jobs:
                 yield self.fetch(name)
         for corpus in [*config.corpora, *(f"{recipes.BENCH}{b}" for b in config.benchmarks)]:
             yield self.pack(corpus)
+        for name in config.weights:
+            yield self.weights(name)
         for run, entry in config.runs.items():
             for segment in range(1, entry.segments + 1):
                 yield self.pretrain(run, segment)
             yield self.export(run)
+            yield self.card(run)
         for benchmark, judged in config.benchmarks.items():
             for run in judged.runs:
                 yield self.probe(run, benchmark)

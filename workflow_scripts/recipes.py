@@ -18,12 +18,13 @@ import yaml
 from workflow_scripts.config import Config
 from workflow_scripts.config_check import load_config
 from workflow_scripts.config_data import Aicca, Corpus, Dataset, ImageFolder, ImagePacking
+from workflow_scripts.config_models import models_of, runs_needed
 from workflow_scripts.config_modis import Granules, ModisL1b, SampleModis
 from workflow_scripts.config_runs import GfmRun
 from workflow_scripts.dates import compress
 from workflow_scripts.digests import canonical, digest
 from workflow_scripts.errors import UserError
-from workflow_scripts.fetch.folder import LISTING, listing_digest
+from workflow_scripts.fetch.folder import LISTING, digest_of, found_file, listing_digest
 from workflow_scripts.fetch.granules import listed_days, no_granules
 from workflow_scripts.fetch.labels import labels_digest
 
@@ -57,7 +58,7 @@ def is_synthetic(dataset: Dataset) -> bool:
 def fetch(config: Config, dataset: str, date: str | None = None) -> Recipe:
     """Recipe of a dataset's manifest (of one day's for MODIS)."""
     entry = config.datasets[dataset]
-    left_out = {"label", "tile", "dates", "first", "last"}
+    left_out = {"label", "licence", "tile", "dates", "first", "last"}
     recipe = {"dataset": dataset, **entry.model_dump(mode="json", exclude=left_out)}
     if isinstance(entry, ImageFolder):
         recipe[LISTING] = _listing(Path(entry.path))
@@ -156,17 +157,25 @@ def _of_chips(config: Config, names: list[str]) -> Recipe:
     return recipe
 
 
+def weights(config: Config, name: str) -> Recipe:
+    """Recipe of pretrained weights from elsewhere."""
+    entry = config.weights[name]
+    recipe = {"weights": name, **entry.model_dump(mode="json")}
+    path = Path(entry.file) if entry.file else None
+    recipe[LISTING] = digest_of([found_file(path)]) if path and path.is_file() else None
+    return recipe
+
+
 def pretrain(config: Config, run: str) -> Recipe:
     """Recipe of a run."""
     entry = config.runs[run]
     recipe = entry.model_dump(
         mode="json",
-        exclude={"label", "corpus", "segments", "launch", "pinned", "teacher", "alpha"},
+        exclude={"label", "corpus", "segments", "launch", "pinned", "teacher", "alpha", "start"},
     )
-    encoder = recipe["encoder"]
-    if encoder["family"] == "vit":  # one shape of recipe for every family
-        encoder["depths"], encoder["heads"] = [encoder.pop("depth")], [encoder["heads"]]
-        encoder["window"] = None
+    if entry.start is not None:  # its name: where it lies is no part of the result
+        recipe["start"] = Path(entry.start).name
+    recipe["encoder"] = entry.encoder.plain()
     mask = {"ratio": 0.0, "patch": None, "norm_pix": False} | recipe.get("mask", {})
     recipe["mask"] = mask
     recipe.setdefault("decoder", None)
@@ -186,6 +195,33 @@ def probe(config: Config, run: str, benchmark: str) -> Recipe:
         "pretraining_dataset_overlap": bool({*judged_on} & {*trained_on}),
         **entry.model_dump(mode="json", exclude={"label", "runs", *_OF_PACKING}),
     }
+
+
+def card(config: Config, run: str) -> Recipe:
+    """Recipe of a run's model card."""
+    names = corpus_datasets(config, config.runs[run].corpus)
+    return {
+        "run": run,
+        "label": config.runs[run].label or run,
+        "datasets": [
+            {
+                "name": name,
+                "label": config.datasets[name].label or name,
+                "licence": config.datasets[name].licence,
+                "synthetic": is_synthetic(config.datasets[name]),
+            }
+            for name in names
+        ],
+        "benchmarks": [
+            {"name": name, "label": config.benchmarks[name].label or name}
+            for name in card_benchmarks(config, run)
+        ],
+    }
+
+
+def card_benchmarks(config: Config, run: str) -> list[str]:
+    """Benchmarks whose results stand in a run's model card: those that `all` wants."""
+    return [benchmark for benchmark, judged in wanted_probes(config) if judged == run]
 
 
 def report(config: Config, pins: dict[str, Any]) -> Recipe:
@@ -259,6 +295,7 @@ def scientific(config: Config) -> Recipe:
     left_out: Any = {
         "paths": True,
         "datasets": {"__all__": {"path", "obtain", "rescan", "listing"}},
+        "weights": {"__all__": {"file"}},
         "runs": {"__all__": {"launch", "segments", "pinned"}},
     }
     return config.model_dump(mode="json", exclude=left_out)
@@ -278,15 +315,23 @@ def wanted_probes(config: Config) -> list[tuple[str, str]]:
 
 
 def wanted_runs(config: Config) -> list[str]:
-    """Runs of `all`, with those its probes and teachers need, teachers first."""
+    """Runs of `all`, with those its probes, teachers and starts need, each after what it needs."""
     wanted: list[str] = []
-    asked = [*config.all.runs, *(run for _, run in wanted_probes(config))]
-    for name in asked:
-        entry = config.runs[name]
-        if isinstance(entry, GfmRun) and entry.teacher in config.runs:
-            wanted.append(entry.teacher)
+
+    def want(name: str) -> None:
+        for needed in runs_needed(config, name):
+            want(needed)
         wanted.append(name)
+
+    for name in [*config.all.runs, *(run for _, run in wanted_probes(config))]:
+        want(name)
     return list(dict.fromkeys(wanted))
+
+
+def wanted_weights(config: Config) -> list[str]:
+    """Entries of `weights` that the runs of `all` are made from."""
+    names = [name for run in wanted_runs(config) for name in models_of(config, run).values()]
+    return [name for name in dict.fromkeys(names) if name in config.weights]
 
 
 def wanted_corpora(config: Config) -> list[str]:
@@ -336,16 +381,18 @@ def shape(config: Config) -> Recipe:
         "days": wanted_days(config),
         "probes": wanted_probes(config),
         "runs": {
-            name: [run.corpus, run.segments, getattr(run, "teacher", None)]
-            for name, run in runs.items()
+            name: [run.corpus, run.segments, models_of(config, name)] for name, run in runs.items()
         },
     }
+
+
+_RULES = ["fetch", "tile", "pack", "weights", "pretrain", "probe", "card", "report"]
 
 
 def main() -> None:
     """Print the recipe of one job, as canonical JSON for `--recipe`."""
     parser = argparse.ArgumentParser(prog="python -m workflow_scripts.recipes", description=__doc__)
-    parser.add_argument("rule", choices=["fetch", "tile", "pack", "pretrain", "probe", "report"])
+    parser.add_argument("rule", choices=_RULES)
     parser.add_argument("names", nargs="*", help="such as a dataset, or a run and a benchmark")
     parser.add_argument("--configfile", type=Path, nargs="*", default=[])
     parser.add_argument("--pretty", action="store_true", help="indented, to be read")

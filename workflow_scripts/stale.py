@@ -16,6 +16,7 @@ from workflow_scripts.fetch.folder import LISTING
 from workflow_scripts.jobs import Job, Jobs
 from workflow_scripts.nested import ask_snakemake
 from workflow_scripts.planned import Planned, planned_jobs
+from workflow_scripts.pretrain.earlier import in_words, others, pin
 from workflow_scripts.staleness import explain
 
 _REASONS = {
@@ -47,7 +48,18 @@ def why(planned: Planned, jobs: dict[str, Job]) -> str:
         else:
             parts.append(reason)
     own = [part for part in parts if not part.startswith("follows: ")]
+    own += _begins_anew(known) if known else []
     return "; ".join(own or parts)  # a job that has a reason of its own needs no other
+
+
+def _begins_anew(job: Job) -> list[str]:
+    """Whether a run without a first segment would find checkpoints, but none of its own."""
+    if job.rule != "pretrain" or job.names[1] != "1" or job.result.is_file():
+        return []
+    run, corpus = job.result.parents[1], job.inputs().get("corpus")
+    known = {"recipe": job.recipe, "code": job.code, **({"content": corpus} if corpus else {})}
+    last = others(run, known)[:1]
+    return [f"begins anew beside checkpoint {in_words(row)}; {pin(run.name, row)}" for row in last]
 
 
 def main() -> None:

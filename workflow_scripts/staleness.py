@@ -9,8 +9,8 @@ import shlex
 from base64 import urlsafe_b64encode
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
+from workflow_scripts.differences import differences
 from workflow_scripts.digests import digest
 from workflow_scripts.errors import UserError
 from workflow_scripts.fetch.folder import LISTING
@@ -24,27 +24,6 @@ def has_record(path: Path, folder: Path = Path(".snakemake/metadata")) -> bool:
     longest = (os.pathconf(folder, "PC_NAME_MAX") if folder.is_dir() else 255) - 1
     pieces = [name[i : i + longest] for i in range(0, len(name), longest)]
     return folder.joinpath(*(f"@{piece}" for piece in pieces[:-1]), pieces[-1]).is_file()
-
-
-def differences(stored: Any, current: Any, key: str = "") -> list[str]:
-    """What differs between two recipes, as `optim.base_lr 0.001 → 0.002`."""
-    if isinstance(stored, dict) and isinstance(current, dict):
-        out = []
-        for name in sorted({*stored, *current}):
-            inner = f"{key}.{name}" if key else name
-            if name not in stored:
-                out.append(f"{inner} is new ({_short(current[name])})")
-            elif name not in current:
-                out.append(f"{inner} is gone (was {_short(stored[name])})")
-            else:
-                out += differences(stored[name], current[name], inner)
-        return out
-    return [] if stored == current else [f"{key} {_short(stored)} → {_short(current)}"]
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 40 else f"{text[:37]}…"
 
 
 def explain(job: Job) -> list[str]:

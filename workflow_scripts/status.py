@@ -14,6 +14,7 @@ import psutil
 
 from workflow_scripts.errors import UserError
 from workflow_scripts.files import read_json
+from workflow_scripts.pretrain.earlier import in_words, told
 
 _COLUMNS = (
     "run", "state", "step", "images/s", "data wait", "MFU", "time left", "loss", "updated"
@@ -62,6 +63,15 @@ def _duration(seconds: float | None) -> str:
     return "–" if seconds is None else str(datetime.timedelta(seconds=round(seconds)))
 
 
+def notes(folder: Path) -> list[str]:
+    """What a run's line does not say: that it began anew beside checkpoints of other digests."""
+    identity = folder / "identity.json"
+    if not identity.is_file() or (folder / "summary.json").is_file():
+        return []
+    rows = told(folder / "checkpoints" / read_json(identity)["run_digest"][:16])
+    return [f"{folder.name} began anew beside checkpoint {in_words(row)}" for row in rows]
+
+
 def table(rows: list[tuple[str, ...]]) -> str:
     """Columns set under each other."""
     lines = [_COLUMNS, *rows]
@@ -78,11 +88,14 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=Path("results"), help="paths.results")
     options = parser.parse_args()
     runs = options.results / "runs"
+    folders = [folder for folder in sorted(runs.glob("*")) if folder.is_dir()]
     try:
-        rows = [row(folder) for folder in sorted(runs.glob("*")) if folder.is_dir()]
+        rows = [row(folder) for folder in folders]
+        noted = [note for folder in folders for note in notes(folder)]
     except UserError as error:
         sys.exit(str(error))
-    sys.stdout.write(table(rows) + "\n" if rows else f"no run below {runs} yet\n")
+    lines = [table(rows), *noted] if rows else [f"no run below {runs} yet"]
+    sys.stdout.write("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from workflow_scripts.export.curve import summary_of
 from workflow_scripts.export.reconstructions import write_reconstructions
 from workflow_scripts.files import atomic, exclusive, read_json, write_json, write_text
 from workflow_scripts.logs import log
-from workflow_scripts.models.encoders import timm_architecture
+from workflow_scripts.models.encoders import needed_import, timm_architecture
 from workflow_scripts.models.scaling import normalisation
 from workflow_scripts.objectives.base import Objective
 from workflow_scripts.pretrain import checkpoint, saved
@@ -21,6 +21,7 @@ from workflow_scripts.pretrain.history import CURVE, SEGMENTS, read_lines
 from workflow_scripts.pretrain.launch import Ranks
 from workflow_scripts.pretrain.parallel import laid_out, plain
 from workflow_scripts.pretrain.run_digest import Identity, stored_identity, warn_of_changes
+from workflow_scripts.pretrain.started import noted_start
 from workflow_scripts.results import SCHEMA_VERSION, stamp, write_result
 from workflow_scripts.shards.corpus import Corpus
 from workflow_scripts.stage import run_stage, stage_parser
@@ -104,6 +105,7 @@ def model_card(identity: Identity, corpus: Corpus) -> dict[str, Any]:
         "schema_version": SCHEMA_VERSION,
         "architecture": architecture,
         "kwargs": kwargs,
+        "requires": needed_import(architecture),
         "family": recipe["encoder"]["family"],
         "image_size": recipe["encoder"]["image_size"],
         "channels": corpus.channels,
@@ -150,7 +152,7 @@ def work(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
             rows, identity=identity, corpus=corpus, run=run.name,
             parameters=sum(p.numel() for p in objective.parameters()),
             encoder_parameters=sum(value.numel() for value in weights.values()),
-        )  # fmt: skip
+        ) | noted_start(folder)  # fmt: skip
         inputs = {"run": identity.run_digest, "corpus": corpus.index["content"]}
         energy = rows[-1].get("energy_j")
         facts = {"segments": read_lines(folder / SEGMENTS), "energy_j": energy}

@@ -75,6 +75,12 @@ def files_below(folder: Path, wanted: Callable[[str], bool]) -> Iterator[FoundFi
                     yield FoundFile(key, Path(entry.path), seen.st_size, seen.st_mtime_ns)
 
 
+def found_file(path: Path) -> FoundFile:
+    """A single file as `files_below` would list it."""
+    seen = path.stat()
+    return FoundFile(path.name, path, seen.st_size, seen.st_mtime_ns)
+
+
 def listing_digest(path: Path, limit: int = 100_000) -> str | None:
     """Digest of the image files' names, sizes and times: it changes when one of them is replaced.
 

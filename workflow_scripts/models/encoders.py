@@ -1,9 +1,9 @@
-"""Encoders: a recipe's `encoder` as a timm architecture (timm 1.0), and the checks of its numbers.
+"""Encoders: a recipe's `encoder` as a timm architecture (timm 1.0).
 
 Families: `vit` (arXiv 2010.11929), `swin` (arXiv 2103.14030), `swinv2` (arXiv 2111.09883). A ViT
 may be `gated` (an MLP of three matrices, SwiGLU), which is what the published parameter count of
-the 5B rung of arXiv 2404.11706 needs. Stochastic depth is off in all: a forward pass has no
-randomness of its own.
+the 5B rung of arXiv 2404.11706 needs; a Swin V2 may have extra norms (`swinv2_extra_norm`).
+Stochastic depth is off in all: a forward pass has no randomness of its own.
 """
 
 from typing import Any
@@ -11,8 +11,14 @@ from typing import Any
 import timm
 from torch import nn
 
-from workflow_scripts.errors import UserError
+from workflow_scripts.models import swinv2_extra_norm
 from workflow_scripts.models.initialise import initialise
+from workflow_scripts.models.shapes import check_encoder, stride, widths
+
+__all__ = [
+    "build_encoder", "check_encoder", "encoder_blocks", "from_card", "needed_import",
+    "random_encoder", "stride", "timm_architecture", "widths",
+]  # fmt: skip
 
 _NAMES = {
     "vit": "vit_base_patch16_224",
@@ -23,76 +29,12 @@ _NAMES = {
 _GATED_VIT = "vit_giant_patch14_dinov2"
 
 
-def widths(encoder: dict[str, Any]) -> list[int]:
-    """Channels of each stage (one stage for a ViT)."""
-    return [encoder["width"] * 2**i for i in range(len(encoder["depths"]))]
-
-
-def stride(encoder: dict[str, Any]) -> int:
-    """Pixels on a side of what one token of the last stage stands for."""
-    return int(encoder["patch"]) * 2 ** (len(encoder["depths"]) - 1)
-
-
-def check_encoder(encoder: dict[str, Any]) -> None:
-    """Refuse an encoder that cannot be built, with the numbers that do not fit.
-
-    Raises:
-        UserError: An unknown family, lists of unequal length, an image that patches or windows do
-            not divide, or a head dimension that is not a whole number.
-    """
-    family, size, patch = encoder["family"], encoder["image_size"], encoder["patch"]
-    if family not in _NAMES:
-        raise UserError(f"encoder.family: {family!r} is not one of {', '.join(sorted(_NAMES))}")
-    depths, heads = encoder["depths"], encoder["heads"]
-    if len(depths) != len(heads) or not 1 <= len(depths) <= (1 if family == "vit" else 4):
-        expected = "one number each" if family == "vit" else "1 to 4 numbers each, equally many"
-        raise UserError(f"encoder.depths {depths} and heads {heads}: {family} takes {expected}")
-    if min([size, patch, encoder["width"], *depths, *heads]) < 1:
-        raise UserError(f"encoder: sizes, depths and heads must be 1 or more, got {encoder}")
-    if size % patch:
-        raise UserError(
-            f"encoder.image_size {size} is not divisible by encoder.patch {patch}; "
-            f"use {size // patch * patch or patch} or {(size // patch + 1) * patch}"
-        )
-    for width, count in zip(widths(encoder), heads, strict=True):
-        if width % count:
-            raise UserError(
-                f"encoder: a stage of width {width} with {count} heads has a head dimension of "
-                f"{width / count:g}; the width must be a multiple of the heads"
-            )
-    if family == "vit" and encoder["width"] % 4:
-        raise UserError(
-            f"encoder.width {encoder['width']}: the fixed position table needs a multiple of 4"
-        )
-    if family != "vit":
-        _check_windows(encoder)
-
-
-def _check_windows(encoder: dict[str, Any]) -> None:
-    size, window, step = encoder["image_size"], encoder["window"], stride(encoder)
-    if not isinstance(window, int) or window < 1:
-        raise UserError(f"encoder.window: {encoder['family']} needs a whole number, got {window!r}")
-    if size % step:
-        raise UserError(
-            f"encoder.image_size {size} with patch {encoder['patch']} and "
-            f"{len(encoder['depths'])} stages must be a multiple of {step}"
-        )
-    for stage in range(len(encoder["depths"])):
-        side = size // encoder["patch"] // 2**stage
-        if side > window and side % window:
-            raise UserError(
-                f"encoder.window {window} does not divide stage {stage + 1}, which is {side} "
-                f"tokens wide (image_size {size}, patch {encoder['patch']}); choose a divisor of "
-                f"{side} or change image_size"
-            )
-
-
 def timm_architecture(encoder: dict[str, Any], channels: int) -> tuple[str, dict[str, Any]]:
     """The name and arguments with which `timm.create_model` builds an encoder without a head.
 
     Args:
         encoder: The recipe's `encoder`: family, image_size, patch, width, depths, heads,
-            mlp_ratio, window (null for a ViT) and, optionally, gated.
+            mlp_ratio, window (null for a ViT) and, optionally, gated and extra_norm_period.
         channels: Bands of the input.
 
     Returns:
@@ -113,7 +55,11 @@ def timm_architecture(encoder: dict[str, Any], channels: int) -> tuple[str, dict
     }
     if encoder["family"] != "vit":
         lists = {"depths": list(encoder["depths"]), "num_heads": list(encoder["heads"])}
-        return _NAMES[encoder["family"]], kwargs | lists | {"window_size": encoder["window"]}
+        kwargs |= lists | {"window_size": encoder["window"]}
+        period = encoder.get("extra_norm_period")
+        if period is None:
+            return _NAMES[encoder["family"]], kwargs
+        return swinv2_extra_norm.NAME, kwargs | {"extra_norm_period": period}
     kwargs |= {"depth": encoder["depths"][0], "num_heads": encoder["heads"][0]}
     if not encoder.get("gated", False):
         return _NAMES["vit"], kwargs
@@ -123,6 +69,20 @@ def timm_architecture(encoder: dict[str, Any], channels: int) -> tuple[str, dict
     ratio = (2 * hidden + 0.5) / encoder["width"]
     # timm drops arguments that are None, and 0 also means no layer scale.
     return _GATED_VIT, kwargs | {"mlp_ratio": ratio, "init_values": 0.0}
+
+
+def needed_import(architecture: str) -> str | None:
+    """The module that has to be imported before timm knows an architecture; None for timm's own."""
+    return swinv2_extra_norm.__name__ if architecture == swinv2_extra_norm.NAME else None
+
+
+def from_card(card: dict[str, Any]) -> nn.Module:
+    """The encoder that a `model.json` describes, with timm's random weights.
+
+    Raises:
+        KeyError: The card names no architecture or no arguments.
+    """
+    return timm.create_model(card["architecture"], **card["kwargs"])
 
 
 def build_encoder(encoder: dict[str, Any], channels: int) -> nn.Module:

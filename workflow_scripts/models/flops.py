@@ -24,7 +24,8 @@ def training_flops(objective: Objective, *, size: int, images: int = 1) -> float
         images: Images of a forward pass. What is computed once a pass, whatever its images (the
             position tables of SwinV2), is shared out among them.
     """
-    bare = copy.deepcopy(objective).to("meta")  # a teacher has real weights even on meta
+    # Without the weights it starts from; a teacher has real ones even on meta.
+    bare = copy.deepcopy(objective, {id(objective.start): None}).to("meta")
     batch = {
         "images": torch.empty(images, len(objective.mean), size, size, device="meta"),
         "noise": torch.empty(images, objective.cells, device="meta"),

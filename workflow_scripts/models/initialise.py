@@ -16,6 +16,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from workflow_scripts.models.positions import position_table
+from workflow_scripts.models.start import Start
 
 TOKEN_STD = 0.02  # of tokens (MAE) and, in Swin, of linear layers and relative position tables
 LOGIT_SCALE = math.log(10)  # SwinV2, arXiv 2111.09883
@@ -76,7 +77,12 @@ def _zero_norms(module: nn.Module) -> set[int]:
 
 
 def initialise(
-    module: nn.Module, seed: int, *, prefix: str = "", place: Place | None = None
+    module: nn.Module,
+    seed: int,
+    *,
+    prefix: str = "",
+    place: Place | None = None,
+    start: Start | None = None,
 ) -> None:
     """Fill every parameter and recompute every non-persistent buffer of a module.
 
@@ -91,6 +97,7 @@ def initialise(
         prefix: Put before each name, for a module that is a part of another in a run.
         place: How a value (float32, CPU, full shape) gets into its parameter; by default a copy.
             A caller with sharded parameters hands in how to cut the value.
+        start: Weights that stand in place of the seed's, for the parameters it has.
 
     Raises:
         RuntimeError: A parameter has no rule or no memory (errors in the code that calls this).
@@ -108,6 +115,8 @@ def initialise(
                     raise RuntimeError(f"no rule to initialise {name} of {type(owner).__name__}")
                 if id(owner) in zero_norms:
                     value = torch.zeros_like(value)
+                given = start.value(name) if start else None
+                value = value if given is None else given
                 (place or nn.Parameter.copy_)(parameter, value)
         for owner in module.modules():
             refill = getattr(owner, "init_non_persistent_buffers", None)

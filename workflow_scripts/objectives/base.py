@@ -9,12 +9,14 @@ are computed in float32 here. Without autocast, timm's float32 attention masks a
 meet bfloat16 parameters.
 """
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from workflow_scripts.models.encoders import encoder_blocks
+from workflow_scripts.models.start import Start
 
 Batch = dict[str, Tensor]
 
@@ -44,12 +46,14 @@ class Objective(nn.Module):
         cells: Noise values that a sample needs; 0 when nothing is masked.
         mean: (C, 1, 1), the corpus mean the batch was normalised with.
         std: (C, 1, 1), the corpus deviation.
+        start: Where the encoder's first weights come from; None: from the seed.
     """
 
     encoder: Any  # a timm model; its class does not declare the parts we call
     cells: int = 0
     mean: Tensor
     std: Tensor
+    start: Start | None = None
 
     def __init__(self, *, mean: list[float], std: list[float]) -> None:
         super().__init__()
@@ -62,6 +66,18 @@ class Objective(nn.Module):
         """Fill the buffers that no state dict holds; `initialise` calls it after `to_empty`."""
         for buffer, values in zip((self.mean, self.std), self._statistics, strict=True):
             buffer.copy_(torch.tensor(values, device="cpu").view(-1, 1, 1))
+
+    def start_from(self, folder: Path, encoder: dict[str, Any]) -> None:
+        """Let the encoder begin with a model folder's weights; `laid_out` puts them in.
+
+        Args:
+            folder: The model folder.
+            encoder: The recipe's `encoder`.
+
+        Raises:
+            UserError: As of `Start`.
+        """
+        self.start = Start(folder, self.encoder, expected=encoder)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The loss and its terms.

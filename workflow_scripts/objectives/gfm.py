@@ -174,7 +174,9 @@ class Gfm(Simmim):
         """`loss`, and its terms `simmim` and `cosine`; see the base class."""
         images, cells = batch["images"], self.mask_cells(batch["noise"])
         x, feature = late_feature(self.encoder, self.embed(images, cells))
-        painted = self.paint(self.encoder.layers[-1].blocks(x))
+        for block in self.encoder.layers[-1].blocks:  # a list in SwinV2, which is not callable
+            x = block(x)
+        painted = self.paint(x)
         simmim = self.loss(images, painted, cells)
         student = self.projector(feature.to(self.projector.weight.dtype)).float()
         target = self.teacher(images.float() * self.std + self.mean)

@@ -11,6 +11,7 @@ Tokens are vectors (D,) and position tables are buffers: `fully_shard` pads a pa
 """
 
 import math
+from pathlib import Path
 from typing import Any
 
 import timm
@@ -23,6 +24,7 @@ from torch.nn import functional
 from workflow_scripts.errors import UserError
 from workflow_scripts.models.encoders import encoder_blocks, timm_architecture
 from workflow_scripts.models.positions import position_table
+from workflow_scripts.models.start import Start
 from workflow_scripts.objectives.base import Batch, Objective, split_by_noise
 
 DECODER_MLP_RATIO = 4.0
@@ -96,8 +98,12 @@ class Mae(Objective):
         )
         self.decoder_norm = LayerNorm(e)
         self.decoder_pred = nn.Linear(e, self.patch**2 * channels)
-        for buffer, width in (("positions", d), ("decoder_positions", e)):
-            self.register_buffer(buffer, torch.empty(self.cells, width), persistent=False)
+        # A start brings a table of its own, which checkpoints have to keep.
+        for buffer, width, kept in (
+            ("positions", d, recipe.get("start") is not None),
+            ("decoder_positions", e, False),
+        ):
+            self.register_buffer(buffer, torch.empty(self.cells, width), persistent=kept)
         self._fill_positions()
 
     def init_non_persistent_buffers(self) -> None:
@@ -109,6 +115,14 @@ class Mae(Objective):
     def _fill_positions(self) -> None:
         for table in (self.positions, self.decoder_positions):
             table.copy_(position_table(table.shape[1], self.side, class_token=False))
+        started = self.start.positions() if self.start else None
+        if started is not None:
+            self.positions.copy_(started)
+
+    def start_from(self, folder: Path, encoder: dict[str, Any]) -> None:
+        """As of the base class; the start's position table, if any, becomes the fixed one."""
+        tokens, width = self.positions.shape
+        self.start = Start(folder, self.encoder, expected=encoder, positions=(tokens, width))
 
     def encode(self, patches: Tensor, kept: Tensor) -> Tensor:
         """Encoder on the class token and the visible patches.
@@ -196,6 +210,8 @@ class Mae(Objective):
         token = exported["cls_token"]
         width = token.shape[-1]
         table = position_table(width, self.side, class_token=True)
+        if "positions" in state:
+            table[1:] = state["positions"]
         exported["cls_token"] = token.reshape(1, 1, width)
         exported["pos_embed"] = table.to(token.device, token.dtype).reshape(1, -1, width)
         return exported

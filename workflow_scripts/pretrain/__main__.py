@@ -1,12 +1,14 @@
 """Pretrain one segment of a run, from its last checkpoint to the end or to the walltime."""
 
 import argparse
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from workflow_scripts.files import exclusive, read_json
-from workflow_scripts.pretrain import launch
+from workflow_scripts.logs import log
+from workflow_scripts.models.shapes import odd_heads
+from workflow_scripts.pretrain import earlier, launch
 from workflow_scripts.pretrain.record import Record
 from workflow_scripts.pretrain.run_digest import (
     Identity,
@@ -15,7 +17,7 @@ from workflow_scripts.pretrain.run_digest import (
     stored_identity,
     warn_of_changes,
 )
-from workflow_scripts.pretrain.strategies import NAMES, shard_count
+from workflow_scripts.pretrain.strategies import NAMES, check_layout
 from workflow_scripts.stage import run_stage, stage_parser
 
 MODULE = "workflow_scripts.pretrain"
@@ -29,6 +31,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--segment", type=Path, required=True, help="the segment's JSON, written here")
     one.add_argument("--previous", type=Path, help="the segment before it")
     one.add_argument("--teacher", type=Path, help="run folder of the teacher (gfm)")
+    one.add_argument("--start", type=Path, help="model folder that the encoder begins with")
     one.add_argument("--ranks", type=int, default=1, help="processes, one for each accelerator")
     one.add_argument("--walltime-s", type=float, default=float("inf"), help="time of this job")
     one.add_argument("--strategy", default="no_shard", help=NAMES)
@@ -45,6 +48,9 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--bad-steps", type=int, default=10, help="in a row, then end")
     one.add_argument("--stall-minutes", type=float, default=30.0, help="without a step, then end")
     one.add_argument("--pinned", metavar="DIGEST", help="use the stored run that begins so")
+    one.add_argument(
+        "--wait-s", type=float, default=60.0, help="time for another trainer of this run to end"
+    )
     return one
 
 
@@ -53,7 +59,7 @@ def _identity(arguments: argparse.Namespace, recipe: dict[str, Any]) -> Identity
         stored = stored_identity(arguments.run, arguments.pinned)
         warn_of_changes(stored, arguments.run, recipe)
         return stored
-    return current_identity(recipe, read_json(arguments.index), arguments.teacher)
+    return current_identity(recipe, read_json(arguments.index), arguments.teacher, arguments.start)
 
 
 def _train(arguments: argparse.Namespace, record: Record, ranks: launch.Ranks) -> None:
@@ -68,6 +74,7 @@ def _train(arguments: argparse.Namespace, record: Record, ranks: launch.Ranks) -
         record,
         index=arguments.index,
         teacher=arguments.teacher,
+        start=arguments.start,
         layout=layout,
         ranks=ranks,
         walltime_s=arguments.walltime_s,
@@ -84,13 +91,19 @@ def _guarded(arguments: argparse.Namespace, recipe: dict[str, Any], ranks: launc
     """Under the run's lock: return at once if the run is done, else train or start the ranks."""
     identity = _identity(arguments, recipe)
     record = _record(arguments, identity)
-    shard_count(arguments.strategy, ranks.world)
+    check_layout(
+        arguments.strategy, ranks=ranks.world, batch=identity.recipe["batch"],
+        accumulate=arguments.accumulate,
+    )  # fmt: skip
     launched = ranks.world > 1 and not ranks.must_spawn  # then other ranks wait for this one
     if not launched and record.write_if_done():
         return
     if arguments.pinned:
-        check_data(identity, read_json(arguments.index), arguments.teacher)
+        check_data(identity, read_json(arguments.index), arguments.teacher, arguments.start)
     identity.write(arguments.run)
+    if slow := odd_heads(identity.recipe["encoder"]):
+        log.warning("%s", slow)
+    earlier.tell(arguments.run, identity.folder(arguments.run), asdict(identity))
     if ranks.must_spawn:
         launch.spawn(ranks, MODULE, decided=identity.run_digest)
     else:
@@ -104,7 +117,8 @@ def work(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
         identity = stored_identity(arguments.run, decided)
         _train(arguments, _record(arguments, identity), ranks)
     elif ranks.is_first:
-        with exclusive(arguments.run / "run.json"):
+        run: Path = arguments.run
+        with exclusive(run / "run.json", wait_s=arguments.wait_s, what=f"run {run.name}"):
             _guarded(arguments, recipe, ranks)
     else:
         _train(arguments, _record(arguments, _identity(arguments, recipe)), ranks)

@@ -4,10 +4,17 @@ The contract:
 - A checkpoint is a folder `step-<n>`: every rank's parts of the weights and of the optimizer's
   moments under the parameters' names, and `meta.json`. It is whatever follows from the first n
   steps; all else (order, masks, learning rate) follows from n.
-- It is written as `.step-<n>.tmp` beside its place, and rank 0 renames it when all ranks have
-  written: a folder named `step-<n>` is whole. What a kill left half-written is never read and is
-  removed by the next start.
-- The last two are kept, so that there is one while the next is being written.
+- It is written as `.step-<n>.<writer>.tmp` beside its place, and rank 0 renames it when all ranks
+  have written: a folder named `step-<n>` is whole. What a kill left half-written is never read and
+  is removed by the next start. The writer's number keeps ranks of a killed job, should they live
+  on for a moment on another node, out of the folder of the next job.
+- The last few are kept (one at least), and none goes before the next one has its name. One that
+  goes loses its name first, so that a kill leaves no half of it under that name.
+- Written in the background, it holds the values of its step: they are copied to the host's memory
+  before training goes on. One at most is in flight. The writers of all ranks are one thread each,
+  which agree over a process group of their own and in one order: no message of theirs can meet one
+  of the training. (`dcp.async_save` is the same without the renaming, which would need a second
+  agreement; so `dcp.save` runs in our thread.)
 - Which one to load is decided by rank 0 alone and told to the others: a network file system may
   show the others a new folder late.
 - It loads on any number of ranks and under any strategy, with the same values bit for bit.
@@ -16,9 +23,12 @@ The contract:
 """
 
 import os
+import secrets
 import shutil
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,13 +38,16 @@ import torch.distributed.checkpoint as dcp
 from torch import Tensor, nn
 from torch import distributed as dist
 from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
 
 from workflow_scripts.errors import UserError
-from workflow_scripts.files import write_json
-from workflow_scripts.pretrain.saved import META, read_meta, step_folder, steps
+from workflow_scripts.files import json_text, write_text
+from workflow_scripts.logs import log
+from workflow_scripts.pretrain.saved import META, latest, read_meta, remove, step_folder, steps
 
-KEEP = 2
 _MOMENTS = ("exp_avg", "exp_avg_sq")
+_AHEAD = 10_000_000  # bytes copied from the device ahead of writing, torch's own default
+_FAILURES = (OSError, RuntimeError, ValueError, CheckpointException)
 
 
 def _tensors(objective: nn.Module, optimizer: torch.optim.Optimizer | None) -> dict[str, Tensor]:
@@ -61,48 +74,158 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def save(
-    root: Path, step: int, *, objective: nn.Module, optimizer: torch.optim.Optimizer,
-    meta: dict[str, Any],
-) -> None:  # fmt: skip
-    """Write a checkpoint; every rank calls it.
+def _cause(error: BaseException) -> str:
+    """The last line of an error, which of several ranks' says what happened."""
+    return (str(error).strip() or type(error).__name__).splitlines()[-1]
+
+
+class Saver:
+    """Writes the checkpoints of a run; every rank has one and makes the same calls in one order.
 
     Args:
         root: The run's checkpoint folder.
-        step: Steps done.
         objective: The plain objective, sharded or not.
         optimizer: Its AdamW.
-        meta: Plain JSON of the trainer, the same on all ranks.
+        keep: How many of the last checkpoints stay; one at least.
+        background: Return from `save` as soon as the values are copied to the host's memory.
     """
-    alone = not dist.is_initialized()
-    first = alone or dist.get_rank() == 0
-    temporary = root / f".step-{step:09d}.tmp"
-    if first:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-    if not alone:
-        dist.barrier()
-    with _quiet():
-        dcp.save(_tensors(objective, optimizer), checkpoint_id=temporary, no_dist=alone)
-    if first:
-        write_json(temporary / META, {**meta, "step": step})
-        _publish(temporary, step_folder(root, step))
-        for old in steps(root)[:-KEEP]:
-            shutil.rmtree(step_folder(root, old))
-    if not alone:
-        dist.barrier()
+
+    def __init__(
+        self, root: Path, *, objective: nn.Module, optimizer: torch.optim.Optimizer,
+        keep: int = 2, background: bool = False,
+    ) -> None:  # fmt: skip
+        self.root, self.objective, self.optimizer = root, objective, optimizer
+        self.keep, self.background = max(1, keep), background
+        self._alone = not dist.is_initialized()
+        self._first = self._alone or dist.get_rank() == 0
+        self._group: Any = None if self._alone else dist.new_group(backend="gloo")
+        self._writer = self._from_first(secrets.randbits(31) if self._first else 0)
+        self._future: Future[None] | None = None
+        self._longest = 0.0
+        if background:
+            cuda = torch.cuda.is_available()
+            self._thread = ThreadPoolExecutor(1, "checkpoint")
+            # Pinned, shared, asynchronous, non-blocking: the last one's name is another in older
+            # versions of torch.
+            self._stager = DefaultStager(StagingOptions(cuda, False, False, cuda))
+
+    def save(self, step: int, meta: dict[str, Any]) -> None:
+        """Write a checkpoint, or begin to.
+
+        Args:
+            step: Steps done.
+            meta: Plain JSON of the trainer, the same on all ranks; taken as it is now.
+
+        Raises:
+            UserError: This one, or in the background the one before, cannot be written.
+        """
+        if self._future and not self._future.done():
+            log.info("step %d: waiting for the checkpoint before to be written", step)
+        self.finish()
+        began = time.monotonic()
+        text = json_text({**meta, "step": step})
+        tensors = _tensors(self.objective, self.optimizer)
+        if self.background:
+            staged = self._stager.stage(tensors)
+            self._future = self._thread.submit(self._write, step, staged, text, began)
+        else:
+            self._write(step, tensors, text, began)
+
+    def check(self) -> None:
+        """Raise what a write in the background met, if it has ended; waits for nothing.
+
+        Raises:
+            UserError: It could not be written.
+        """
+        if self._future and self._future.done():
+            self.finish()
+
+    def finish(self) -> None:
+        """Wait until the checkpoint in flight has its name.
+
+        Raises:
+            UserError: It could not be written.
+        """
+        future, self._future = self._future, None
+        if future:
+            future.result()
+
+    @property
+    def reserve(self) -> float:
+        """Seconds to leave for the last checkpoint of a segment, twice what the longest took."""
+        in_flight = self._longest if self.background else 0.0
+        return 2 * self._longest + in_flight
+
+    def _write(self, step: int, tensors: Any, text: str, began: float) -> None:
+        temporary = self.root / f".step-{step:09d}.{self._writer:08x}.tmp"
+        # Copies on the host need no stream of a device, and this thread has chosen none.
+        ahead = 0 if self.background else _AHEAD
+        try:
+            self._on_first(lambda: _empty(temporary))
+            writer = dcp.FileSystemWriter(temporary, per_thread_copy_ahead=ahead)
+            with _quiet():
+                dcp.save(
+                    tensors, storage_writer=writer, process_group=self._group, no_dist=self._alone
+                )
+            self._on_first(lambda: self._publish(temporary, step, text))
+        except _FAILURES as error:
+            if self._first:
+                shutil.rmtree(temporary, ignore_errors=True)
+            raise UserError(self._failure(step, error)) from error
+        self._longest = max(self._longest, time.monotonic() - began)
+
+    def _publish(self, temporary: Path, step: int, text: str) -> None:
+        """Give a whole folder its name, on the disk too, and let older ones go."""
+        write_text(temporary / META, text)
+        _flush(temporary)
+        final = step_folder(self.root, step)
+        if final.exists():  # left by a segment whose later checkpoints somebody removed
+            remove(final)
+        temporary.rename(final)
+        _flush(self.root)
+        for old in steps(self.root)[: -self.keep]:
+            remove(step_folder(self.root, old))
+
+    def _failure(self, step: int, error: BaseException) -> str:
+        last = latest(self.root)
+        left = "the run has none yet" if last is None else f"the one of step {last} is whole"
+        return (
+            f"{step_folder(self.root, step)}: the checkpoint cannot be written ({_cause(error)}); "
+            f"{left}. Make room or mend the file system, and start the same command again: it goes "
+            "on from there"
+        )
+
+    def _from_first(self, number: int) -> int:
+        """A number of rank 0, on every rank; none goes on before rank 0 is here."""
+        value = torch.tensor([number])
+        if not self._alone:
+            dist.broadcast(value, src=0, group=self._group)
+        return int(value.item())
+
+    def _on_first(self, action: Callable[[], None]) -> None:
+        """Let rank 0 act while the others wait, and fail on all ranks if it failed."""
+        failed: OSError | None = None
+        if self._first:
+            try:
+                action()
+            except OSError as error:
+                failed = error
+        if self._from_first(int(failed is not None)):
+            raise failed or OSError("rank 0 failed; its message says why")
 
 
-def _publish(temporary: Path, final: Path) -> None:
-    """Rename a whole folder into its place, and have the folder's entry on the disk."""
-    if final.exists():  # the same step, saved by an earlier segment
-        shutil.rmtree(final)
-    temporary.rename(final)
-    parent = os.open(final.parent, os.O_RDONLY)
+def _empty(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+
+
+def _flush(folder: Path) -> None:
+    """Have the entries of a folder on the disk."""
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(parent)
+        os.fsync(handle)
     finally:
-        os.close(parent)
+        os.close(handle)
 
 
 def load(
@@ -125,10 +248,10 @@ def load(
         with _quiet():
             dcp.load(tensors, checkpoint_id=folder, no_dist=not dist.is_initialized())
         meta = read_meta(root, step)
-    except (OSError, RuntimeError, ValueError, CheckpointException) as error:
-        cause = str(error).strip().splitlines()[-1]
+    except (*_FAILURES, UserError) as error:
+        before = [other for other in steps(root) if other < step]
         raise UserError(
-            f"{folder}: the checkpoint cannot be loaded ({cause}); delete this folder to go on "
-            "from the one before it"
+            f"{folder}: the checkpoint cannot be loaded ({_cause(error)}); delete this folder to "
+            + (f"go on from the one of step {before[-1]}" if before else "begin the run anew")
         ) from error
     return meta

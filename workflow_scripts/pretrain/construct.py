@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from workflow_scripts.loader.order import Order
+from workflow_scripts.models.folder import check_scale
 from workflow_scripts.models.scaling import STANDARDIZE, normalisation
 from workflow_scripts.objectives import build_objective
 from workflow_scripts.objectives.base import Objective
@@ -26,11 +27,25 @@ def scaling_of(recipe: dict[str, Any]) -> str:
     return scaling
 
 
-def meta_objective(recipe: dict[str, Any], corpus: Corpus, teacher: Path | None) -> Objective:
-    """The objective without memory; `parallel.laid_out` gives it some."""
+def meta_objective(
+    recipe: dict[str, Any], corpus: Corpus, teacher: Path | None, start: Path | None = None
+) -> Objective:
+    """The objective without memory; `parallel.laid_out` gives it some.
+
+    Args:
+        recipe: The run's recipe.
+        corpus: What it is trained on.
+        teacher: Model folder of the frozen teacher, for `gfm`.
+        start: Model folder that the encoder begins with; None draws it from the seed.
+
+    Raises:
+        UserError: Numbers, a teacher or a start that do not fit.
+    """
     how = normalisation(corpus.index, scaling_of(recipe))
+    if teacher is not None:
+        check_scale(teacher, how["scale"], corpus.index["corpus"])
     with torch.device("meta"):
-        return build_objective(
+        objective = build_objective(
             recipe,
             channels=corpus.channels,
             mean=how["mean"],
@@ -38,6 +53,9 @@ def meta_objective(recipe: dict[str, Any], corpus: Corpus, teacher: Path | None)
             classes=corpus.classes,
             teacher=teacher,
         )
+    if start is not None:
+        objective.start_from(start, recipe["encoder"])
+    return objective
 
 
 def adamw(objective: Objective, optim: dict[str, Any]) -> torch.optim.AdamW:

@@ -7,8 +7,9 @@ from typing import Any
 from workflow_scripts.errors import UserError
 from workflow_scripts.files import read_json
 from workflow_scripts.logs import log
-from workflow_scripts.pretrain import saved
+from workflow_scripts.pretrain import earlier, saved
 from workflow_scripts.pretrain.run_digest import Identity
+from workflow_scripts.pretrain.started import noted_start
 from workflow_scripts.results import write_result
 
 
@@ -48,12 +49,16 @@ class Record:
     def write(self, *, end: int, total: int, facts: dict[str, Any]) -> None:
         """Write it: the start is where the segment before it ended, however often killed."""
         reason = "done" if end >= total else "walltime"
+        start = self.before()["end_step"]
+        if start == 0 and (others := earlier.told(self.identity.folder(self.run))):
+            facts = {**facts, "other_checkpoints": others}
         body = {
             "run_digest": self.identity.run_digest,
-            "start_step": self.before()["end_step"],
+            "start_step": start,
             "end_step": end,
             "total_steps": total,
             "reason": reason,
+            **noted_start(self.identity.folder(self.run)),
         }
         write_result(self.path, stamp=self.identity.stamp(), body=body, facts=facts)
         log.info("segment ended at step %d of %d (%s)", end, total, reason)

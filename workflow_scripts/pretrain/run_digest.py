@@ -1,4 +1,4 @@
-"""Which run this is: the digest of recipe, corpus content, code and teacher, and its folders.
+"""Which run this is: the digest of recipe, corpus, code, teacher and start, and its folders.
 
 Weights of other data or other code never pass for this run's: checkpoints live in a folder named
 by the digest. A pinned run uses a stored identity whatever the code and the data are now.
@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from workflow_scripts.code_digest import code_digest
-from workflow_scripts.digests import digest, file_sha256
+from workflow_scripts.digests import digest
 from workflow_scripts.errors import UserError
 from workflow_scripts.files import read_json, write_json
 from workflow_scripts.logs import log
+from workflow_scripts.models.folder import content_digest
 from workflow_scripts.results import SCHEMA_VERSION
 
 IDENTITY = "identity.json"
@@ -27,6 +28,7 @@ class Identity:
     content: str
     teacher: str | None
     run_digest: str
+    start: str | None = None  # stored identities from before there were starts have none
 
     def folder(self, run: Path) -> Path:
         """The run's checkpoint folder."""
@@ -34,9 +36,8 @@ class Identity:
 
     def stamp(self) -> dict[str, Any]:
         """The stamp of a segment: this identity's digests, current or pinned."""
-        inputs = {"corpus": self.content}
-        if self.teacher:
-            inputs["teacher"] = self.teacher
+        models = {"teacher": self.teacher, "start": self.start}
+        inputs = {"corpus": self.content} | {role: one for role, one in models.items() if one}
         return {
             "schema_version": SCHEMA_VERSION,
             "stage": "pretrain",
@@ -51,22 +52,27 @@ class Identity:
 
 
 def current_identity(
-    recipe: dict[str, Any], index: dict[str, Any], teacher: Path | None
+    recipe: dict[str, Any], index: dict[str, Any], teacher: Path | None, start: Path | None = None
 ) -> Identity:
-    """The identity that recipe, corpus, code and teacher give now.
+    """The identity that recipe, corpus, code, teacher and start give now.
 
     Raises:
-        UserError: The teacher has no exported weights.
+        UserError: The teacher or the start has no exported weights, or the recipe knows of no
+            start, or there is none.
     """
-    weights = teacher / "weights.safetensors" if teacher else None
-    if weights is not None and not weights.is_file():
-        raise UserError(f"{weights}: the teacher has no exported weights; finish its run first")
+    if (recipe.get("start") is None) != (start is None):
+        raise UserError(
+            f"the recipe's start is {recipe.get('start')!r} and --start is "
+            f"{start or 'not given'}; give both or none"
+        )
     parts: dict[str, Any] = {
         "recipe": recipe,
         "content": index["content"],
         "code": code_digest("pretrain"),
-        "teacher": file_sha256(weights) if weights else None,
+        "teacher": content_digest(teacher, "teacher"),
     }
+    if start is not None:
+        parts["start"] = content_digest(start, "start")
     return Identity(**parts, run_digest=digest(parts))
 
 
@@ -100,15 +106,21 @@ def warn_of_changes(stored: Identity, run: Path, recipe: dict[str, Any]) -> None
         )  # fmt: skip
 
 
-def check_data(stored: Identity, index: dict[str, Any], teacher: Path | None) -> None:
-    """Refuse to go on with a pinned run on other data, or with another teacher, than it began with.
+def check_data(
+    stored: Identity, index: dict[str, Any], teacher: Path | None, start: Path | None = None
+) -> None:
+    """Refuse to go on with a pinned run on other data, or other models, than it began with.
 
     Raises:
         UserError: Names what differs.
     """
-    weights = teacher / "weights.safetensors" if teacher else None
-    now = {"corpus": index["content"], "teacher": file_sha256(weights) if weights else None}
-    for name, before in (("corpus", stored.content), ("teacher", stored.teacher)):
+    now = {
+        "corpus": index["content"],
+        "teacher": content_digest(teacher, "teacher"),
+        "start": content_digest(start, "start"),
+    }
+    begun = {"corpus": stored.content, "teacher": stored.teacher, "start": stored.start}
+    for name, before in begun.items():
         if now[name] != before:
             raise UserError(
                 f"run {stored.run_digest[:16]} is pinned and has steps left, but its {name} is "

@@ -40,8 +40,18 @@ def read_meta(root: Path, step: int) -> dict[str, Any]:
     return meta
 
 
+def remove(folder: Path) -> None:
+    """Remove a checkpoint; its name goes first, so that half of it never passes for a whole."""
+    aside = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(aside, ignore_errors=True)
+    folder.rename(aside)
+    shutil.rmtree(aside)
+
+
 def clear_leftovers(root: Path) -> None:
-    """Remove what a kill left half-written (rank 0, under the run's lock)."""
-    for path in root.glob(".step-*.tmp") if root.is_dir() else ():
+    """Remove what a kill left half-written or half-removed (rank 0, under the run's lock)."""
+    for path in root.glob(".step-*.tmp"):
         log.warning("%s: half-written checkpoint of a killed job, removed", path)
+        shutil.rmtree(path)
+    for path in root.glob(".step-*.old"):
         shutil.rmtree(path)

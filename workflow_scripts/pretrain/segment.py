@@ -1,5 +1,6 @@
 """One rank's part of a segment: join the others, train, and (rank 0) write the record."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -19,7 +20,7 @@ _LONGEST_MARGIN = 300.0
 
 def train_segment(
     record: Record, *, index: Path, teacher: Path | None, layout: Layout, ranks: Ranks,
-    walltime_s: float,
+    walltime_s: float, start: Path | None = None,
 ) -> None:  # fmt: skip
     """Train on this rank until the run is done or the time is up.
 
@@ -30,6 +31,7 @@ def train_segment(
         layout: How it runs.
         ranks: This process's place.
         walltime_s: Time of the job. A tenth of it, five minutes at most, is left for its end.
+        start: Model folder that the encoder begins with.
 
     Raises:
         UserError: What cannot be trained, or ranks that see different runs.
@@ -50,12 +52,13 @@ def train_segment(
                 corpus = Corpus(index, record.identity.recipe["split"])
                 trainer = Trainer(
                     record.identity.recipe, corpus, folder=folder, teacher=teacher, layout=layout,
-                    ranks=ranks, device=device, watch=watch,
+                    ranks=ranks, device=device, start=start, watch=watch,
                 )  # fmt: skip
                 outcome: Outcome = trainer.run(stop)
             except BaseException:
                 if ranks.is_first:
-                    mark_failed(folder)
+                    with suppress(OSError):  # the disk may be full, which is what is to be told
+                        mark_failed(folder)
                 raise
             if ranks.is_first:
                 record.write(end=outcome.end_step, total=outcome.total_steps, facts=outcome.facts)

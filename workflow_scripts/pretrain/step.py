@@ -10,27 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from workflow_scripts.errors import UserError
 from workflow_scripts.loader.normalise import Normalise
 from workflow_scripts.pretrain import parallel
+from workflow_scripts.pretrain.strategies import parts_of
 
 NORM = "grad_norm"
 _CLIP_EPSILON = 1e-6  # as in torch's clip_grad_norm_
-
-
-def parts_of(batch: int, parts: int) -> int:
-    """Samples of each part of a rank's share of a batch.
-
-    Raises:
-        UserError: It cannot be cut into so many equal parts.
-    """
-    if parts < 1 or batch % parts:
-        fitting = ", ".join(str(n) for n in range(1, batch + 1) if batch % n == 0)
-        raise UserError(
-            f"accumulate {parts} does not divide the {batch} samples of each rank; "
-            f"it may be {fitting}"
-        )
-    return batch // parts
 
 
 class Step:

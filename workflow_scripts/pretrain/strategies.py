@@ -1,4 +1,7 @@
-"""Names of the strategies, without the libraries that carry them out (those are in `parallel`)."""
+"""Names of the strategies and which layouts are possible; `parallel` carries them out.
+
+Without its libraries: the configuration is checked with it, too.
+"""
 
 import re
 
@@ -28,3 +31,50 @@ def shard_count(strategy: str, world: int) -> int:
             f"{world} ranks; k may be {fitting}"
         )
     return shards
+
+
+def share_of(batch: int, ranks: int) -> int:
+    """Samples of a batch that each rank gets.
+
+    Raises:
+        UserError: The batch cannot be cut into equal shares.
+    """
+    if batch % ranks:
+        below = batch // ranks * ranks
+        fitting = f"{below} or {below + ranks}" if below else str(ranks)
+        raise UserError(
+            f"a batch of {batch} samples cannot be shared evenly by {ranks} ranks; use {fitting}"
+        )
+    return batch // ranks
+
+
+def parts_of(share: int, parts: int) -> int:
+    """Samples of each part of a rank's share of a batch.
+
+    Raises:
+        UserError: It cannot be cut into so many equal parts.
+    """
+    if parts < 1 or share % parts:
+        fitting = ", ".join(str(n) for n in range(1, share + 1) if share % n == 0)
+        raise UserError(
+            f"accumulate {parts} does not divide the {share} samples of each rank; "
+            f"it may be {fitting}"
+        )
+    return share // parts
+
+
+def check_layout(strategy: str, *, ranks: int, batch: int, accumulate: int) -> None:
+    """Refuse a layout that cannot be, with its numbers.
+
+    Args:
+        strategy: One of `NAMES`.
+        ranks: Processes of the whole job.
+        batch: Samples a step, over all ranks.
+        accumulate: Parts into which a rank's share of them is cut.
+
+    Raises:
+        UserError: k does not divide the ranks, the ranks do not divide the batch, or the parts do
+            not divide a rank's share of it.
+    """
+    shard_count(strategy, ranks)
+    parts_of(share_of(batch, ranks), accumulate)

@@ -25,6 +25,7 @@ from workflow_scripts.pretrain.launch import Ranks, StopRequest
 from workflow_scripts.pretrain.meter import Bad, Clock, Window
 from workflow_scripts.pretrain.schedule import learning_rate
 from workflow_scripts.pretrain.stalled import AGREE, DATA, LOG, SAVE, STEP
+from workflow_scripts.pretrain.started import note_start
 from workflow_scripts.pretrain.step import NORM, Step, parts_of
 from workflow_scripts.pretrain.usage import usage_of
 from workflow_scripts.pretrain.watchdog import Watchdog
@@ -79,6 +80,7 @@ class Trainer:
         layout: How it runs.
         ranks: This process's place.
         device: This rank's device.
+        start: Model folder that the encoder begins with.
         watch: Told what this rank does.
 
     Raises:
@@ -88,6 +90,7 @@ class Trainer:
     def __init__(
         self, recipe: dict[str, Any], corpus: Corpus, *, folder: Path, teacher: Path | None,
         layout: Layout, ranks: Ranks, device: torch.device, watch: Watchdog,
+        start: Path | None = None,
     ) -> None:  # fmt: skip
         self.watch = watch
         self.recipe, self.corpus, self.folder = recipe, corpus, folder
@@ -97,15 +100,18 @@ class Trainer:
             corpus, self.order, augment=recipe["augment"], size=recipe["encoder"]["image_size"],
             rank=ranks.rank, ranks=ranks.world, retries=layout.retries, skip_bad=layout.skip_bad,
         )  # fmt: skip
-        objective = meta_objective(recipe, corpus, teacher)
+        objective = meta_objective(recipe, corpus, teacher, start)
         samples = self.order.batch // ranks.world
         size, images = recipe["encoder"]["image_size"], parts_of(samples, layout.accumulate)
         flops = training_flops(objective, size=size, images=images) if ranks.is_first else 0.0
         model = parallel.laid_out(
             objective, layout.strategy, ranks=ranks, device=device,
             precision=recipe["precision"], seed=recipe["seed"],
+            activation_checkpointing=layout.activation_checkpointing, compile=layout.compile,
         )  # fmt: skip
         self.objective = parallel.plain(model)
+        if self.objective.start is not None and ranks.is_first:
+            note_start(folder, self.objective.start)
         batches.cells = self.objective.cells
         self.optimizer = adamw(self.objective, recipe["optim"])
         self.train_step = Step(
@@ -115,10 +121,14 @@ class Trainer:
         )  # fmt: skip
         self.step, self.window, self.skipped_before = 0, Window(), 0
         self.saved: int | None = None
-        self.save_seconds, self.written = 0.0, 0.0
+        self.written = 0.0
         self.loss: float | None = None
         self.latest: dict[str, Any] = {}  # what else `status` shows
         earlier, earlier_j = self._resume()
+        self.checkpoints = checkpoint.Saver(
+            folder, objective=self.objective, optimizer=self.optimizer,
+            keep=layout.keep_checkpoints, background=layout.async_checkpoints,
+        )  # fmt: skip
         self.feed = Feed(
             batches, start=self.step, workers=layout.workers, pin=device.type == "cuda"
         )
@@ -151,21 +161,22 @@ class Trainer:
     def run(self, stop: StopRequest) -> Outcome:
         """Train until the end or until asked to stop; either way a checkpoint is written."""
         total, agreement = self.order.total_steps, parallel.Agreement()
-        # The watch is to name the stalled rank before an exchange gives up and names none.
-        parallel.wait_for_others(max(1800.0, 120 * self.layout.stall_minutes))
         self.watch.at(DATA, self.step)
         for batch in self.clock.timed(iter(self.feed)):
             self._train_step(batch)
             if self._is_logged():
                 self._log()
             self.watch.at(AGREE, self.step)
-            ending = agreement.stop(stop.asked(reserve=2 * self.save_seconds))
+            self.checkpoints.check()
+            ending = agreement.stop(stop.asked(reserve=self.checkpoints.reserve))
             if ending or self.step == total or self.step % self.layout.checkpoint_every == 0:
                 self._save()
             if ending:
                 break
             self.watch.at(DATA, self.step)
         agreement.close()
+        self.watch.at(SAVE, self.step)
+        self.checkpoints.finish()
         outcome = Outcome(end_step=self.step, total_steps=total, facts=self._facts())
         if self.ranks.is_first:
             self._write_state(outcome.reason)
@@ -276,16 +287,12 @@ class Trainer:
             return
         self.watch.at(SAVE, self.step)
         self._collect()
-        began = time.monotonic()
         told = self.usage.told(skipped=self.feed.skipped)
         meta = {"window": self.window.state(), "seconds": self.clock.seconds(),
                 "total_steps": self.order.total_steps, "energy_j": told.energy_j,
                 "skipped": self.skipped_before + told.skipped}  # fmt: skip
-        checkpoint.save(
-            self.folder, self.step, objective=self.objective, optimizer=self.optimizer, meta=meta
-        )
+        self.checkpoints.save(self.step, meta)
         self.saved = self.step
-        self.save_seconds = max(self.save_seconds, time.monotonic() - began)
 
     def _facts(self) -> dict[str, Any]:
         """How it ran, for the provenance."""

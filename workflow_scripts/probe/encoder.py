@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import timm
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from workflow_scripts.errors import UserError
 from workflow_scripts.files import read_json
+from workflow_scripts.models.encoders import from_card
 
 POOLINGS = ("mean", "class", "mean+class")
 
@@ -27,7 +27,7 @@ def load_model(run: Path) -> tuple[dict[str, Any], nn.Module]:
     weights = run / "weights.safetensors"
     if not weights.is_file():
         raise UserError(f"{weights}: no such file; export the run before it is probed")
-    encoder = timm.create_model(model["architecture"], **model["kwargs"])
+    encoder = from_card(model)
     try:
         encoder.load_state_dict(load_file(weights), strict=True)
     except RuntimeError as error:

@@ -1,0 +1,165 @@
+"""The model card: what it says, that its three lines load the weights, and what it refuses."""
+
+import json
+import re
+import socket
+
+import pytest
+import torch
+import yaml
+from test_config import changed
+from test_export import export_here
+from test_trainer import _signals  # noqa: F401 - training takes over signals here too
+from tiny_runs import tiny_images, tiny_recipe, train_here
+
+from workflow_scripts import recipes
+from workflow_scripts.card import __main__ as card
+from workflow_scripts.card.text import cell, energy, licence
+from workflow_scripts.config_check import check_config, load_config
+from workflow_scripts.digests import digest, file_sha256
+from workflow_scripts.errors import UserError
+
+RECIPE = {
+    "run": "run",
+    "label": "Tiny | MAE",
+    "datasets": [
+        {"name": "a", "label": "Set A", "licence": "CC-BY-4.0", "synthetic": True},
+        {"name": "b", "label": "Set B", "licence": None, "synthetic": False},
+    ],
+    "benchmarks": [{"name": "scenes", "label": "Sample scenes"}],
+}
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """The index and the folder of a tiny run, exported, with a probe's result beside it."""
+    folder = tmp_path_factory.mktemp("card")
+    index, run = tiny_images(folder / "corpus"), folder / "run"
+    train_here(tiny_recipe(), index, run)
+    export_here(tiny_recipe(), index, run)
+    who = {"top1": {"mean": 61.25, "std": 0.5, "values": [60.75, 61.75]}}
+    probe = {
+        "benchmark": "scenes", "synthetic": True, "protocol": "linear", "pooling": "mean",
+        "encoder": who, "random": {"top1": {"mean": 20.0, "std": 0.0, "values": [20.0]}},
+        "classes": ["x", "y", "z"], "n_train": 1200, "n_test": 60, "overlap": 7,
+        "digests": {"inputs": {"weights": file_sha256(run / "weights.safetensors")}},
+    }  # fmt: skip
+    (folder / "scenes.json").write_text(json.dumps(probe))
+    return index, run, folder / "scenes.json"
+
+
+def write_card(exported, *probes, recipe=RECIPE):
+    index, run, _ = exported
+    parsed = card.parser().parse_args(
+        ["--recipe", "{}", "--run", str(run), "--index", str(index),
+         "--card", str(run / "card.json"), "--probes", *map(str, probes)]
+    )  # fmt: skip
+    card.work(parsed, recipe)
+    return (run / "README.md").read_text()
+
+
+def test_three_lines_of_the_card_load_the_weights_strictly(exported, monkeypatch):
+    _, run, probe = exported
+    (code,) = re.findall(r"```python\n(.*?)```", write_card(exported, probe), re.DOTALL)
+    lines = [line for line in code.splitlines() if line and not re.match("import|from", line)]
+    assert len(lines) == 3
+    monkeypatch.chdir(run)
+    names = {}
+    exec(code, names)
+    told = json.loads((run / "model.json").read_text())
+    images = torch.zeros(2, told["channels"], told["image_size"], told["image_size"])
+    assert names["model"](images).isfinite().all()
+
+
+def test_the_card_tells_data_recipe_digests_and_probes(exported):
+    index, run, probe = exported
+    text = write_card(exported, probe)
+    summary = json.loads((run / "summary.json").read_text())
+    assert "| Set A (synthetic) | CC-BY-4.0 |" in text
+    assert "| Set B | not stated |" in text
+    assert json.loads(index.read_text())["content"] in text
+    assert f"| run digest (recipe, data, code) | `{summary['run_digest']}` |" in text
+    (trained,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    assert yaml.safe_load(trained) == tiny_recipe()
+    row = "| Sample scenes (synthetic) | linear, mean | 61.2 ± 0.5 | 20.0 | 3 | 1,200 | 60 |"
+    assert row in text
+    assert "7 test images of Sample scenes were also in the pretraining corpus." in text
+    assert "| energy | no counter on this machine |" in text
+    assert "None was asked for." in write_card(exported, recipe={**RECIPE, "benchmarks": []})
+
+
+def test_a_card_of_generated_data_says_so_loudly(exported):
+    text = write_card(exported, exported[2])
+    _, head, body = text.split("---\n", 2)
+    assert "**SYNTHETIC DATA." in body.split("## ")[0]
+    found = yaml.safe_load(head)
+    assert found["library_name"] == "timm"
+    assert found["license"] == "unknown"
+    assert "synthetic-data" in found["tags"]
+
+
+def test_the_card_is_the_same_again_and_names_no_machine(exported):
+    _, run, probe = exported
+    text, stamped = write_card(exported, probe), (run / "card.json").read_bytes()
+    assert write_card(exported, probe) == text
+    assert (run / "card.json").read_bytes() == stamped
+    assert str(run.parent) not in text
+    assert socket.gethostname() not in text
+    found = json.loads(stamped)
+    assert found["sha256"] == file_sha256(run / "README.md")
+    assert found["digests"]["recipe"] == digest(RECIPE)
+    assert found["digests"]["inputs"]["probe:scenes"] == file_sha256(probe)
+
+
+def test_a_probe_of_other_weights_is_refused(exported, tmp_path):
+    other = json.loads(exported[2].read_text())
+    other["digests"]["inputs"]["weights"] = "0" * 64
+    path = tmp_path / "scenes.json"
+    path.write_text(json.dumps(other))
+    with pytest.raises(UserError, match=r"scenes\.json: judges other weights .* probe them again"):
+        write_card(exported, path)
+
+
+def test_energy_is_the_sum_of_what_was_counted():
+    counted = {"energy_j": 1.8e6, "energy_counter": "NVML"}
+    assert energy([counted, counted]) == "1 kWh (NVML)"
+    assert energy([{"energy_j": None}, {}]) == "no counter on this machine"
+    assert energy([counted, {"energy_j": None}]) == (
+        "0.5 kWh (NVML), in 1 of 2 segments; the others had no counter"
+    )
+
+
+@pytest.mark.parametrize(
+    ("stated", "expected"),
+    [
+        (["CC-BY-4.0"], {"license": "cc-by-4.0"}),
+        (["mit", "mit"], {"license": "mit"}),
+        (["mit", None], {"license": "unknown"}),
+        (["Ask the agency"], {"license": "other", "license_name": "Ask the agency"}),
+        (["mit", "cc0-1.0"], {"license": "other", "license_name": "cc0-1.0; mit"}),
+    ],
+)
+def test_the_head_states_a_licence_only_where_all_data_has_one(stated, expected):
+    assert licence([{"licence": text} for text in stated]) == expected
+
+
+def test_a_label_cannot_break_a_table():
+    assert cell("a|b\nc") == "a\\|b c"
+
+
+def test_a_licence_makes_only_the_card_stale():
+    before = load_config()
+    after = check_config(changed("datasets.sample-scenes.licence", "cc0-1.0"))
+
+    def of(config):
+        return {
+            "fetch": recipes.fetch(config, "sample-scenes"),
+            "pack": recipes.pack(config, "scenes-train"),
+            "pretrain": recipes.pretrain(config, "scenes-mae"),
+            "probe": recipes.probe(config, "scenes-mae", "scenes"),
+            "card": recipes.card(config, "scenes-mae"),
+        }
+
+    old, new = of(before), of(after)
+    assert {name for name in old if old[name] != new[name]} == {"card"}
+    assert new["card"]["benchmarks"] == [{"name": "scenes", "label": "Sample scenes"}]

@@ -1,0 +1,77 @@
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from tiny_runs import curve, start, tiny_images, tiny_recipe, train_here, wait_for
+
+JOB = ("--ranks", "2", "--strategy", "full_shard", "--checkpoint-every", "20", "--log-every", "5",
+       "--accumulate", "2", "--activation-checkpointing", "--async-checkpoints")  # fmt: skip
+
+
+def children(pid):
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def rank_of(pid):
+    words = Path(f"/proc/{pid}/environ").read_text().split("\0")
+    return next(int(word.split("=")[1]) for word in words if word.startswith("ORBWEAVER_RANK="))
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.distributed
+@pytest.mark.kill
+def test_a_job_whose_ranks_or_parent_are_killed_ends_and_goes_on_to_the_same_curve(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    index, recipe, run = tiny_images(tmp_path / "c"), tiny_recipe(epochs=100), tmp_path / "run"
+
+    # A rank is killed: the job fails, says which rank, and ends the other.
+    job = start(recipe, index, run, *JOB)
+    wait_for(run, "*/step-000000020", job)
+    ranks = {rank_of(pid): pid for pid in children(job.pid)}
+    assert sorted(ranks) == [0, 1]
+    os.kill(ranks[1], signal.SIGKILL)
+    text = job.communicate(timeout=30)[1]
+    assert job.returncode == 1
+    assert "rank 1 of 2 was ended by SIGKILL" in text
+    assert not any(alive(pid) for pid in ranks.values())
+
+    # The parent is killed: its ranks die with it, and the run's lock is free.
+    job = start(recipe, index, run, *JOB)
+    wait_for(run, "*/step-000000100", job)
+    orphans = children(job.pid)
+    assert len(orphans) == 2
+    job.kill()
+    job.communicate()
+    end = time.monotonic() + 30
+    while any(alive(pid) for pid in orphans):
+        assert time.monotonic() < end, "ranks outlived their parent"
+        time.sleep(0.05)
+
+    # A signal to the parent ends the segment well.
+    job = start(recipe, index, run, *JOB)
+    wait_for(run, "*/step-000000200", job)
+    job.send_signal(signal.SIGTERM)
+    assert job.wait() == 0, job.communicate()[1]
+    first = json.loads((run / "segments" / "1.json").read_text())
+    assert first["reason"] == "walltime"
+    assert 200 <= first["end_step"] < 500
+
+    job = start(recipe, index, run, *JOB, number=2)
+    assert job.wait() == 0, job.communicate()[1]
+    assert json.loads((run / "segments" / "2.json").read_text())["reason"] == "done"
+
+    train_here(recipe, index, tmp_path / "alone", "--log-every", "5")
+    ours, alone = curve(run), curve(tmp_path / "alone")
+    assert [step for step, _ in ours] == [step for step, _ in alone] == list(range(5, 501, 5))
+    assert [loss for _, loss in ours][:20] == pytest.approx([x for _, x in alone][:20], abs=1e-4)

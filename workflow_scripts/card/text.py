@@ -1,0 +1,113 @@
+"""The text of a model card, as model hubs read it: a YAML head, then Markdown."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import yaml
+
+Json = dict[str, Any]
+
+NOT_STATED = "not stated"
+_HUB_LICENCE = re.compile(r"[a-z0-9][a-z0-9.-]*")  # as hubs write those they know: cc-by-4.0
+_TEMPLATE = "README.md.j2"
+_KWH = 3.6e6  # joules
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sources:
+    """What a card is made of.
+
+    Args:
+        recipe: Names, labels and licences, from the configuration.
+        summary: `summary.json` of the run, whose stamp holds the run's recipe.
+        model: Its `model.json`.
+        corpus: The index of its corpus.
+        segments: How its segments ran, from the provenance.
+        probes: Results of its probes.
+    """
+
+    recipe: Json
+    summary: Json
+    model: Json
+    corpus: Json
+    segments: list[Json]
+    probes: list[Json]
+
+
+def energy(segments: list[Json]) -> str:
+    """Energy of a run in kWh and its counter; or that no machine, or not each, had a counter."""
+    counted = [row for row in segments if row.get("energy_j") is not None]
+    if not counted:
+        return "no counter on this machine"
+    total = sum(row["energy_j"] for row in counted) / _KWH
+    counters = sorted({str(row["energy_counter"]) for row in counted if row.get("energy_counter")})
+    told = f"{total:.3g} kWh" + (f" ({', '.join(counters)})" if counters else "")
+    if len(counted) < len(segments):
+        told += f", in {len(counted)} of {len(segments)} segments; the others had no counter"
+    return told
+
+
+def licence(datasets: list[Json]) -> Json:
+    """What the head of a card says of the data's licence, in the words of model hubs."""
+    stated = {row["licence"] for row in datasets}
+    if None in stated:
+        return {"license": "unknown"}
+    if len(stated) == 1:
+        (text,) = stated
+        if _HUB_LICENCE.fullmatch(text.lower()):
+            return {"license": text.lower()}
+    return {"license": "other", "license_name": "; ".join(sorted(stated))}
+
+
+def head(sources: Sources) -> Json:
+    """The YAML head."""
+    tags = ["geospatial", "earth-observation", sources.model["objective"], sources.model["family"]]
+    if sources.summary["synthetic"]:
+        tags.append("synthetic-data")
+    return {
+        **licence(sources.recipe["datasets"]),
+        "library_name": "timm",
+        "pipeline_tag": "image-feature-extraction",
+        "tags": tags,
+    }
+
+
+def cell(value: Any) -> str:
+    """A value in a table: on one line, and no bar ends its cell."""
+    text = NOT_STATED if value is None else str(value)
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def percent(found: Json) -> str:
+    """`71.2 ± 0.4`, without a spread where there was one seed."""
+    spread = f" ± {found['std']:.1f}" if len(found["values"]) > 1 else ""
+    return f"{found['mean']:.1f}{spread}"
+
+
+def card_text(sources: Sources) -> str:
+    """The whole card; the same sources give the same text."""
+    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    environment = jinja2.Environment(
+        loader=loader, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        keep_trailing_newline=True, autoescape=False,  # Markdown
+    )  # fmt: skip
+    environment.filters |= {"cell": cell, "percent": percent, "commas": "{:,}".format}
+    labels = {row["name"]: row["label"] for row in sources.recipe["benchmarks"]}
+    seconds = sum(row.get("seconds", 0.0) for row in sources.segments)
+    return environment.get_template(_TEMPLATE).render(
+        head=yaml.safe_dump(head(sources), sort_keys=False, allow_unicode=True).strip(),
+        names=sources.recipe,
+        summary=sources.summary,
+        trained=sources.summary["recipe"],
+        trained_yaml=yaml.safe_dump(sources.summary["recipe"], allow_unicode=True).strip(),
+        model=sources.model,
+        corpus=sources.corpus,
+        probes=[(labels[probe["benchmark"]], probe) for probe in sources.probes],
+        energy=energy(sources.segments),
+        hours=seconds / 3600,
+        devices=sorted({f"{row['ranks']} × {row['device']}" for row in sources.segments
+                        if "ranks" in row}),
+    )  # fmt: skip

@@ -1,0 +1,106 @@
+"""What a plan is about: a run of the configuration, or an encoder named on the command line."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from workflow_scripts import recipes
+from workflow_scripts.config import Config
+from workflow_scripts.config_check import ROOT, check_config, load_config
+from workflow_scripts.config_modis import Granules
+from workflow_scripts.errors import UserError
+from workflow_scripts.plan.predict import Case
+
+_NAME = "planned"  # of a run that is only on the command line
+
+
+def case_of(arguments: argparse.Namespace) -> Case:
+    """The case that the options describe.
+
+    Raises:
+        UserError: Options that do not go together, or a run that cannot be.
+    """
+    if bool(arguments.run) == bool(arguments.encoder):
+        raise UserError("name either --run or --encoder")
+    if arguments.run:
+        return _of_run(load_config(*arguments.configfile), arguments.run, arguments)
+    config = _with_run(_run_of(arguments))
+    ranks = arguments.ranks or 1
+    recipe = recipes.pretrain(config, _NAME)
+    return Case(
+        recipe=recipe, channels=arguments.channels, teacher=arguments.teacher,
+        strategy=arguments.strategy or "no_shard", ranks=ranks,
+        accumulate=arguments.accumulate or 1, recompute=arguments.activation_checkpointing,
+        gpu=not arguments.cpu,
+    )  # fmt: skip
+
+
+def _of_run(config: Config, name: str, arguments: argparse.Namespace) -> Case:
+    if name not in config.runs:
+        raise UserError(f"--run {name}: the configuration has {', '.join(config.runs)}")
+    for option in ("objective", "image_size", "channels"):
+        if getattr(arguments, option) is not None:
+            flag = option.replace("_", "-")
+            raise UserError(f"--{flag} is told by --run {name}; it goes with --encoder")
+    launch = config.runs[name].launch
+    recipe = recipes.pretrain(config, name)
+    recipe["batch"] = arguments.batch or recipe["batch"]
+    recipe["precision"] = arguments.precision or recipe["precision"]
+    teacher = getattr(config.runs[name], "teacher", None)
+    if teacher in config.runs:
+        teacher = f"{config.paths.results}/runs/{teacher}"
+    return Case(
+        recipe=recipe, channels=_channels(config, name),
+        teacher=arguments.teacher or (Path(teacher) if teacher else None),
+        strategy=arguments.strategy or launch.strategy,
+        ranks=arguments.ranks or launch.nodes * launch.ranks_per_node,
+        accumulate=arguments.accumulate or launch.accumulate,
+        recompute=arguments.activation_checkpointing or launch.activation_checkpointing,
+        gpu=not arguments.cpu,
+    )  # fmt: skip
+
+
+def _channels(config: Config, run: str) -> int:
+    """Bands of a run's corpus: those of its granules, or an image's three."""
+    for name in recipes.corpus_datasets(config, config.runs[run].corpus):
+        dataset = config.datasets[name]
+        if isinstance(dataset, Granules):
+            return len(dataset.tile.bands)
+    return 3
+
+
+def _run_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    arguments.objective = arguments.objective or "mae"
+    arguments.channels = arguments.channels or 3
+    run = {"objective": arguments.objective, "encoder": _encoder(arguments)}
+    if arguments.objective == "gfm":
+        if arguments.teacher is None:
+            raise UserError("--objective gfm needs --teacher, the folder of a finished run")
+        run["teacher"] = f"./{arguments.teacher}"
+    named = {"batch": arguments.batch, "precision": arguments.precision}
+    return run | {key: value for key, value in named.items() if value is not None}
+
+
+def _encoder(arguments: argparse.Namespace) -> Any:
+    """The encoder as the configuration would have it, with the size of the images if named."""
+    text = arguments.encoder
+    found: Any = text
+    if text.lstrip().startswith("{"):
+        try:
+            found = json.loads(text)
+        except ValueError as error:
+            raise UserError(f"--encoder is not valid JSON: {error}") from None
+    if arguments.image_size is None:
+        return found
+    return {**(found if isinstance(found, dict) else {"name": found}),
+            "image_size": arguments.image_size}  # fmt: skip
+
+
+def _with_run(run: dict[str, Any]) -> Config:
+    """The embedded configuration with one more run, checked like any other."""
+    raw = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    corpus = next(iter(raw["corpora"]))
+    return check_config({**raw, "runs": {**raw["runs"], _NAME: {"corpus": corpus, **run}}})

@@ -1,0 +1,160 @@
+"""Process groups: joining the other ranks, and what ranks tell each other."""
+
+import datetime
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+
+from workflow_scripts.errors import UserError
+from workflow_scripts.pretrain.launch import Ranks
+
+_NCCL = "nccl"  # what RCCL is called, too
+_GLOO = "gloo"
+_timeout = datetime.timedelta(minutes=30)  # of the groups that are joined; `join` sets it
+
+
+def device_number(ranks: Ranks, seen: int) -> int:
+    """Which of the accelerators that this process sees is its own.
+
+    A launcher that binds one to each rank shows each process that one alone.
+
+    Raises:
+        UserError: More ranks on a node than accelerators.
+    """
+    if 1 < seen < ranks.local_world:
+        raise UserError(
+            f"{ranks.local_world} ranks on this node and {seen} accelerators: two ranks cannot "
+            f"share one. Set ranks_per_node to {seen}"
+        )
+    return ranks.local_rank % seen
+
+
+def join(ranks: Ranks, *, timeout_s: float) -> torch.device:
+    """Join the process group (if there are several ranks) and return this rank's device.
+
+    Args:
+        ranks: This process's place.
+        timeout_s: How long a message may take, in this group and in all that are made later.
+
+    Raises:
+        UserError: More ranks on this node than accelerators.
+    """
+    global _timeout
+    _timeout = datetime.timedelta(seconds=timeout_s)
+    device = torch.device("cpu")
+    if torch.cuda.is_available():
+        device = torch.device("cuda", device_number(ranks, torch.cuda.device_count()))
+        torch.cuda.set_device(device)
+    if ranks.world > 1:
+        dist.init_process_group(
+            _backend(device),
+            init_method=ranks.rendezvous,
+            rank=ranks.rank,
+            world_size=ranks.world,
+            timeout=_timeout,
+            # Connects at once, so that a network that does not work is seen here and not in the
+            # first step, and lets a mesh split its groups off: two calls instead of one a group.
+            device_id=device if device.type == "cuda" else None,
+        )
+    return device
+
+
+def _backend(device: torch.device) -> str:
+    return _NCCL if device.type == "cuda" else _GLOO
+
+
+def _options(device: torch.device) -> Any:
+    """Options of a group of a mesh: torch would give it ten minutes, whatever `join` was told."""
+    kinds: Any = dist  # its stubs lack the class of gloo's options
+    cuda = device.type == "cuda"
+    options = kinds.ProcessGroupNCCL.Options() if cuda else kinds.ProcessGroupGloo._Options()
+    options._timeout = _timeout
+    return options
+
+
+def mesh_of(device: torch.device, sizes: dict[str, int]) -> DeviceMesh:
+    """All ranks as a mesh, with the timeout that was joined with.
+
+    Args:
+        device: This rank's device.
+        sizes: Ranks along each dimension, by its name.
+    """
+    world = dist.get_world_size()
+    # A dimension of all ranks is the group that was joined: a second one would cost memory.
+    own: Any = {
+        name: (_backend(device), _options(device)) for name, n in sizes.items() if n != world
+    }
+    return init_device_mesh(
+        device.type, tuple(sizes.values()), mesh_dim_names=tuple(sizes),
+        backend_override=own or None,
+    )  # fmt: skip
+
+
+def leave() -> None:
+    """Leave the process group, if one was joined."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def summed(values: Tensor) -> Tensor:
+    """The sum of a tensor over ranks, on every rank."""
+    if dist.is_initialized():
+        dist.all_reduce(values)
+    return values
+
+
+def from_first(number: int, device: torch.device) -> int:
+    """A number that only rank 0 knows, on every rank."""
+    if not dist.is_initialized():
+        return number
+    value = torch.tensor([number], dtype=torch.int64, device=device)
+    dist.broadcast(value, src=0)
+    return int(value.item())
+
+
+class Agreement:
+    """Ranks agree at step boundaries that one of them wants to stop.
+
+    The answer is one step late: the message of a step travels while the next one is computed, on
+    a process group of its own that no device waits for.
+    """
+
+    def __init__(self) -> None:
+        self._group: Any = None
+        if dist.is_initialized():
+            self._group = dist.new_group(backend=_GLOO, timeout=_timeout)
+        self._flag: Tensor | None = None
+        self._work: Any = None
+
+    def stop(self, wanted: bool) -> bool:
+        """Whether any rank wanted to stop at the last boundary (at this one, for one rank)."""
+        if self._group is None:
+            return wanted
+        answer = self._answer()
+        self._flag = torch.tensor([int(wanted)])
+        self._work = dist.all_reduce(
+            self._flag, op=dist.ReduceOp.MAX, group=self._group, async_op=True
+        )
+        return answer
+
+    def _answer(self) -> bool:
+        if self._flag is None or self._work is None:
+            return False
+        self._work.wait()
+        return bool(self._flag.item())
+
+    def close(self) -> None:
+        """Wait for the last message."""
+        self._answer()
+
+
+def gathered(values: Tensor) -> Tensor:
+    """A tensor of every rank (each of the same shape), stacked by rank, on every rank."""
+    if not dist.is_initialized():
+        return values[None]
+    rows = [torch.empty_like(values) for _ in range(dist.get_world_size())]
+    dist.all_gather(rows, values)
+    return torch.stack(rows)
