@@ -169,7 +169,8 @@ def test_long_edges_pass_between_the_boxes(tmp_path):
 def progress_of(folder, **changes):
     found = {
         "state": "running", "step": 30, "total_steps": 120, "images_per_s": 88.4, "loss": 0.51234,
-        "seconds_left": 3725.0, "updated": "2026-11-21T03:00:00+00:00", "pid": os.getpid(),
+        "data_wait": 0.03, "mfu": 0.41, "seconds_left": 3725.0,
+        "updated": "2026-11-21T03:00:00+00:00", "pid": os.getpid(),
         "host": socket.gethostname(), **changes,
     }  # fmt: skip
     place = folder / "checkpoints" / ("d" * 16)
@@ -183,7 +184,7 @@ def test_status_tells_how_far_a_run_is(tmp_path):
     (tmp_path / "new").mkdir()
     assert status.row(tmp_path / "new")[1] == "not started"
     row = status.row(tmp_path / "mae")
-    assert row[:6] == ("mae", "running", "30 of 120", "88", "1:02:05", "0.5123")
+    assert row[:8] == ("mae", "running", "30 of 120", "88", "3%", "41%", "1:02:05", "0.5123")
     lines = status.table([row]).splitlines()
     assert lines[0].split()[:3] == ["run", "state", "step"]
     assert lines[1].index("running") == lines[0].index("state")

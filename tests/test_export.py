@@ -98,6 +98,7 @@ def test_the_summary_counts_what_was_trained(exported):
     facts = json.loads((run / "summary.provenance.json").read_text())["segments"]
     assert [row["ranks"] for row in facts] == [1]
     assert facts[0]["images_per_s"] > 0
+    assert facts[0]["flops_per_image"] > 0
 
 
 def test_reconstructions_show_visible_pixels_as_they_are(exported):

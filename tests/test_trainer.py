@@ -141,10 +141,13 @@ def test_a_run_learns_and_its_curve_has_the_promised_columns(reference):
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     assert [row["step"] for row in rows] == list(range(5, 301, 5))
     columns = ["step", "epoch", "samples", "skipped", "bad_steps", "loss", "lr", "grad_norm",
-               "images_per_s", "data_wait", "seconds"]  # fmt: skip
+               "images_per_s", "data_wait", "seconds", "tflops", "mfu", "peak_memory_bytes",
+               "energy_j"]  # fmt: skip
     assert list(rows[-1]) == columns
     assert rows[-1]["samples"] == 2400
     assert rows[-1]["epoch"] == 60
+    assert all(row["tflops"] > 0 and row["mfu"] is None for row in rows)  # a CPU has no peak here
+    assert rows[-1]["peak_memory_bytes"] > 1e7
     assert rows[-1]["loss"] < 0.95 * rows[0]["loss"]
     state = json.loads(path.with_name("progress.json").read_text())
     assert state["state"] == "done"

@@ -98,7 +98,8 @@ def _varies(path: Path, name: str) -> bool:
 def _content(path: Path) -> bytes:
     if path.name != "history.jsonl":
         return path.read_bytes()
-    speed = {"images_per_s", "data_wait", "seconds"}
+    speed = {"images_per_s", "data_wait", "seconds", "tflops", "mfu"}
+    speed |= {"peak_memory_bytes", "energy_j"}
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     kept = [{k: v for k, v in row.items() if k not in speed} for row in rows]
     return json.dumps(kept).encode()

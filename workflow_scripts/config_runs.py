@@ -153,7 +153,10 @@ class Launch(Model):
         "which the segment ends with an error",
     )
     stall_minutes: Positive = Field(
-        30, description="time without a step after which the segment ends, naming the stalled rank"
+        30,
+        description="time in which a rank begins nothing (a batch, a step, a line of the log, a "
+        "checkpoint) after which the segment ends, naming the stalled rank and where it is; more "
+        "than the first step takes, compilation included",
     )
 
 

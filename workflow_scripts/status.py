@@ -16,24 +16,28 @@ from workflow_scripts.errors import UserError
 from workflow_scripts.files import read_json
 from workflow_scripts.pretrain.earlier import in_words, told
 
-_COLUMNS = ("run", "state", "step", "images/s", "time left", "loss", "updated")
+_COLUMNS = (
+    "run", "state", "step", "images/s", "data wait", "MFU", "time left", "loss", "updated"
+)  # fmt: skip
 
 
 def row(folder: Path) -> tuple[str, ...]:
     """One run's line, from the latest checkpoint folder's `progress.json`."""
     identity = folder / "identity.json"
     if not identity.is_file():
-        return (folder.name, "not started", *("–",) * 5)
+        return (folder.name, "not started", *("–",) * 7)
     digest = read_json(identity)["run_digest"]
     progress = folder / "checkpoints" / digest[:16] / "progress.json"
     if not progress.is_file():
-        return (folder.name, "starting", *("–",) * 5)
+        return (folder.name, "starting", *("–",) * 7)
     found = read_json(progress)
     return (
         folder.name,
         _state(found),
         f"{found.get('step', 0)} of {found.get('total_steps', '?')}",
         _number(found.get("images_per_s"), ".0f"),
+        _number(found.get("data_wait"), ".0%"),
+        _number(found.get("mfu"), ".0%"),
         _duration(found.get("seconds_left")) if found["state"] == "running" else "–",
         _number(found.get("loss"), ".4f"),
         str(found["updated"]),

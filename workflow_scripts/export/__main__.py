@@ -147,13 +147,15 @@ def work(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
         write_reconstructions(
             run / "reconstructions.npz", objective, corpus, recipe=identity.recipe
         )
+        rows = read_lines(folder / CURVE)
         body = summary_of(
-            read_lines(folder / CURVE), identity=identity, corpus=corpus, run=run.name,
+            rows, identity=identity, corpus=corpus, run=run.name,
             parameters=sum(p.numel() for p in objective.parameters()),
             encoder_parameters=sum(value.numel() for value in weights.values()),
         ) | noted_start(folder)  # fmt: skip
         inputs = {"run": identity.run_digest, "corpus": corpus.index["content"]}
-        facts = {"segments": read_lines(folder / SEGMENTS)}
+        energy = rows[-1].get("energy_j")
+        facts = {"segments": read_lines(folder / SEGMENTS), "energy_j": energy}
         write_result(
             run / "summary.json", stamp=stamp("export", recipe, inputs), body=body, facts=facts
         )

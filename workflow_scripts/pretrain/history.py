@@ -17,7 +17,7 @@ SEGMENTS = "segments.jsonl"
 # Columns of the curve that are no term of the loss.
 NOT_TERMS = frozenset(
     {"step", "epoch", "samples", "skipped", "bad_steps", "loss", "lr", "grad_norm", "images_per_s",
-     "data_wait", "seconds"}
+     "data_wait", "seconds", "tflops", "mfu", "peak_memory_bytes", "energy_j"}
 )  # fmt: skip
 
 

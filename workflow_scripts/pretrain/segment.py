@@ -11,6 +11,7 @@ from workflow_scripts.pretrain.history import mark_failed
 from workflow_scripts.pretrain.launch import Ranks, StopRequest, seconds_since_start, threads
 from workflow_scripts.pretrain.record import Record
 from workflow_scripts.pretrain.trainer import Layout, Outcome, Trainer
+from workflow_scripts.pretrain.watchdog import Watchdog
 from workflow_scripts.shards.corpus import Corpus
 
 _SHORTEST_TIMEOUT, _LONGEST_TIMEOUT = 1800.0, 86400.0
@@ -38,26 +39,29 @@ def train_segment(
     budget = walltime_s - min(0.1 * walltime_s, _LONGEST_MARGIN) - seconds_since_start()
     stop = StopRequest(budget)
     torch.set_num_threads(threads(ranks))
-    timeout = max(_SHORTEST_TIMEOUT, min(walltime_s, _LONGEST_TIMEOUT))
+    stall = 60 * layout.stall_minutes
+    # The watch names the stalled rank; an exchange that gave up before it would name none.
+    timeout = max(_SHORTEST_TIMEOUT, min(walltime_s, _LONGEST_TIMEOUT), 2 * stall)
     device = parallel.join(ranks, timeout_s=timeout)
     _agree(record.identity.run_digest, ranks, device)
     done = ranks.is_first and record.write_if_done()
     if not parallel.from_first(int(done), device):
         folder = record.identity.folder(record.run)
-        try:
-            corpus = Corpus(index, record.identity.recipe["split"])
-            trainer = Trainer(
-                record.identity.recipe, corpus, folder=folder, teacher=teacher, layout=layout,
-                ranks=ranks, device=device, start=start,
-            )  # fmt: skip
-            outcome: Outcome = trainer.run(stop)
-        except BaseException:
+        with Watchdog(ranks, limit_s=stall, on_stall=lambda: mark_failed(folder)) as watch:
+            try:
+                corpus = Corpus(index, record.identity.recipe["split"])
+                trainer = Trainer(
+                    record.identity.recipe, corpus, folder=folder, teacher=teacher, layout=layout,
+                    ranks=ranks, device=device, start=start, watch=watch,
+                )  # fmt: skip
+                outcome: Outcome = trainer.run(stop)
+            except BaseException:
+                if ranks.is_first:
+                    with suppress(OSError):  # the disk may be full, which is what is to be told
+                        mark_failed(folder)
+                raise
             if ranks.is_first:
-                with suppress(OSError):  # the disk may be full, which is what is to be told
-                    mark_failed(folder)
-            raise
-        if ranks.is_first:
-            record.write(end=outcome.end_step, total=outcome.total_steps, facts=outcome.facts)
+                record.write(end=outcome.end_step, total=outcome.total_steps, facts=outcome.facts)
     parallel.leave()
 
 

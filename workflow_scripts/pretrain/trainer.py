@@ -17,14 +17,18 @@ from workflow_scripts.loader.feed import Feed
 from workflow_scripts.loader.normalise import Normalise
 from workflow_scripts.loader.order import FEWEST_BATCHES
 from workflow_scripts.logs import log
+from workflow_scripts.models.flops import training_flops
 from workflow_scripts.pretrain import checkpoint, parallel, saved
 from workflow_scripts.pretrain.construct import adamw, meta_objective, order_of, scaling_of
 from workflow_scripts.pretrain.history import History, add_segment, log_row, rounded, write_state
 from workflow_scripts.pretrain.launch import Ranks, StopRequest
 from workflow_scripts.pretrain.meter import Bad, Clock, Window
 from workflow_scripts.pretrain.schedule import learning_rate
+from workflow_scripts.pretrain.stalled import AGREE, DATA, LOG, SAVE, STEP
 from workflow_scripts.pretrain.started import note_start
-from workflow_scripts.pretrain.step import NORM, Step
+from workflow_scripts.pretrain.step import NORM, Step, parts_of
+from workflow_scripts.pretrain.usage import usage_of
+from workflow_scripts.pretrain.watchdog import Watchdog
 from workflow_scripts.provenance import peak_memory_bytes
 from workflow_scripts.shards.corpus import MOST_OPEN, Corpus
 
@@ -77,6 +81,7 @@ class Trainer:
         ranks: This process's place.
         device: This rank's device.
         start: Model folder that the encoder begins with.
+        watch: Told what this rank does.
 
     Raises:
         UserError: A batch, strategy and number of ranks that do not fit together.
@@ -84,8 +89,10 @@ class Trainer:
 
     def __init__(
         self, recipe: dict[str, Any], corpus: Corpus, *, folder: Path, teacher: Path | None,
-        layout: Layout, ranks: Ranks, device: torch.device, start: Path | None = None,
+        layout: Layout, ranks: Ranks, device: torch.device, watch: Watchdog,
+        start: Path | None = None,
     ) -> None:  # fmt: skip
+        self.watch = watch
         self.recipe, self.corpus, self.folder = recipe, corpus, folder
         self.layout, self.ranks, self.device = layout, ranks, device
         self.order = order_of(recipe, corpus)
@@ -93,9 +100,13 @@ class Trainer:
             corpus, self.order, augment=recipe["augment"], size=recipe["encoder"]["image_size"],
             rank=ranks.rank, ranks=ranks.world, retries=layout.retries, skip_bad=layout.skip_bad,
         )  # fmt: skip
+        objective = meta_objective(recipe, corpus, teacher, start)
+        samples = self.order.batch // ranks.world
+        size, images = recipe["encoder"]["image_size"], parts_of(samples, layout.accumulate)
+        flops = training_flops(objective, size=size, images=images) if ranks.is_first else 0.0
         model = parallel.laid_out(
-            meta_objective(recipe, corpus, teacher, start), layout.strategy, ranks=ranks,
-            device=device, precision=recipe["precision"], seed=recipe["seed"],
+            objective, layout.strategy, ranks=ranks, device=device,
+            precision=recipe["precision"], seed=recipe["seed"],
             activation_checkpointing=layout.activation_checkpointing, compile=layout.compile,
         )  # fmt: skip
         self.objective = parallel.plain(model)
@@ -106,13 +117,14 @@ class Trainer:
         self.train_step = Step(
             model, self.optimizer, Normalise(corpus.index, device, scaling_of(recipe)),
             clip=recipe["optim"]["clip"], precision=recipe["precision"],
-            samples=self.order.batch // ranks.world, accumulate=layout.accumulate,
+            samples=samples, accumulate=layout.accumulate,
         )  # fmt: skip
         self.step, self.window, self.skipped_before = 0, Window(), 0
         self.saved: int | None = None
         self.written = 0.0
         self.loss: float | None = None
-        earlier = self._resume()
+        self.latest: dict[str, Any] = {}  # what else `status` shows
+        earlier, earlier_j = self._resume()
         self.checkpoints = checkpoint.Saver(
             folder, objective=self.objective, optimizer=self.optimizer,
             keep=layout.keep_checkpoints, background=layout.async_checkpoints,
@@ -122,10 +134,13 @@ class Trainer:
         )
         self._warn_of_windows()
         self.clock = Clock(batch=self.order.batch, step=self.step, earlier=earlier)
+        self.usage = usage_of(
+            ranks, device, flops=flops, precision=recipe["precision"], earlier_j=earlier_j
+        )
         self.history = History(folder, step=self.step) if ranks.is_first else None
 
-    def _resume(self) -> float:
-        """Load the last checkpoint, if any; returns the seconds trained until then."""
+    def _resume(self) -> tuple[float, float | None]:
+        """Load the last checkpoint, if any; returns the seconds and joules used until then."""
         found = None
         if self.ranks.is_first:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -133,7 +148,7 @@ class Trainer:
             found = saved.latest(self.folder)
         step = parallel.from_first(-1 if found is None else found, self.device)
         if step < 0:
-            return 0.0
+            return 0.0, 0.0
         meta = checkpoint.load(
             self.folder, step, objective=self.objective, optimizer=self.optimizer
         )
@@ -141,22 +156,26 @@ class Trainer:
         self.window = Window(meta["window"])
         self.skipped_before = meta.get("skipped", 0)
         log.info("resumed at step %d of %d", step, self.order.total_steps)
-        return float(meta["seconds"])
+        return float(meta["seconds"]), meta.get("energy_j")
 
     def run(self, stop: StopRequest) -> Outcome:
         """Train until the end or until asked to stop; either way a checkpoint is written."""
         total, agreement = self.order.total_steps, parallel.Agreement()
+        self.watch.at(DATA, self.step)
         for batch in self.clock.timed(iter(self.feed)):
             self._train_step(batch)
             if self._is_logged():
                 self._log()
+            self.watch.at(AGREE, self.step)
             self.checkpoints.check()
             ending = agreement.stop(stop.asked(reserve=self.checkpoints.reserve))
             if ending or self.step == total or self.step % self.layout.checkpoint_every == 0:
                 self._save()
             if ending:
                 break
+            self.watch.at(DATA, self.step)
         agreement.close()
+        self.watch.at(SAVE, self.step)
         self.checkpoints.finish()
         outcome = Outcome(end_step=self.step, total_steps=total, facts=self._facts())
         if self.ranks.is_first:
@@ -179,15 +198,11 @@ class Trainer:
                 batches, FEWEST_BATCHES,
             )  # fmt: skip
 
-    def _skipped(self) -> int:
-        """Samples that all ranks skipped since the run began; every rank calls it."""
-        mine = torch.tensor(float(self.feed.skipped), device=self.device, dtype=torch.float64)
-        return self.skipped_before + round(float(parallel.summed(mine)))
-
     def _is_logged(self) -> bool:
         return self.step % self.layout.log_every == 0 or self.step == self.order.total_steps
 
     def _train_step(self, batch: dict[str, Tensor]) -> None:
+        self.watch.at(STEP, self.step)
         self.rate = learning_rate(
             self.recipe["optim"], step=self.step, steps_per_epoch=self.order.steps_per_epoch,
             total_steps=self.order.total_steps, batch=self.order.batch,
@@ -226,9 +241,10 @@ class Trainer:
         return f"samples of {ours}: {'; '.join(samples[:_NAMED_SAMPLES])}{more}"
 
     def _log(self) -> None:
+        self.watch.at(LOG, self.step)
         self._collect()
         lap = self.clock.lap(self.step)
-        means, skipped = self.window.means(), self._skipped()
+        means, told = self.window.means(), self.usage.told(skipped=self.feed.skipped)
         if self.history is None or not means:
             return
         self.loss = means["loss"]
@@ -237,13 +253,17 @@ class Trainer:
             "step": self.step,
             "epoch": round(self.step / self.order.steps_per_epoch, 4),
             "samples": self.step * self.order.batch,
-            "skipped": skipped,
+            "skipped": self.skipped_before + told.skipped,
             "bad_steps": self.window.bad,
             **means,
             "lr": rounded(self.rate),
             NORM: norm,
             **lap,
+            **self.usage.speed(lap["images_per_s"]),
+            "peak_memory_bytes": told.peak_memory_bytes,
+            "energy_j": told.energy_j,
         }
+        self.latest = {name: row[name] for name in ("data_wait", "mfu")}
         self.history.add(row)
         now = time.monotonic()
         if now - self.written >= _SECONDS_BETWEEN_LINES:
@@ -259,15 +279,18 @@ class Trainer:
         write_state(
             self.folder, state, step=self.step, total_steps=self.order.total_steps, loss=self.loss,
             images_per_s=rounded(self.clock.images_per_s(self.step)),
-            seconds_left=round(self._seconds_left()),
+            seconds_left=round(self._seconds_left()), **self.latest,
         )  # fmt: skip
 
     def _save(self) -> None:
         if self.saved == self.step:
             return
+        self.watch.at(SAVE, self.step)
         self._collect()
+        told = self.usage.told(skipped=self.feed.skipped)
         meta = {"window": self.window.state(), "seconds": self.clock.seconds(),
-                "total_steps": self.order.total_steps, "skipped": self._skipped()}  # fmt: skip
+                "total_steps": self.order.total_steps, "energy_j": told.energy_j,
+                "skipped": self.skipped_before + told.skipped}  # fmt: skip
         self.checkpoints.save(self.step, meta)
         self.saved = self.step
 
@@ -286,6 +309,7 @@ class Trainer:
             "end_step": self.step,
             "seconds": round(self.clock.seconds() - self.clock.earlier, 3),
             "images_per_s": rounded(self.clock.images_per_s(self.step)),
+            **self.usage.facts(self.clock.images_per_s(self.step)),
             "rank_peak_memory_bytes": peak_memory_bytes(),
             "device_peak_memory_bytes": torch.cuda.max_memory_allocated() if cuda else None,
         }
