@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workflow_scripts.errors import UserError
 from workflow_scripts.loader.batches import Batches
 from workflow_scripts.loader.feed import Feed
 from workflow_scripts.loader.normalise import Normalise
@@ -19,10 +18,11 @@ from workflow_scripts.loader.order import FEWEST_BATCHES
 from workflow_scripts.logs import log
 from workflow_scripts.models.flops import training_flops
 from workflow_scripts.pretrain import checkpoint, parallel, saved
+from workflow_scripts.pretrain.bad_steps import tell
 from workflow_scripts.pretrain.construct import adamw, meta_objective, order_of, scaling_of
 from workflow_scripts.pretrain.history import History, add_segment, log_row, rounded, write_state
 from workflow_scripts.pretrain.launch import Ranks, StopRequest
-from workflow_scripts.pretrain.meter import Bad, Clock, Window
+from workflow_scripts.pretrain.meter import Clock, Window
 from workflow_scripts.pretrain.schedule import learning_rate
 from workflow_scripts.pretrain.stalled import AGREE, DATA, LOG, SAVE, STEP
 from workflow_scripts.pretrain.started import note_start
@@ -33,7 +33,6 @@ from workflow_scripts.provenance import peak_memory_bytes
 from workflow_scripts.shards.corpus import MOST_OPEN, Corpus
 
 _SECONDS_BETWEEN_LINES = 10.0
-_NAMED_SAMPLES = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,32 +212,10 @@ class Trainer:
     def _collect(self) -> None:
         """Read the window's losses; tell of skipped steps, and end where they do not end."""
         for bad in self.window.collect(world=self.ranks.world):
-            step = self.step - bad.ago
-            if bad.in_a_row < self.layout.bad_steps:
-                log.warning(
-                    "loss or gradient of step %d is not finite: skipped (%d in a row)",
-                    step + 1, bad.in_a_row,
-                )  # fmt: skip
-                continue
-            raise UserError(
-                f"loss or gradient of {bad.in_a_row} steps in a row is not finite, the last of "
-                f"them step {step + 1}: {self._suspects(step, bad)}. Lower optim.base_lr, set "
-                "optim.clip, or look at these samples; the weights are those before the first of "
-                "these steps, in the last checkpoint"
-            )
-
-    def _suspects(self, step: int, bad: Bad) -> str:
-        """The samples of the ranks whose own loss was not finite; of all if only gradients were."""
-        finite = parallel.gathered(bad.finite_here).tolist()
-        ranks = [rank for rank, good in enumerate(finite) if not good] or list(range(len(finite)))
-        samples = [
-            self.corpus.name(int(sample))
-            for rank in ranks
-            for sample in self.order.batch_at(step, rank=rank, ranks=self.ranks.world)
-        ]
-        more = f" and {len(samples) - _NAMED_SAMPLES} more" if len(samples) > _NAMED_SAMPLES else ""
-        ours = f"rank {', '.join(map(str, ranks))}" if len(ranks) < len(finite) else "all ranks"
-        return f"samples of {ours}: {'; '.join(samples[:_NAMED_SAMPLES])}{more}"
+            tell(
+                bad, self.step - bad.ago, limit=self.layout.bad_steps, corpus=self.corpus,
+                order=self.order,
+            )  # fmt: skip
 
     def _log(self) -> None:
         self.watch.at(LOG, self.step)
