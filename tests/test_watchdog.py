@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from test_parallel import children, rank_of
+from test_rank_jobs import children, rank_of
 from tiny_runs import ROOT, start, tiny_images, tiny_recipe, wait_for
 
 from workflow_scripts.pretrain.stalled import AGREE, DATA, LOG, SAVE, STEP, Beat, account
