@@ -43,6 +43,7 @@ from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
 from workflow_scripts.errors import UserError
 from workflow_scripts.files import json_text, write_text
 from workflow_scripts.logs import log
+from workflow_scripts.pretrain import parallel
 from workflow_scripts.pretrain.saved import META, latest, read_meta, remove, step_folder, steps
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -98,7 +99,7 @@ class Saver:
         self.keep, self.background = max(1, keep), background
         self._alone = not dist.is_initialized()
         self._first = self._alone or dist.get_rank() == 0
-        self._group: Any = None if self._alone else dist.new_group(backend="gloo")
+        self._group = parallel.host_group()
         self._writer = self._from_first(secrets.randbits(31) if self._first else 0)
         self._future: Future[None] | None = None
         self._longest = 0.0

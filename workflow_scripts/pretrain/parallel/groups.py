@@ -93,6 +93,14 @@ def mesh_of(device: torch.device, sizes: dict[str, int]) -> DeviceMesh:
     )  # fmt: skip
 
 
+def host_group() -> Any:
+    """A new group of all ranks for messages between hosts that no device waits for; None alone.
+
+    Every rank calls it.
+    """
+    return dist.new_group(backend=_GLOO, timeout=_timeout) if dist.is_initialized() else None
+
+
 def leave() -> None:
     """Leave the process group, if one was joined."""
     if dist.is_initialized():
@@ -123,9 +131,7 @@ class Agreement:
     """
 
     def __init__(self) -> None:
-        self._group: Any = None
-        if dist.is_initialized():
-            self._group = dist.new_group(backend=_GLOO, timeout=_timeout)
+        self._group = host_group()
         self._flag: Tensor | None = None
         self._work: Any = None
 
