@@ -22,6 +22,7 @@ from workflow_scripts.errors import UserError
 RECIPE = {
     "run": "run",
     "label": "Tiny | MAE",
+    "models": {"start": "imagenet"},
     "datasets": [
         {"name": "a", "label": "Set A", "licence": "CC-BY-4.0", "synthetic": True},
         {"name": "b", "label": "Set B", "licence": None, "synthetic": False},
@@ -84,6 +85,7 @@ def test_the_card_tells_data_recipe_digests_and_probes(exported):
     row = "| Sample scenes (synthetic) | linear, mean | 61.2 ± 0.5 | 20.0 | 3 | 1,200 | 60 |"
     assert row in text
     assert "7 test images of Sample scenes were also in the pretraining corpus." in text
+    assert "whose licence and data count too: start `imagenet`." in text
     assert "| energy | no counter on this machine |" in text
     assert "None was asked for." in write_card(exported, recipe={**RECIPE, "benchmarks": []})
 

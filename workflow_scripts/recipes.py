@@ -203,6 +203,7 @@ def card(config: Config, run: str) -> Recipe:
     return {
         "run": run,
         "label": config.runs[run].label or run,
+        "models": models_of(config, run),
         "datasets": [
             {
                 "name": name,

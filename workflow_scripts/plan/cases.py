@@ -2,7 +2,6 @@
 
 import argparse
 import json
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -12,6 +11,7 @@ from workflow_scripts.config import Config
 from workflow_scripts.config_check import ROOT, check_config, load_config
 from workflow_scripts.config_modis import Granules
 from workflow_scripts.errors import UserError
+from workflow_scripts.jobs import Jobs
 from workflow_scripts.plan.predict import Case
 
 _NAME = "planned"  # of a run that is only on the command line
@@ -49,12 +49,9 @@ def _of_run(config: Config, name: str, arguments: argparse.Namespace) -> Case:
     recipe = recipes.pretrain(config, name)
     recipe["batch"] = arguments.batch or recipe["batch"]
     recipe["precision"] = arguments.precision or recipe["precision"]
-    teacher = getattr(config.runs[name], "teacher", None)
-    if teacher in config.runs:
-        teacher = f"{config.paths.results}/runs/{teacher}"
     return Case(
         recipe=recipe, channels=_channels(config, name),
-        teacher=arguments.teacher or (Path(teacher) if teacher else None),
+        teacher=arguments.teacher or Jobs(config).model_folder(name, "teacher"),
         strategy=arguments.strategy or launch.strategy,
         ranks=arguments.ranks or launch.nodes * launch.ranks_per_node,
         accumulate=arguments.accumulate or launch.accumulate,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from workflow_scripts.objectives.base import Objective
+from workflow_scripts.objectives.gfm import Gfm
 from workflow_scripts.plan.trace import ROOT, Piece
 
 Terms = dict[str, int]  # bytes by what they are for
@@ -20,9 +21,10 @@ MOMENTS = "optimizer's moments, float32"
 GRADIENTS = "gradients, float32"
 COPIES = "whole working copies of blocks"
 BUFFERS = "buffers of messages"
+FROZEN = "frozen teacher, float32"
 ACTIVATIONS = "batch and activations saved"
 TEMPORARIES = "temporaries of the piece"
-ORDER = (PARAMETERS, MOMENTS, GRADIENTS, COPIES, BUFFERS, ACTIVATIONS, TEMPORARIES)
+ORDER = (PARAMETERS, MOMENTS, GRADIENTS, COPIES, BUFFERS, FROZEN, ACTIVATIONS, TEMPORARIES)
 
 _FLOAT32 = 4
 _MOMENTS = 2 * _FLOAT32
@@ -48,10 +50,12 @@ class Sizes:
     Args:
         whole: By unit, as gathered over the shards: padded to a multiple of them.
         part: By unit, what one rank of the shards keeps.
+        frozen: Bytes of GFM's teacher, which every rank has whole.
     """
 
     whole: dict[int, int]
     part: dict[int, int]
+    frozen: int
 
     @property
     def kept(self) -> int:
@@ -68,7 +72,11 @@ def sizes(objective: Objective, shards: int) -> Sizes:
         seen |= {id(p) for p in units[unit]}
     units[ROOT] = [p for p in objective.parameters() if p.requires_grad and id(p) not in seen]
     part = {unit: sum(_part(p, shards) for p in group) for unit, group in units.items()}
-    return Sizes({unit: shards * count for unit, count in part.items()}, part)
+    frozen = 0
+    if isinstance(objective, Gfm):
+        held = (*objective.teacher.parameters(), *objective.teacher.buffers())
+        frozen = sum(tensor.nbytes for tensor in held)
+    return Sizes({unit: shards * count for unit, count in part.items()}, part, frozen)
 
 
 def _part(parameter: nn.Parameter, shards: int) -> int:
@@ -106,7 +114,8 @@ def replicated(pieces: Iterable[Piece], model: Sizes, *, gradients_wait: bool) -
 
 
 def _static(model: Sizes) -> Terms:
-    return {PARAMETERS: _FLOAT32 * model.kept, MOMENTS: _MOMENTS * model.kept}
+    kept = model.kept
+    return {PARAMETERS: _FLOAT32 * kept, MOMENTS: _MOMENTS * kept, FROZEN: model.frozen}
 
 
 def sharded(

@@ -9,12 +9,11 @@ from typing import Any
 import torch
 
 from workflow_scripts.digests import canonical
-from workflow_scripts.errors import UserError
 from workflow_scripts.objectives import build_objective
 from workflow_scripts.objectives.base import Objective
 from workflow_scripts.plan.holding import Moment, replicated, sharded, sizes
 from workflow_scripts.plan.trace import Gradients, How, Piece, trace_step
-from workflow_scripts.pretrain.strategies import shard_count
+from workflow_scripts.pretrain.strategies import parts_of, shard_count, share_of
 
 _CLASSES = 10  # of `supervised`; its head is a millionth of the memory
 
@@ -52,23 +51,21 @@ class Case:
 
     @property
     def share(self) -> int:
-        """Samples of a rank in a step."""
-        return int(self.recipe["batch"]) // self.ranks
+        """Samples of a rank in a step.
+
+        Raises:
+            UserError: The ranks cannot share the batch evenly.
+        """
+        return share_of(self.recipe["batch"], self.ranks)
 
     @property
     def local_batch(self) -> int:
         """Samples that go through at a time on a rank.
 
         Raises:
-            UserError: The batch cannot be divided so.
+            UserError: The batch cannot be cut so.
         """
-        batch = self.recipe["batch"]
-        if batch % (self.ranks * self.accumulate):
-            raise UserError(
-                f"a batch of {batch} samples cannot be shared evenly by {self.ranks} ranks in "
-                f"{self.accumulate} parts each"
-            )
-        return self.share // self.accumulate
+        return parts_of(self.share, self.accumulate)
 
     def build(self) -> Objective:
         """The objective, without memory."""

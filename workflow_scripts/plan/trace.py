@@ -7,8 +7,9 @@ very tensors that a real step would, so what autograd saves is counted and not e
 The pass is cut into pieces where a block begins or ends: a strategy adds what it holds in each.
 """
 
+import functools
 from collections.abc import Callable
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,10 +18,10 @@ from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
-from torch.utils.checkpoint import checkpoint
 
 from workflow_scripts.objectives.base import Objective
 from workflow_scripts.plan.live import Bytes, Live
+from workflow_scripts.pretrain.parallel.blocks import checkpointed
 
 ROOT = -1  # the unit of all that belongs to no block
 
@@ -93,8 +94,9 @@ def trace_step(
         recorder.watch(objective)
         stack.enter_context(live)
         if how.recompute:
-            for block in objective.wrap_blocks():
-                _recomputed(block, gpu=how.gpu)
+            if how.gpu:
+                _take_along(objective.wrap_blocks())
+            checkpointed(objective.wrap_blocks())
         if how.gpu:
             stack.enter_context(_GpuAutocast())
         batch = _batch(objective, how.batch, channels, side)  # alive to the end, as in a real step
@@ -114,16 +116,15 @@ def _batch(objective: Objective, size: int, channels: int, side: int) -> dict[st
     }
 
 
-def _recomputed(block: nn.Module, *, gpu: bool) -> None:
-    inner = block.forward
+def _take_along(blocks: list[nn.Module]) -> None:
+    """Autocast of GPUs in blocks that are computed again: no mode reaches into a backward pass."""
 
-    def again(*args: Any) -> Any:
-        with _GpuAutocast() if gpu else nullcontext():  # no mode reaches into a backward pass
-            return inner(*args)
+    def within(forward: Callable[..., Any], *args: Any) -> Any:
+        with _GpuAutocast():
+            return forward(*args)
 
-    block.forward = lambda *args: checkpoint(
-        again, *args, use_reentrant=False, preserve_rng_state=False
-    )
+    for block in blocks:
+        block.forward = functools.partial(within, block.forward)
 
 
 class _GpuAutocast(TorchFunctionMode):
