@@ -1,11 +1,12 @@
 """What each rank does in the tests of strategies, and what one process does in their place."""
 
 import datetime
+from collections import Counter
 
 import torch
 from tiny_runs import CPU, Trainee, simmim_recipe, tiny_recipe
 from torch.distributed.tensor import DTensor
-from torch.distributed.tensor.debug import CommDebugMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from workflow_scripts.pretrain.parallel import blocks
 
@@ -67,15 +68,26 @@ def run_all(ranks, folder, index, cases):
             torch.save(found, folder / f"{ranks.world}-{strategy}-{objective}-{variant}.pt")
 
 
+class Counted(TorchDispatchMode):
+    """Counts operations by name, the messages between ranks among them."""
+
+    def __init__(self):
+        super().__init__()
+        self.counts = Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.counts[str(func)] += 1
+        return func(*args, **(kwargs or {}))
+
+
 def messages(ranks, index, strategy, accumulate):
     """How often a step gathers, cuts and adds up gradients, after a first step."""
     one = Trainee(index, strategy, ranks)
     one.steps(0, 1, accumulate=accumulate)
-    with CommDebugMode() as seen:
+    with Counted() as seen:
         one.steps(1, 2, accumulate=accumulate)
-    counts = {str(operation): count for operation, count in seen.get_comm_counts().items()}
     return {
-        kind: sum(n for name, n in counts.items() if f"c10d.{kind}" in name)
+        kind: sum(n for name, n in seen.counts.items() if f"c10d.{kind}" in name)
         for kind in ("_allgather_base_", "_reduce_scatter_base_", "allreduce_")
     }
 
