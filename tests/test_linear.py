@@ -86,6 +86,13 @@ def test_layers_are_turned_in_place_and_keep_their_parameters():
     assert all(p.grad is not None for p in model.parameters())
 
 
+def test_compiled_a_layer_is_one_graph():
+    layer = nn.Linear(4, 2)
+    use_linear(layer)
+    compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(drawn(3, 4)), layer(drawn(3, 4)))
+
+
 def test_the_same_step_twice_gives_the_same_bits():
     x, weight = drawn(64, 40), drawn(24, 40).requires_grad_()
 

@@ -81,6 +81,13 @@ def test_the_fused_attention_of_other_devices_is_the_same(windows):
         assert error < 0.02
 
 
+def test_compiled_a_block_is_one_graph_with_the_same_values():
+    _, ours = blocks((8, 8), 4, 2)
+    x = drawn(2, 8, 8, 12)
+    compiled = torch.compile(ours, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x), ours(x), rtol=1e-9, atol=1e-9)
+
+
 def test_windows_are_cut_as_timm_cuts_them_and_put_back():
     x = drawn(2, 4, 6, 2 * 3 * 5)
     parts = cut(x, (2, 3), 3, 2)

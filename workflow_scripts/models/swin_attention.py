@@ -6,11 +6,11 @@ puts the outcome of each small step into memory. Here the projections, which loo
 time, run on the map; windows and heads are cut in one copy and put together in one; scale and bias
 go into the product of queries and keys.
 
-On a CPU this has a backward pass of its own, because PyTorch's fused attention there gives the
-bias no gradient. Elsewhere, and on a CPU in bfloat16, it is `scaled_dot_product_attention` with
-the bias as its mask: queries and keys are normalised and scaled in float32 and rounded to bfloat16
-before their product, whose sum and softmax are float32. timm rounds the cosine itself, which the
-scale then multiplies by up to 100.
+On a CPU, not compiled, this has a backward pass of its own, because PyTorch's fused attention
+there gives the bias no gradient. Elsewhere, and on a CPU in bfloat16, it is
+`scaled_dot_product_attention` with the bias as its mask: queries and keys are normalised and scaled
+in float32 and rounded to bfloat16 before their product, whose sum and softmax are float32. timm
+rounds the cosine itself, which the scale then multiplies by up to 100.
 """
 
 import math
@@ -127,7 +127,8 @@ def attention(qkv: Tensor, bias: Tensor, scale: Tensor, *, heads: int, window: W
         (B, H, W, heads · d).
     """
     size = (qkv.shape[1], qkv.shape[2])
-    if qkv.device.type == "cpu" and qkv.dtype in (torch.float32, torch.float64):
+    on_cpu = qkv.device.type == "cpu" and qkv.dtype in (torch.float32, torch.float64)
+    if on_cpu and not torch.compiler.is_compiling():
         out: Tensor = _Attention.apply(qkv, bias, scale, heads, window)
         return out
     q, k, v = cut(qkv, window, heads, 3)

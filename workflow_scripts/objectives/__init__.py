@@ -40,8 +40,9 @@ def build_objective(
     built = _of_its_class(
         recipe, classes, teacher, {"channels": channels, "mean": mean, "std": std}
     )
-    use_window_attention(built)
-    use_linear(built)
+    for part in [built, built.teacher] if isinstance(built, Gfm) else [built]:
+        use_window_attention(part)
+        use_linear(part)
     return built
 
 
