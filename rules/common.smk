@@ -6,18 +6,20 @@ from snakemake.exceptions import WorkflowError
 
 from workflow_scripts.code_digest import code_digest
 from workflow_scripts.config_check import check_config
-from workflow_scripts.digests import canonical
-from workflow_scripts.driver import guard, note_start, note_success, prepare_jobs, require_account
-from workflow_scripts.errors import UserError
-from workflow_scripts.jobs import Jobs
-from workflow_scripts.recipes import (
+from workflow_scripts.corpora import (
     BENCH,
-    card_benchmarks,
     corpus_datasets,
     cut_from,
     dataset_days,
     is_chips,
     required_days,
+)
+from workflow_scripts.digests import canonical
+from workflow_scripts.driver import guard, note_start, note_success, prepare_jobs, require_account
+from workflow_scripts.errors import UserError
+from workflow_scripts.jobs import Jobs
+from workflow_scripts.wanted import (
+    card_benchmarks,
     shape,
     wanted_corpora,
     wanted_probes,

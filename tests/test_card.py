@@ -122,11 +122,13 @@ def test_a_probe_of_other_weights_is_refused(exported, tmp_path):
         write_card(exported, path)
 
 
-def test_energy_is_the_sum_of_what_was_counted():
+def test_energy_is_the_whole_runs_or_the_sum_of_what_was_counted():
     counted = {"energy_j": 1.8e6, "energy_counter": "NVML"}
-    assert energy([counted, counted]) == "1 kWh (NVML)"
-    assert energy([{"energy_j": None}, {}]) == "no counter on this machine"
-    assert energy([counted, {"energy_j": None}]) == (
+    # More than its segment: one before it was killed and has left no line.
+    assert energy({"segments": [counted], "energy_j": 7.2e6}) == "2 kWh (NVML)"
+    assert energy({"segments": [counted, counted]}) == "1 kWh (NVML)"
+    assert energy({"segments": [{"energy_j": None}, {}]}) == "no counter on this machine"
+    assert energy({"segments": [counted, {"energy_j": None}], "energy_j": None}) == (
         "0.5 kWh (NVML), in 1 of 2 segments; the others had no counter"
     )
 

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -146,6 +147,19 @@ def test_an_unfinished_run_is_refused_with_the_steps_left_and_what_to_raise(tmp_
     with pytest.raises(UserError, match=match):
         export_here(tiny_recipe(), index, run)
     assert not (run / "weights.safetensors").exists()
+
+
+def test_a_run_whose_last_checkpoint_or_curve_is_missing_is_refused(tmp_path):
+    index, run = tiny_images(tmp_path / "corpus"), tmp_path / "run"
+    train_here(tiny_recipe(), index, run, "--checkpoint-every", "5")
+    (folder,) = (run / "checkpoints").iterdir()
+    shutil.rmtree(folder / "step-000000010")
+    with pytest.raises(UserError, match=r"its last checkpoint is of step 5 of 10"):
+        export_here(tiny_recipe(), index, run)
+    (folder / "step-000000005").rename(folder / "step-000000010")
+    (folder / "history.jsonl").write_text("")
+    with pytest.raises(UserError, match=r"history\.jsonl: no line, so no step .* finite loss"):
+        export_here(tiny_recipe(), index, run)
 
 
 def test_a_segment_of_another_recipe_is_refused_unless_pinned(tmp_path):

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from workflow_scripts.config_modis import ModisL1b
+from workflow_scripts.corpora import dataset_days, required_days
 from workflow_scripts.digests import file_sha256
 from workflow_scripts.errors import UserError
 from workflow_scripts.fetch.granules import find_day, folder_lines, listed_days, no_granules
 from workflow_scripts.fetch.manifest import Item, read_manifest
 from workflow_scripts.modis.products import parse_name
-from workflow_scripts.recipes import dataset_days, required_days
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -67,7 +67,11 @@ def test_float32_on_a_cpu_is_onednns_and_nothing_else_is(monkeypatch):
         assert name(drawn(2, 4)) == (torch.bfloat16, False)
     monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)
     assert name(drawn(2, 4)) == (torch.float32, False)
+    monkeypatch.setattr(torch.backends.mkldnn, "enabled", True)
+    monkeypatch.setattr(module, "_POINTWISE", None)  # a PyTorch without it
+    assert name(drawn(2, 4)) == (torch.float32, False)
     monkeypatch.undo()
+    assert Linear(4, 3)(drawn(4)).shape == (3,)
     empty = linear(drawn(0, 4), weight)
     assert empty.shape == (0, 3)
     assert linear(drawn(2, 4).to("meta"), weight.to("meta")).device.type == "meta"

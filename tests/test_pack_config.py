@@ -6,6 +6,7 @@ from tests.report_tree import make_tree
 from tests.test_config import changed
 from workflow_scripts import recipes
 from workflow_scripts.config_check import check_config
+from workflow_scripts.corpora import judged_datasets
 from workflow_scripts.errors import UserError
 from workflow_scripts.files import read_json, write_json
 from workflow_scripts.report.collect import collect
@@ -28,7 +29,7 @@ def with_corpus(**keys):
 def test_test_images_of_every_benchmark_go_unless_told_otherwise(keys, expected):
     config = with_corpus(**keys)
     assert recipes.pack(config, "mine")["benchmark_test"] == expected
-    names = recipes.judged_datasets(config, "mine")
+    names = judged_datasets(config, "mine")
     assert names == {d: [{"sample-scenes": "scenes"}.get(d, d)] for d in expected["datasets"]}
 
 

@@ -8,6 +8,7 @@ from tests.test_config import changed
 from workflow_scripts import recipes
 from workflow_scripts.config_check import check_config, load_config
 from workflow_scripts.digests import canonical
+from workflow_scripts.wanted import wanted_runs
 
 DEFAULT = load_config()
 
@@ -75,7 +76,7 @@ def test_probe_knows_that_its_dataset_was_trained_on():
 
 
 def test_teacher_comes_before_the_run_that_needs_it():
-    wanted = recipes.wanted_runs(DEFAULT)
+    wanted = wanted_runs(DEFAULT)
     assert wanted.index("scenes-teacher") < wanted.index("scenes-gfm")
 
 

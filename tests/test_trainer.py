@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +22,14 @@ from tiny_runs import (
 )
 
 from workflow_scripts import status
+from workflow_scripts.digests import file_sha256
 from workflow_scripts.errors import UserError
 from workflow_scripts.export.__main__ import load_objective
 from workflow_scripts.files import exclusive
 from workflow_scripts.pretrain import saved
 from workflow_scripts.pretrain.construct import adamw, meta_objective
 from workflow_scripts.pretrain.meter import Window
-from workflow_scripts.pretrain.run_digest import stored_identity
+from workflow_scripts.pretrain.run_digest import check_data, current_identity, stored_identity
 from workflow_scripts.pretrain.schedule import learning_rate, peak_rate
 from workflow_scripts.shards.corpus import Corpus
 
@@ -282,6 +284,21 @@ def test_a_pinned_run_does_not_go_on_with_other_data(tmp_path):
     index.write_text(json.dumps({**packed, "content": "0" * 64}))
     with pytest.raises(UserError, match="its corpus is another now"):
         train_here(tiny_recipe(), index, run, "--pinned", first["run_digest"][:12])
+
+
+def test_a_pinned_run_knows_its_teacher_by_the_older_digest_too(tmp_path):
+    index, teacher = tiny_images(tmp_path / "corpus"), tmp_path / "teacher"
+    teacher.mkdir()
+    (teacher / "weights.safetensors").write_bytes(b"weights")
+    (teacher / "model.json").write_text("{}")
+    packed = json.loads(index.read_text())
+    now = current_identity(tiny_recipe(), packed, teacher)
+    older = file_sha256(teacher / "weights.safetensors")
+    assert now.teacher != older
+    for digest in (now.teacher, older):
+        check_data(replace(now, teacher=digest), packed, teacher)
+    with pytest.raises(UserError, match="its teacher is another now"):
+        check_data(replace(now, teacher="0" * 64), packed, teacher)
 
 
 def test_another_recipe_or_corpus_trains_in_a_folder_of_its_own_and_says_what_differs(

@@ -17,6 +17,7 @@ from workflow_scripts.jobs import Jobs
 from workflow_scripts.models.folder import content_digest
 from workflow_scripts.planned import planned_jobs
 from workflow_scripts.staleness import explain
+from workflow_scripts.wanted import shape, wanted_runs, wanted_weights
 from workflow_scripts.weights import __main__ as stage
 
 VIT = "test_vit.r160_in1k"  # timm's own tiny ViT, 0.4 M parameters
@@ -77,11 +78,11 @@ def test_only_a_run_with_a_start_has_one_in_its_recipe_and_no_path():
 
 def test_runs_come_after_what_they_start_from():
     config = check_config(with_run("scenes-gfm", start="scenes-teacher", teacher="./published"))
-    wanted = recipes.wanted_runs(config)
+    wanted = wanted_runs(config)
     assert wanted.index("scenes-teacher") < wanted.index("scenes-gfm")
     config = check_config(with_run("scenes-mae", start="other"))
-    assert recipes.wanted_weights(config) == ["other"]
-    assert recipes.shape(config)["runs"]["scenes-mae"][2] == {"start": "other"}
+    assert wanted_weights(config) == ["other"]
+    assert shape(config)["runs"]["scenes-mae"][2] == {"start": "other"}
 
 
 def test_changed_weights_and_changed_files_are_noticed(tmp_path, monkeypatch):

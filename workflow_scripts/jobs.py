@@ -15,10 +15,12 @@ from workflow_scripts.code_digest import code_digest
 from workflow_scripts.config import Config
 from workflow_scripts.config_models import models_of
 from workflow_scripts.config_modis import Granules
+from workflow_scripts.corpora import BENCH, dataset_days
 from workflow_scripts.digests import digest, file_sha256
 from workflow_scripts.errors import UserError
 from workflow_scripts.files import read_json
 from workflow_scripts.models.folder import CARD, content_digest, has_model
+from workflow_scripts.wanted import wanted_runs
 
 
 def _digests(files: dict[str, Path]) -> dict[str, str]:
@@ -159,7 +161,7 @@ class Jobs:
 
     def _pins(self) -> dict[str, Any]:
         pins = {}
-        for run in recipes.wanted_runs(self.config):
+        for run in wanted_runs(self.config):
             identity = self.pinned(run)
             if identity:
                 pins[run] = {
@@ -193,12 +195,12 @@ class Jobs:
         config = self.config
         for name, dataset in config.datasets.items():
             if isinstance(dataset, Granules):
-                for day in recipes.dataset_days(config, name):
+                for day in dataset_days(config, name):
                     yield self.fetch(name, day)
                     yield self.tile(name, day)
             else:
                 yield self.fetch(name)
-        for corpus in [*config.corpora, *(f"{recipes.BENCH}{b}" for b in config.benchmarks)]:
+        for corpus in [*config.corpora, *(f"{BENCH}{b}" for b in config.benchmarks)]:
             yield self.pack(corpus)
         for name in config.weights:
             yield self.weights(name)

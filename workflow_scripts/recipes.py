@@ -1,4 +1,4 @@
-"""From the configuration to the plain recipe of each job, and where each job's files go.
+"""From the configuration to the plain recipe of each job.
 
 A recipe holds exactly what determines a stage's result. What only lays the work over a machine
 (ranks, workers, walltime, checkpoint cadence) is not in it.
@@ -17,42 +17,30 @@ import yaml
 
 from workflow_scripts.config import Config
 from workflow_scripts.config_check import load_config
-from workflow_scripts.config_data import Aicca, Corpus, Dataset, ImageFolder, ImagePacking
-from workflow_scripts.config_models import models_of, runs_needed
-from workflow_scripts.config_modis import Granules, ModisL1b, SampleModis
+from workflow_scripts.config_data import Aicca, Corpus, ImageFolder, ImagePacking
+from workflow_scripts.config_models import models_of
+from workflow_scripts.config_modis import Granules, ModisL1b
 from workflow_scripts.config_runs import GfmRun
+from workflow_scripts.corpora import (
+    BENCH,
+    corpus_datasets,
+    corpus_label,
+    cut_from,
+    dataset_days,
+    day_digests,
+    is_chips,
+    is_synthetic,
+    judged_datasets,
+)
 from workflow_scripts.dates import compress
 from workflow_scripts.digests import canonical, digest
 from workflow_scripts.errors import UserError
 from workflow_scripts.fetch.folder import LISTING, digest_of, found_file, listing_digest
-from workflow_scripts.fetch.granules import listed_days, no_granules
 from workflow_scripts.fetch.labels import labels_digest
+from workflow_scripts.wanted import card_benchmarks, wanted_corpora, wanted_probes, wanted_runs
 
 Recipe = dict[str, Any]
-BENCH = "bench-"  # corpora of benchmarks are packed under this prefix
 _OF_PACKING = {"max_set_aside", *ImagePacking.model_fields}  # keys of a benchmark
-
-
-def is_chips(config: Config, corpus: str) -> bool:
-    """Whether a corpus holds MODIS chips (else images)."""
-    return any(isinstance(config.datasets[n], Granules) for n in corpus_datasets(config, corpus))
-
-
-def corpus_datasets(config: Config, corpus: str) -> list[str]:
-    """Names of the datasets of a corpus or of a benchmark's corpus.
-
-    Labels of chips come after the datasets whose chips they are for.
-    """
-    if corpus.startswith(BENCH):
-        name = config.benchmarks[corpus.removeprefix(BENCH)].dataset
-        entry = config.datasets[name]
-        return [*entry.chips, name] if isinstance(entry, Aicca) else [name]
-    return config.corpora[corpus].datasets
-
-
-def is_synthetic(dataset: Dataset) -> bool:
-    """Whether a dataset is generated."""
-    return dataset.kind.startswith("sample-")
 
 
 def fetch(config: Config, dataset: str, date: str | None = None) -> Recipe:
@@ -66,7 +54,7 @@ def fetch(config: Config, dataset: str, date: str | None = None) -> Recipe:
         recipe["date"] = date
     if isinstance(entry, ModisL1b):
         del recipe["listing"], recipe["obtain"]
-        recipe[LISTING] = _days(entry).get(str(date))
+        recipe[LISTING] = day_digests(entry).get(str(date))
     if isinstance(entry, Aicca):
         # How rows are matched and split is of packing.
         recipe = {key: recipe[key] for key in ("dataset", "kind", "path", "obtain")}
@@ -77,13 +65,6 @@ def fetch(config: Config, dataset: str, date: str | None = None) -> Recipe:
 @functools.cache
 def _listing(folder: Path) -> str | None:
     return listing_digest(folder) if folder.is_dir() else None
-
-
-def _days(entry: ModisL1b) -> dict[str, str]:
-    """Digest of the files of each day of a dataset, by day."""
-    days = listed_days(Path(entry.path), entry.listing, entry.platform)
-    first, last = entry.first or "", entry.last or "9999"
-    return {day: found for day, found in days.items() if first <= day <= last}
 
 
 def tile(config: Config, dataset: str, date: str) -> Recipe:
@@ -122,23 +103,6 @@ def pack(config: Config, corpus: str) -> Recipe:
         "datasets": sorted(judged_datasets(config, corpus)),
     }
     return recipe | {"shard_bytes": settings.shard_mb * 2**20}
-
-
-def judged_datasets(config: Config, corpus: str) -> dict[str, list[str]]:
-    """Datasets of an image corpus whose test images benchmarks use, and the benchmarks' names.
-
-    None where the corpus takes no test images, or is a benchmark's own.
-    """
-    if corpus.startswith(BENCH) or is_chips(config, corpus):
-        return {}
-    entry = config.corpora[corpus]
-    if entry.splits is not None and "test" not in entry.splits:
-        return {}
-    found = {
-        name: [key for key, one in config.benchmarks.items() if one.dataset == name]
-        for name in entry.datasets
-    }
-    return {name: benchmarks for name, benchmarks in found.items() if benchmarks}
 
 
 def _of_chips(config: Config, names: list[str]) -> Recipe:
@@ -220,11 +184,6 @@ def card(config: Config, run: str) -> Recipe:
     }
 
 
-def card_benchmarks(config: Config, run: str) -> list[str]:
-    """Benchmarks whose results stand in a run's model card: those that `all` wants."""
-    return [benchmark for benchmark, judged in wanted_probes(config) if judged == run]
-
-
 def report(config: Config, pins: dict[str, Any]) -> Recipe:
     """Recipe of the report on what `all` makes.
 
@@ -283,14 +242,6 @@ def report(config: Config, pins: dict[str, Any]) -> Recipe:
     }
 
 
-def corpus_label(config: Config, corpus: str) -> str:
-    """A corpus's name in the report."""
-    if corpus.startswith(BENCH):
-        name = corpus.removeprefix(BENCH)
-        return f"benchmark {config.benchmarks[name].label or name}"
-    return config.corpora[corpus].label or corpus
-
-
 def scientific(config: Config) -> Recipe:
     """The configuration without where things lie and how the work is laid over a machine."""
     left_out: Any = {
@@ -305,86 +256,6 @@ def scientific(config: Config) -> Recipe:
 def config_digest(config: Config) -> str:
     """Digest of the scientific configuration, for the report and for citing a result."""
     return digest(scientific(config))
-
-
-# --- what `all` needs ----------------------------------------------------------------------------
-
-
-def wanted_probes(config: Config) -> list[tuple[str, str]]:
-    """(benchmark, run) of each probe of `all`."""
-    return [(b, run) for b in config.all.benchmarks for run in config.benchmarks[b].runs]
-
-
-def wanted_runs(config: Config) -> list[str]:
-    """Runs of `all`, with those its probes, teachers and starts need, each after what it needs."""
-    wanted: list[str] = []
-
-    def want(name: str) -> None:
-        for needed in runs_needed(config, name):
-            want(needed)
-        wanted.append(name)
-
-    for name in [*config.all.runs, *(run for _, run in wanted_probes(config))]:
-        want(name)
-    return list(dict.fromkeys(wanted))
-
-
-def wanted_weights(config: Config) -> list[str]:
-    """Entries of `weights` that the runs of `all` are made from."""
-    names = [name for run in wanted_runs(config) for name in models_of(config, run).values()]
-    return [name for name in dict.fromkeys(names) if name in config.weights]
-
-
-def wanted_corpora(config: Config) -> list[str]:
-    """Corpora of the wanted runs, then those of the benchmarks."""
-    names = [config.runs[run].corpus for run in wanted_runs(config)]
-    names += [f"{BENCH}{name}" for name in config.all.benchmarks]
-    return list(dict.fromkeys(names))
-
-
-def dataset_days(config: Config, dataset: str) -> list[str]:
-    """Days of a MODIS dataset; none for images, or where no granule is found."""
-    entry = config.datasets[dataset]
-    if isinstance(entry, ModisL1b):
-        return sorted(_days(entry))
-    return sorted(entry.dates) if isinstance(entry, SampleModis) else []
-
-
-def cut_from(config: Config, corpus: str) -> list[str]:
-    """Datasets of a corpus that have days of granules, so that it is known what was dropped."""
-    return [name for name in corpus_datasets(config, corpus) if dataset_days(config, name)]
-
-
-def required_days(config: Config, dataset: str) -> list[str]:
-    """Days of a MODIS dataset that is needed; none for images.
-
-    Raises:
-        UserError: A MODIS dataset has no granule; tells where to get some and where to put them.
-    """
-    days = dataset_days(config, dataset)
-    entry = config.datasets[dataset]
-    if isinstance(entry, ModisL1b) and not days:
-        raise UserError(no_granules(dataset, entry.model_dump()))
-    return days
-
-
-def wanted_days(config: Config) -> list[tuple[str, str]]:
-    """(dataset, day) of each tile job of `all`."""
-    names = {name for corpus in wanted_corpora(config) for name in corpus_datasets(config, corpus)}
-    return [(name, day) for name in sorted(names) for day in dataset_days(config, name)]
-
-
-def shape(config: Config) -> Recipe:
-    """What the graph of jobs of `all` depends on: which things there are, and what feeds them."""
-    runs = {name: config.runs[name] for name in wanted_runs(config)}
-    return {
-        "corpora": {name: corpus_datasets(config, name) for name in wanted_corpora(config)},
-        "days": wanted_days(config),
-        "probes": wanted_probes(config),
-        "runs": {
-            name: [run.corpus, run.segments, models_of(config, name)] for name, run in runs.items()
-        },
-    }
 
 
 _RULES = ["fetch", "tile", "pack", "weights", "pretrain", "probe", "card", "report"]

@@ -43,7 +43,7 @@ def read_sources(recipe: dict[str, Any], *, run: Path, index: Path, probes: list
     facts = read_json(provenance_path(run / "summary.json"))
     return Sources(
         recipe=recipe, summary=summary, model=model, corpus=read_json(index),
-        segments=facts["segments"], probes=found,
+        facts=facts, probes=found,
     )  # fmt: skip
 
 

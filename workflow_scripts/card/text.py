@@ -25,7 +25,7 @@ class Sources:
         summary: `summary.json` of the run, whose stamp holds the run's recipe.
         model: Its `model.json`.
         corpus: The index of its corpus.
-        segments: How its segments ran, from the provenance.
+        facts: How it ran, from the provenance: segments, seconds and joules of the whole run.
         probes: Results of its probes.
     """
 
@@ -33,19 +33,21 @@ class Sources:
     summary: Json
     model: Json
     corpus: Json
-    segments: list[Json]
+    facts: Json
     probes: list[Json]
 
 
-def energy(segments: list[Json]) -> str:
+def energy(facts: Json) -> str:
     """Energy of a run in kWh and its counter; or that no machine, or not each, had a counter."""
+    segments = facts["segments"]
     counted = [row for row in segments if row.get("energy_j") is not None]
-    if not counted:
+    whole = facts.get("energy_j")
+    if not counted and whole is None:
         return "no counter on this machine"
-    total = sum(row["energy_j"] for row in counted) / _KWH
+    total = (sum(row["energy_j"] for row in counted) if whole is None else whole) / _KWH
     counters = sorted({str(row["energy_counter"]) for row in counted if row.get("energy_counter")})
     told = f"{total:.3g} kWh" + (f" ({', '.join(counters)})" if counters else "")
-    if len(counted) < len(segments):
+    if whole is None and len(counted) < len(segments):
         told += f", in {len(counted)} of {len(segments)} segments; the others had no counter"
     return told
 
@@ -96,7 +98,8 @@ def card_text(sources: Sources) -> str:
     )  # fmt: skip
     environment.filters |= {"cell": cell, "percent": percent, "commas": "{:,}".format}
     labels = {row["name"]: row["label"] for row in sources.recipe["benchmarks"]}
-    seconds = sum(row.get("seconds", 0.0) for row in sources.segments)
+    segments = sources.facts["segments"]
+    seconds = sources.facts.get("seconds") or sum(row.get("seconds", 0.0) for row in segments)
     return environment.get_template(_TEMPLATE).render(
         head=yaml.safe_dump(head(sources), sort_keys=False, allow_unicode=True).strip(),
         names=sources.recipe,
@@ -106,8 +109,8 @@ def card_text(sources: Sources) -> str:
         model=sources.model,
         corpus=sources.corpus,
         probes=[(labels[probe["benchmark"]], probe) for probe in sources.probes],
-        energy=energy(sources.segments),
+        energy=energy(sources.facts),
         hours=seconds / 3600,
-        devices=sorted({f"{row['ranks']} × {row['device']}" for row in sources.segments
+        devices=sorted({f"{row['ranks']} × {row['device']}" for row in segments
                         if "ranks" in row}),
     )  # fmt: skip

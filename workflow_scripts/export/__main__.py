@@ -96,6 +96,31 @@ def load_objective(
     return objective.eval()
 
 
+def _check_last(folder: Path, step: int) -> None:
+    """Refuse weights of an earlier step than the one the run ended at."""
+    found = saved.latest(folder)
+    if found is not None and found != step:
+        raise UserError(
+            f"{folder}: the run is done, but its last checkpoint is of step {found} of {step}; put "
+            "the one of the last step back, or train the run again"
+        )
+
+
+def _curve(path: Path) -> list[dict[str, Any]]:
+    """The lines of a run's curve.
+
+    Raises:
+        UserError: There is none.
+    """
+    rows = read_lines(path)
+    if not rows:
+        raise UserError(
+            f"{path}: no line, so no step of this run had a finite loss; nothing was learnt. "
+            "Lower optim.base_lr, set optim.clip, or look at the data"
+        )
+    return rows
+
+
 def model_card(identity: Identity, corpus: Corpus) -> dict[str, Any]:
     """What `model.json` says: enough to build the encoder with timm and to feed it."""
     recipe, index = identity.recipe, corpus.index
@@ -133,6 +158,9 @@ def work(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
                 f"{arguments.index}: holds content {corpus.index['content'][:16]}, but the run was "
                 f"trained on {identity.content[:16]}; put that corpus back, or train again"
             )
+        folder = identity.folder(run)
+        _check_last(folder, segment["end_step"])
+        rows = _curve(folder / CURVE)
         objective = load_objective(identity, corpus, run=run, teacher=arguments.teacher)
         weights = {
             name: value.detach().float().contiguous()
@@ -142,20 +170,20 @@ def work(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
             save_file(weights, temporary, metadata={"format": "pt"})
             temporary.chmod(0o644)  # safetensors makes it readable by its owner alone
         write_json(run / "model.json", model_card(identity, corpus))
-        folder = identity.folder(run)
         write_text(run / CURVE, (folder / CURVE).read_text(encoding="utf-8"))
         write_reconstructions(
             run / "reconstructions.npz", objective, corpus, recipe=identity.recipe
         )
-        rows = read_lines(folder / CURVE)
         body = summary_of(
             rows, identity=identity, corpus=corpus, run=run.name,
             parameters=sum(p.numel() for p in objective.parameters()),
             encoder_parameters=sum(value.numel() for value in weights.values()),
+            steps=segment["end_step"],
         ) | noted_start(folder)  # fmt: skip
         inputs = {"run": identity.run_digest, "corpus": corpus.index["content"]}
-        energy = rows[-1].get("energy_j")
-        facts = {"segments": read_lines(folder / SEGMENTS), "energy_j": energy}
+        # Of the whole run: segments that were killed have left no line of their own.
+        whole = {name: rows[-1].get(name) for name in ("seconds", "energy_j")}
+        facts = {"segments": read_lines(folder / SEGMENTS), **whole}
         write_result(
             run / "summary.json", stamp=stamp("export", recipe, inputs), body=body, facts=facts
         )

@@ -16,11 +16,13 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 _X86 = platform.machine() in {"x86_64", "AMD64"}
+# Not of PyTorch's public interface: where a version or a build lacks it, nothing but speed is lost.
+_POINTWISE: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Of x (M, K), weight (N, K) and bias (N,), of any strides: x · weightᵀ + bias."""
-    out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    out: Tensor = _POINTWISE(x, weight, bias, "none", [], "")
     return out
 
 
@@ -55,6 +57,7 @@ def _weight_gradient(gradient: Tensor, x: Tensor) -> Tensor:
 def _is_onednns(x: Tensor, weight: Tensor) -> bool:
     return (
         _X86
+        and _POINTWISE is not None
         and x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
         and not torch.compiler.is_compiling()
@@ -62,14 +65,17 @@ def _is_onednns(x: Tensor, weight: Tensor) -> bool:
         and torch.backends.mkldnn.is_available()
         and bool(torch.backends.mkldnn.enabled)
         and x.numel() > 0
+        and x.ndim > 1
     )
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """`functional.linear`, by oneDNN where tensors are float32 and on a CPU.
 
+    What oneDNN computes can be differentiated once, by `backward` or `autograd.grad`.
+
     Args:
-        x: (…, K), two or more dimensions.
+        x: (…, K).
         weight: (N, K).
         bias: (N,) or None.
 

@@ -10,6 +10,7 @@ from workflow_scripts import recipes
 from workflow_scripts.config import Config
 from workflow_scripts.config_check import ROOT, check_config, load_config
 from workflow_scripts.config_modis import Granules
+from workflow_scripts.corpora import corpus_datasets
 from workflow_scripts.errors import UserError
 from workflow_scripts.jobs import Jobs
 from workflow_scripts.plan.predict import Case
@@ -62,7 +63,7 @@ def _of_run(config: Config, name: str, arguments: argparse.Namespace) -> Case:
 
 def _channels(config: Config, run: str) -> int:
     """Bands of a run's corpus: those of its granules, or an image's three."""
-    for name in recipes.corpus_datasets(config, config.runs[run].corpus):
+    for name in corpus_datasets(config, config.runs[run].corpus):
         dataset = config.datasets[name]
         if isinstance(dataset, Granules):
             return len(dataset.tile.bands)

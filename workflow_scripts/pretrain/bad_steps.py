@@ -10,7 +10,7 @@ from workflow_scripts.shards.corpus import Corpus
 _NAMED_SAMPLES = 8
 
 
-def tell(bad: Bad, step: int, *, limit: int, corpus: Corpus, order: Order) -> None:
+def tell(bad: Bad, step: int, *, limit: int, corpus: Corpus, order: Order, is_first: bool) -> None:
     """Warn of a skipped step, or end the run; every rank calls it.
 
     Args:
@@ -19,21 +19,23 @@ def tell(bad: Bad, step: int, *, limit: int, corpus: Corpus, order: Order) -> No
         limit: Skipped steps in a row that end the run.
         corpus: What is trained on.
         order: Which samples each step saw.
+        is_first: Whether this rank is the one that warns.
 
     Raises:
         UserError: It is one too many; names the samples of the ranks whose loss it was.
     """
     if bad.in_a_row < limit:
-        log.warning(
-            "loss or gradient of step %d is not finite: skipped (%d in a row)",
-            step + 1, bad.in_a_row,
-        )  # fmt: skip
+        if is_first:
+            log.warning(
+                "loss or gradient of step %d is not finite: skipped (%d in a row)",
+                step + 1, bad.in_a_row,
+            )  # fmt: skip
         return
     raise UserError(
         f"loss or gradient of {bad.in_a_row} steps in a row is not finite, the last of them step "
         f"{step + 1}: {_suspects(bad, step, corpus, order)}. Lower optim.base_lr, set optim.clip, "
-        "or look at these samples; the weights are those before the first of these steps, in the "
-        "last checkpoint"
+        "or look at these samples; none of these steps changed the weights, and the last "
+        "checkpoint is kept"
     )
 
 

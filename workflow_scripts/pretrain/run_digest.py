@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from workflow_scripts.code_digest import code_digest
-from workflow_scripts.digests import digest
+from workflow_scripts.digests import digest, file_sha256
 from workflow_scripts.errors import UserError
 from workflow_scripts.files import read_json, write_json
 from workflow_scripts.logs import log
-from workflow_scripts.models.folder import content_digest
+from workflow_scripts.models.folder import WEIGHTS, content_digest
 from workflow_scripts.results import SCHEMA_VERSION
 
 IDENTITY = "identity.json"
@@ -120,6 +120,8 @@ def check_data(
         "start": content_digest(start, "start"),
     }
     begun = {"corpus": stored.content, "teacher": stored.teacher, "start": stored.start}
+    if teacher is not None and stored.teacher == file_sha256(teacher / WEIGHTS):
+        begun["teacher"] = now["teacher"]  # an identity from when weights alone were digested
     for name, before in begun.items():
         if now[name] != before:
             raise UserError(

@@ -214,7 +214,7 @@ class Trainer:
         for bad in self.window.collect(world=self.ranks.world):
             tell(
                 bad, self.step - bad.ago, limit=self.layout.bad_steps, corpus=self.corpus,
-                order=self.order,
+                order=self.order, is_first=self.ranks.is_first,
             )  # fmt: skip
 
     def _log(self) -> None:

@@ -50,6 +50,7 @@ class Usage:
         peak: float | None, earlier_j: float | None,
     ) -> None:  # fmt: skip
         self.world, self.device, self.energy = ranks.world, device, energy
+        self.is_first = ranks.is_first
         self.flops, self.peak, self.earlier_j = flops, peak, earlier_j
         self.energy_source = self._common_source()
         self.energy_j: float | None = None  # of this segment
@@ -59,7 +60,7 @@ class Usage:
         source = self.energy.source
         code = float(int.from_bytes((source or "").encode()) % 2**31)
         same = self._gathered([code]).unique().numel() == 1
-        if not same:
+        if not same and self.is_first:
             log.warning("the nodes have different counters of energy (here: %s): none is kept",
                         source or "none")  # fmt: skip
         return source if same else None

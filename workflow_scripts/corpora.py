@@ -1,0 +1,91 @@
+"""What the corpora of a configuration are made of: their datasets, and the days of these."""
+
+from pathlib import Path
+
+from workflow_scripts.config import Config
+from workflow_scripts.config_data import Aicca, Dataset
+from workflow_scripts.config_modis import Granules, ModisL1b, SampleModis
+from workflow_scripts.errors import UserError
+from workflow_scripts.fetch.granules import listed_days, no_granules
+
+BENCH = "bench-"  # corpora of benchmarks are packed under this prefix
+
+
+def is_chips(config: Config, corpus: str) -> bool:
+    """Whether a corpus holds MODIS chips (else images)."""
+    return any(isinstance(config.datasets[n], Granules) for n in corpus_datasets(config, corpus))
+
+
+def corpus_datasets(config: Config, corpus: str) -> list[str]:
+    """Names of the datasets of a corpus or of a benchmark's corpus.
+
+    Labels of chips come after the datasets whose chips they are for.
+    """
+    if corpus.startswith(BENCH):
+        name = config.benchmarks[corpus.removeprefix(BENCH)].dataset
+        entry = config.datasets[name]
+        return [*entry.chips, name] if isinstance(entry, Aicca) else [name]
+    return config.corpora[corpus].datasets
+
+
+def is_synthetic(dataset: Dataset) -> bool:
+    """Whether a dataset is generated."""
+    return dataset.kind.startswith("sample-")
+
+
+def judged_datasets(config: Config, corpus: str) -> dict[str, list[str]]:
+    """Datasets of an image corpus whose test images benchmarks use, and the benchmarks' names.
+
+    None where the corpus takes no test images, or is a benchmark's own.
+    """
+    if corpus.startswith(BENCH) or is_chips(config, corpus):
+        return {}
+    entry = config.corpora[corpus]
+    if entry.splits is not None and "test" not in entry.splits:
+        return {}
+    found = {
+        name: [key for key, one in config.benchmarks.items() if one.dataset == name]
+        for name in entry.datasets
+    }
+    return {name: benchmarks for name, benchmarks in found.items() if benchmarks}
+
+
+def corpus_label(config: Config, corpus: str) -> str:
+    """A corpus's name in the report."""
+    if corpus.startswith(BENCH):
+        name = corpus.removeprefix(BENCH)
+        return f"benchmark {config.benchmarks[name].label or name}"
+    return config.corpora[corpus].label or corpus
+
+
+def day_digests(entry: ModisL1b) -> dict[str, str]:
+    """Digest of the files of each day of a dataset, by day."""
+    days = listed_days(Path(entry.path), entry.listing, entry.platform)
+    first, last = entry.first or "", entry.last or "9999"
+    return {day: found for day, found in days.items() if first <= day <= last}
+
+
+def dataset_days(config: Config, dataset: str) -> list[str]:
+    """Days of a MODIS dataset; none for images, or where no granule is found."""
+    entry = config.datasets[dataset]
+    if isinstance(entry, ModisL1b):
+        return sorted(day_digests(entry))
+    return sorted(entry.dates) if isinstance(entry, SampleModis) else []
+
+
+def cut_from(config: Config, corpus: str) -> list[str]:
+    """Datasets of a corpus that have days of granules, so that it is known what was dropped."""
+    return [name for name in corpus_datasets(config, corpus) if dataset_days(config, name)]
+
+
+def required_days(config: Config, dataset: str) -> list[str]:
+    """Days of a MODIS dataset that is needed; none for images.
+
+    Raises:
+        UserError: A MODIS dataset has no granule; tells where to get some and where to put them.
+    """
+    days = dataset_days(config, dataset)
+    entry = config.datasets[dataset]
+    if isinstance(entry, ModisL1b) and not days:
+        raise UserError(no_granules(dataset, entry.model_dump()))
+    return days

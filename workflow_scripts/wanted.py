@@ -1,0 +1,63 @@
+"""What `all` makes: its runs and probes, and all that these are made from."""
+
+from typing import Any
+
+from workflow_scripts.config import Config
+from workflow_scripts.config_models import models_of, runs_needed
+from workflow_scripts.corpora import BENCH, corpus_datasets, dataset_days
+
+
+def wanted_probes(config: Config) -> list[tuple[str, str]]:
+    """(benchmark, run) of each probe of `all`."""
+    return [(b, run) for b in config.all.benchmarks for run in config.benchmarks[b].runs]
+
+
+def wanted_runs(config: Config) -> list[str]:
+    """Runs of `all`, with those its probes, teachers and starts need, each after what it needs."""
+    wanted: list[str] = []
+
+    def want(name: str) -> None:
+        for needed in runs_needed(config, name):
+            want(needed)
+        wanted.append(name)
+
+    for name in [*config.all.runs, *(run for _, run in wanted_probes(config))]:
+        want(name)
+    return list(dict.fromkeys(wanted))
+
+
+def wanted_weights(config: Config) -> list[str]:
+    """Entries of `weights` that the runs of `all` are made from."""
+    names = [name for run in wanted_runs(config) for name in models_of(config, run).values()]
+    return [name for name in dict.fromkeys(names) if name in config.weights]
+
+
+def wanted_corpora(config: Config) -> list[str]:
+    """Corpora of the wanted runs, then those of the benchmarks."""
+    names = [config.runs[run].corpus for run in wanted_runs(config)]
+    names += [f"{BENCH}{name}" for name in config.all.benchmarks]
+    return list(dict.fromkeys(names))
+
+
+def wanted_days(config: Config) -> list[tuple[str, str]]:
+    """(dataset, day) of each tile job of `all`."""
+    names = {name for corpus in wanted_corpora(config) for name in corpus_datasets(config, corpus)}
+    return [(name, day) for name in sorted(names) for day in dataset_days(config, name)]
+
+
+def card_benchmarks(config: Config, run: str) -> list[str]:
+    """Benchmarks whose results stand in a run's model card: those that `all` wants."""
+    return [benchmark for benchmark, judged in wanted_probes(config) if judged == run]
+
+
+def shape(config: Config) -> dict[str, Any]:
+    """What the graph of jobs of `all` depends on: which things there are, and what feeds them."""
+    runs = {name: config.runs[name] for name in wanted_runs(config)}
+    return {
+        "corpora": {name: corpus_datasets(config, name) for name in wanted_corpora(config)},
+        "days": wanted_days(config),
+        "probes": wanted_probes(config),
+        "runs": {
+            name: [run.corpus, run.segments, models_of(config, name)] for name, run in runs.items()
+        },
+    }
