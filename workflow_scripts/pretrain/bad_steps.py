@@ -10,7 +10,9 @@ from workflow_scripts.shards.corpus import Corpus
 _NAMED_SAMPLES = 8
 
 
-def tell(bad: Bad, step: int, *, limit: int, corpus: Corpus, order: Order) -> None:
+def tell(
+    bad: Bad, step: int, *, limit: int, corpus: Corpus, order: Order, aloud: bool = True
+) -> None:
     """Warn of a skipped step, or end the run; every rank calls it.
 
     Args:
@@ -19,15 +21,17 @@ def tell(bad: Bad, step: int, *, limit: int, corpus: Corpus, order: Order) -> No
         limit: Skipped steps in a row that end the run.
         corpus: What is trained on.
         order: Which samples each step saw.
+        aloud: Write the warning; of many ranks one is enough.
 
     Raises:
         UserError: It is one too many; names the samples of the ranks whose loss it was.
     """
     if bad.in_a_row < limit:
-        log.warning(
-            "loss or gradient of step %d is not finite: skipped (%d in a row)",
-            step + 1, bad.in_a_row,
-        )  # fmt: skip
+        if aloud:
+            log.warning(
+                "loss or gradient of step %d is not finite: skipped (%d in a row)",
+                step + 1, bad.in_a_row,
+            )  # fmt: skip
         return
     raise UserError(
         f"loss or gradient of {bad.in_a_row} steps in a row is not finite, the last of them step "
