@@ -58,6 +58,17 @@ def changed(path, value):
             "scene-teacher",
             ["runs.scenes-gfm.teacher", "'scenes-teacher'"],
         ),
+        (
+            "runs.scenes-mae.mask",
+            {"ratio": 0.999},
+            ["runs.scenes-mae.mask.ratio", "keeps 0 of 64 patches"],
+        ),
+        (
+            "runs.modis-simmim.mask",
+            {"ratio": 0.99},
+            ["runs.modis-simmim.mask.ratio", "masks 16 of 16 cells"],
+        ),
+        ("runs.scenes-mae.optim", {"betas": [0.9, 1.0]}, ["optim.betas", "below 1", "1.0"]),
         ("runs.modis-simmim.precision", "fp16", ["modis-simmim.precision", "'fp16'", "'bf16'"]),
         ("runs.modis-simmim.mask", {"patch": 48}, ["mask.patch", "48", "128"]),
         ("datasets.ucm.split.train", 0.9, ["datasets.ucm.split", "1.1", "at most 1"]),

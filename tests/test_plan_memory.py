@@ -17,6 +17,7 @@ from torch.profiler import ProfilerActivity, profile
 from workflow_scripts.errors import UserError
 from workflow_scripts.plan import __main__ as command
 from workflow_scripts.plan import memory
+from workflow_scripts.plan.cases import usual_objective
 from workflow_scripts.plan.predict import Case, every_strategy, predicted, remedy
 from workflow_scripts.pretrain import parallel
 from workflow_scripts.pretrain.construct import adamw
@@ -240,9 +241,18 @@ def test_a_run_is_planned_as_its_configuration_lays_it_out(capsys):
     assert chips["asked"]["local_batch"] == 4
 
 
+def test_an_encoder_alone_is_planned_under_an_objective_that_takes_it(capsys):
+    swin = {"family": "swinv2", "image_size": 64, "patch": 4, "width": 16, "depths": [1, 1],
+            "heads": [1, 2], "window": 4}  # fmt: skip
+    options = ("--batch", "2", "--json")
+    assert json.loads(told(capsys, "--encoder", json.dumps(swin), *options))["fits"]
+    assert usual_objective("gfm_swin_base") == usual_objective({"name": "swinv2_base"}) == "simmim"
+    assert usual_objective("vit_base") == usual_objective(json.loads(ENCODER)) == "mae"
+
+
 def test_the_teacher_that_a_plan_needs_is_asked_for():
     arguments = command.parser().parse_args(["memory", "--run", "scenes-gfm"])
-    with pytest.raises(UserError, match=r"scenes-teacher/model\.json"):
+    with pytest.raises(UserError, match=r"results/runs/scenes-teacher is not made yet.*--teacher"):
         arguments.plan(arguments)
 
 

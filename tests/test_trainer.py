@@ -30,7 +30,7 @@ from workflow_scripts.pretrain import saved
 from workflow_scripts.pretrain.construct import adamw, meta_objective
 from workflow_scripts.pretrain.meter import Window
 from workflow_scripts.pretrain.run_digest import check_data, current_identity, stored_identity
-from workflow_scripts.pretrain.schedule import learning_rate, peak_rate
+from workflow_scripts.pretrain.schedule import learning_rate, missed_peak, peak_rate
 from workflow_scripts.shards.corpus import Corpus
 
 LONG = {"epochs": 60}  # 300 steps of a few milliseconds
@@ -80,6 +80,11 @@ def test_the_rate_warms_up_linearly_and_falls_by_half_a_cosine():
     assert rates[60] == pytest.approx((peak + 1e-6) / 2)
     last = 1e-6 + (peak - 1e-6) * (1 + math.cos(math.pi * 79 / 80)) / 2
     assert rates[99] == pytest.approx(last)
+
+
+def test_a_warm_up_as_long_as_the_run_is_told():
+    assert missed_peak({"warmup_epochs": 39.5}, epochs=40) is None
+    assert "warmup_epochs is 40 and epochs 40" in missed_peak({"warmup_epochs": 40.0}, epochs=40)
 
 
 def test_a_run_without_warm_up_starts_at_the_peak():

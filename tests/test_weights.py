@@ -15,7 +15,7 @@ import timm
 import torch
 from huggingface_hub import constants
 from model_folders import shaken_model, weights_recipe, write_folder
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 from tiny_runs import ROOT, simmim_recipe, tiny_chips, tiny_images
 
 from workflow_scripts.digests import file_sha256
@@ -177,6 +177,10 @@ def test_files_that_are_not_what_they_should_be_are_refused(tmp_path):
     torch.save({"model": Hostile()}, file)
     with pytest.raises(UserError, match=r"a\.pth: cannot be read .* of tensors alone"):
         made(tmp_path, file=str(file))
+    short = tmp_path / "a.safetensors"
+    short.write_bytes(save({"norm.weight": torch.ones(24)})[:-8])
+    with pytest.raises(UserError, match=r"a\.safetensors: cannot be read .*: fetch it again"):
+        made(tmp_path, file=str(short))
     torch.save({"epoch": 1}, file)
     with pytest.raises(UserError, match="holds no tensors by name"):
         made(tmp_path, file=str(file))

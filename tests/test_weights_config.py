@@ -34,6 +34,7 @@ def with_run(run, **keys):
 
 
 OTHER_HEADS = DEFAULT["runs"]["scenes-teacher"]["encoder"] | {"heads": [4, 4, 8, 8]}
+ONE_STAGE = DEFAULT["runs"]["scenes-teacher"]["encoder"] | {"depths": [1], "heads": [2]}
 REFUSED = {
     "no such model": (with_run("scenes-mae", start="scenes-mea"), "'scenes-mae'|no other run"),
     "itself": (with_run("scenes-mae", start="scenes-mae"), "runs.scenes-mae.start: no other run"),
@@ -46,6 +47,15 @@ REFUSED = {
     "a run of other heads": (
         with_run("scenes-teacher", start="scenes-gfm", encoder=OTHER_HEADS),
         r"'scenes-gfm' has encoder.heads \[2, 4, 8, 8\] and this run \[4, 4, 8, 8\]",
+    ),
+    "a ViT as teacher": (
+        with_run("scenes-gfm", teacher="scenes-mae"), "'scenes-mae' is a vit; gfm needs a swin"
+    ),
+    "a ViT from elsewhere as teacher": (
+        with_run("scenes-gfm", teacher="other"), "runs.scenes-gfm.teacher: 'other' is a vit"
+    ),
+    "a teacher of one stage": (
+        with_run("scenes-teacher", encoder=ONE_STAGE), "'scenes-teacher' is a swin of one stage"
     ),
     "a circle": (
         with_run("scenes-teacher", start="scenes-gfm"), "runs.scenes-gfm: needs its own weights"

@@ -15,8 +15,9 @@ from workflow_scripts.config import Config
 from workflow_scripts.config_data import Aicca, ImagePacking
 from workflow_scripts.config_models import broken_models
 from workflow_scripts.config_modis import Granules
-from workflow_scripts.config_runs import GfmRun, Launch, SimmimRun
+from workflow_scripts.config_runs import GfmRun, Launch, MaeRun, RunBase, SimmimRun
 from workflow_scripts.errors import UserError
+from workflow_scripts.models.shapes import cells_masked, patches_kept
 from workflow_scripts.pretrain.strategies import parts_of, shard_count, share_of
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -174,6 +175,7 @@ def _broken_references(config: Config) -> Iterator[str]:
             yield f"corpora.{key}.datasets: images and MODIS granules cannot be mixed in one corpus"
     for key, run in config.runs.items():
         yield from unknown(f"runs.{key}.corpus", run.corpus, config.corpora, "corpus")
+        yield from _impossible_mask(f"runs.{key}.mask", run)
         if isinstance(run, SimmimRun) and run.encoder.image_size % run.mask.patch:
             yield (
                 f"runs.{key}.mask.patch: {run.mask.patch} does not divide "
@@ -190,6 +192,17 @@ def _broken_references(config: Config) -> Iterator[str]:
     yield from broken_models(config, _nearest)
     yield from _broken_benchmarks(config, unknown)
     yield from _broken_chips(config, unknown)
+
+
+def _impossible_mask(key: str, run: RunBase) -> Iterator[str]:
+    """A mask that hides all of an image, or nothing."""
+    try:
+        if isinstance(run, MaeRun):
+            patches_kept(run.encoder.plain(), run.mask.ratio)
+        elif isinstance(run, SimmimRun) and run.mask.patch <= run.encoder.image_size:
+            cells_masked(run.encoder.plain(), run.mask.patch, run.mask.ratio)
+    except UserError as error:
+        yield f"{key}.ratio: {error}"
 
 
 def _impossible_layout(key: str, batch: int, launch: Launch) -> Iterator[str]:

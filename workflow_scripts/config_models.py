@@ -38,6 +38,7 @@ def broken_models(config: Config, nearest: Callable[[str, Iterable[str]], str]) 
                 what = "other run and no entry of weights"
                 yield f"runs.{key}.{role}: no {what} is called {name!r}{nearest(name, names)}"
         yield from _unlike_its_start(config, key)
+        yield from _no_teacher(config, key)
         if key in _upstream(config, key):
             yield (
                 f"runs.{key}: needs its own weights by way of {', '.join(_upstream(config, key))}; "
@@ -68,6 +69,24 @@ def _unlike_its_start(config: Config, run: str) -> Iterator[str]:
                 f"runs.{run}.start: {start!r} has encoder.{name} {seen} and this run {expected}; "
                 "they must be the same"
             )
+
+
+def _no_teacher(config: Config, run: str) -> Iterator[str]:
+    """A teacher that has no last stage to be read before; its run would be trained in vain."""
+    name = models_of(config, run).get("teacher", "")
+    if name in config.runs:
+        plain = config.runs[name].encoder.plain()
+        family, stages = plain["family"], len(plain["depths"])
+    elif name in config.weights:
+        family, stages = family_of(config.weights[name].architecture), 4
+    else:
+        return
+    if family == "vit" or stages < 2:
+        seen = "a vit" if family == "vit" else f"a {family} of one stage"
+        yield (
+            f"runs.{run}.teacher: {name!r} is {seen}; gfm needs a swin or swinv2 of two or more "
+            "stages"
+        )
 
 
 def _upstream(config: Config, run: str) -> list[str]:

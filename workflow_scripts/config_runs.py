@@ -16,12 +16,19 @@ _ENCODER = (
 )
 
 
+def _betas(pair: tuple[float, float]) -> tuple[float, float]:
+    if not all(0 <= beta < 1 for beta in pair):
+        raise ValueError(f"expected two numbers from 0 to below 1, not {list(pair)}")
+    return pair
+
+
 def _rising(pair: tuple[float, float]) -> tuple[float, float]:
     if not 0 < pair[0] <= pair[1]:
         raise ValueError(f"expected two numbers above 0, the smaller first, not {list(pair)}")
     return pair
 
 
+Betas = Annotated[tuple[float, float], AfterValidator(_betas)]
 Rising = Annotated[tuple[float, float], AfterValidator(_rising)]
 RisingShares = Annotated[tuple[Share, Share], AfterValidator(_rising)]
 
@@ -90,7 +97,7 @@ class Optim(Model):
     lr_reference_batch: Positive = Field(
         256, description="the rate used is base_lr × batch / lr_reference_batch"
     )
-    betas: tuple[float, float] = Field((0.9, 0.95), description="AdamW's moments")
+    betas: Betas = Field((0.9, 0.95), description="AdamW's moments")
     weight_decay: float = Field(0.05, ge=0, description="on matrices only")
     warmup_epochs: float = Field(40.0, ge=0, description="epochs of linear warm-up")
     min_lr: float = Field(0.0, ge=0, description="learning rate at the end")
@@ -104,7 +111,7 @@ class SimmimOptim(Optim):
     lr_reference_batch: Positive = Field(
         512, description="the rate used is base_lr × batch / lr_reference_batch"
     )
-    betas: tuple[float, float] = Field((0.9, 0.999), description="AdamW's moments")
+    betas: Betas = Field((0.9, 0.999), description="AdamW's moments")
     warmup_epochs: float = Field(10.0, ge=0, description="epochs of linear warm-up")
     clip: float | None = Field(5.0, gt=0, description="largest gradient norm; null: no clipping")
 

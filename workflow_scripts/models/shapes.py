@@ -7,6 +7,7 @@ window in tokens (null for a ViT). Two keys stand only where they are not the de
 every so many blocks of a stage).
 """
 
+import math
 from typing import Any
 
 from workflow_scripts.errors import UserError
@@ -23,6 +24,43 @@ def widths(encoder: dict[str, Any]) -> list[int]:
 def stride(encoder: dict[str, Any]) -> int:
     """Pixels on a side of what one token of the last stage stands for."""
     return int(encoder["patch"]) * 2 ** (len(encoder["depths"]) - 1)
+
+
+def patches_kept(encoder: dict[str, Any], ratio: float) -> int:
+    """Patches of an image that MAE's mask leaves (arXiv 2111.06377, as its code rounds).
+
+    Raises:
+        UserError: None would stay, or all.
+    """
+    count = (encoder["image_size"] // encoder["patch"]) ** 2
+    kept = int(count * (1 - ratio))
+    if not 0 < kept < count:
+        raise UserError(
+            f"mask.ratio {ratio} keeps {kept} of {count} patches; "
+            "at least one must stay and one must go"
+        )
+    return kept
+
+
+def cells_masked(encoder: dict[str, Any], cell: int, ratio: float) -> int:
+    """Cells of an image that SimMIM's mask hides (arXiv 2111.09886, as its code rounds).
+
+    Args:
+        encoder: Uses `image_size`, pixels.
+        cell: Pixels on a side of a cell.
+        ratio: Share of them.
+
+    Raises:
+        UserError: None would stay, or all.
+    """
+    count = (encoder["image_size"] // cell) ** 2
+    masked = math.ceil(count * ratio)
+    if not 0 < masked < count:
+        raise UserError(
+            f"mask.ratio {ratio} masks {masked} of {count} cells; "
+            "at least one must stay and one must go"
+        )
+    return masked
 
 
 def odd_heads(encoder: dict[str, Any]) -> str | None:

@@ -25,6 +25,7 @@ from workflow_scripts.errors import UserError
 from workflow_scripts.models.encoders import encoder_blocks, timm_architecture
 from workflow_scripts.models.linear import linear
 from workflow_scripts.models.positions import position_table
+from workflow_scripts.models.shapes import patches_kept
 from workflow_scripts.models.start import Start
 from workflow_scripts.objectives.base import Batch, Objective, split_by_noise
 
@@ -79,13 +80,8 @@ class Mae(Objective):
         self.patch: int = encoder["patch"]
         self.side: int = encoder["image_size"] // self.patch
         self.cells = self.side**2
-        self.kept = int(self.cells * (1 - mask["ratio"]))
+        self.kept = patches_kept(encoder, mask["ratio"])
         self.norm_pix = mask["norm_pix"]
-        if not 0 < self.kept < self.cells:
-            raise UserError(
-                f"mask.ratio {mask['ratio']} keeps {self.kept} of {self.cells} patches; "
-                "at least one must stay and one must go"
-            )
         d, e = encoder["width"], decoder["width"]
         own = {"class_token": False, "pos_embed": "none", "global_pool": ""}
         self.encoder = timm.create_model(name, **(kwargs | own))

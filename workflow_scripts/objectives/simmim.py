@@ -4,7 +4,6 @@ A grid of mask cells, each several patches wide, is masked after the patch embed
 through the encoder; a one-layer decoder paints pixels; the loss is L1 over the masked ones.
 """
 
-import math
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from workflow_scripts.errors import UserError
 from workflow_scripts.models.encoders import build_encoder, check_encoder, stride, widths
+from workflow_scripts.models.shapes import cells_masked
 from workflow_scripts.objectives.base import Batch, Objective, split_by_noise
 
 EPSILON = 1e-5  # in the loss's divisor, as in the reference
@@ -70,12 +70,7 @@ class Simmim(Objective):
         self.cell: int = mask["patch"]
         self.patch: int = encoder["patch"]
         self.cells = self.side**2
-        self.masked = math.ceil(self.cells * mask["ratio"])
-        if not 0 < self.masked < self.cells:
-            raise UserError(
-                f"mask.ratio {mask['ratio']} masks {self.masked} of {self.cells} cells; "
-                "at least one must stay and one must go"
-            )
+        self.masked = cells_masked(encoder, self.cell, mask["ratio"])
         self.encoder = build_encoder(encoder, channels)
         # NaN until `initialise` has run: forgetting it shows in the first loss.
         self.mask_token = nn.Parameter(torch.full((encoder["width"],), torch.nan))

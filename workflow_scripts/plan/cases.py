@@ -13,6 +13,8 @@ from workflow_scripts.config_modis import Granules
 from workflow_scripts.corpora import corpus_datasets
 from workflow_scripts.errors import UserError
 from workflow_scripts.jobs import Jobs
+from workflow_scripts.models.folder import CARD
+from workflow_scripts.models.library import LIBRARY
 from workflow_scripts.plan.predict import Case
 
 _NAME = "planned"  # of a run that is only on the command line
@@ -47,12 +49,18 @@ def _of_run(config: Config, name: str, arguments: argparse.Namespace) -> Case:
             flag = option.replace("_", "-")
             raise UserError(f"--{flag} is told by --run {name}; it goes with --encoder")
     launch = config.runs[name].launch
+    teacher = arguments.teacher or Jobs(config).model_folder(name, "teacher")
+    if teacher is not None and not (teacher / CARD).is_file():
+        raise UserError(
+            f"--run {name}: its teacher {teacher} is not made yet, and its memory counts; make it "
+            "first, or name the folder of another of the same size with --teacher"
+        )
     recipe = recipes.pretrain(config, name)
     recipe["batch"] = arguments.batch or recipe["batch"]
     recipe["precision"] = arguments.precision or recipe["precision"]
     return Case(
         recipe=recipe, channels=_channels(config, name),
-        teacher=arguments.teacher or Jobs(config).model_folder(name, "teacher"),
+        teacher=teacher,
         strategy=arguments.strategy or launch.strategy,
         ranks=arguments.ranks or launch.nodes * launch.ranks_per_node,
         accumulate=arguments.accumulate or launch.accumulate,
@@ -71,15 +79,24 @@ def _channels(config: Config, run: str) -> int:
 
 
 def _run_of(arguments: argparse.Namespace) -> dict[str, Any]:
-    arguments.objective = arguments.objective or "mae"
+    encoder = _encoder(arguments)
+    arguments.objective = arguments.objective or usual_objective(encoder)
     arguments.channels = arguments.channels or 3
-    run = {"objective": arguments.objective, "encoder": _encoder(arguments)}
+    run = {"objective": arguments.objective, "encoder": encoder}
     if arguments.objective == "gfm":
         if arguments.teacher is None:
             raise UserError("--objective gfm needs --teacher, the folder of a finished run")
         run["teacher"] = f"./{arguments.teacher}"
     named = {"batch": arguments.batch, "precision": arguments.precision}
     return run | {key: value for key, value in named.items() if value is not None}
+
+
+def usual_objective(encoder: Any) -> str:
+    """`simmim` for the Swin families, else `mae`."""
+    given = encoder if isinstance(encoder, dict) else {"name": encoder}
+    named = LIBRARY.get(str(given.get("name")))
+    family = given.get("family", named.numbers["family"] if named else "vit")
+    return "simmim" if family in ("swin", "swinv2") else "mae"
 
 
 def _encoder(arguments: argparse.Namespace) -> Any:

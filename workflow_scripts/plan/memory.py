@@ -26,7 +26,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--run", help="a run of the configuration")
     add("--configfile", type=Path, nargs="*", default=[], help="over the embedded default")
     add("--encoder", help="instead of --run: an encoder as in the configuration, a name or JSON")
-    add("--objective", choices=["mae", "simmim", "gfm", "supervised"], help="default: mae")
+    add("--objective", choices=["mae", "simmim", "gfm", "supervised"],
+        help="default: mae for a ViT, simmim for a Swin")  # fmt: skip
     add("--channels", type=int, help="bands of the images (default: 3)")
     add("--image-size", type=int, help="pixels; default: the encoder's own")
     add("--teacher", type=Path, help="run folder of the teacher (gfm); default: the run's own")

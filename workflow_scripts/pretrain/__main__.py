@@ -17,6 +17,7 @@ from workflow_scripts.pretrain.run_digest import (
     stored_identity,
     warn_of_changes,
 )
+from workflow_scripts.pretrain.schedule import missed_peak
 from workflow_scripts.pretrain.strategies import NAMES, check_layout
 from workflow_scripts.stage import run_stage, stage_parser
 
@@ -101,8 +102,10 @@ def _guarded(arguments: argparse.Namespace, recipe: dict[str, Any], ranks: launc
     if arguments.pinned:
         check_data(identity, read_json(arguments.index), arguments.teacher, arguments.start)
     identity.write(arguments.run)
-    if slow := odd_heads(identity.recipe["encoder"]):
-        log.warning("%s", slow)
+    own = identity.recipe
+    for odd in (odd_heads(own["encoder"]), missed_peak(own["optim"], epochs=own["epochs"])):
+        if odd is not None:
+            log.warning("%s", odd)
     earlier.tell(arguments.run, identity.folder(arguments.run), asdict(identity))
     if ranks.must_spawn:
         launch.spawn(ranks, MODULE, decided=identity.run_digest)

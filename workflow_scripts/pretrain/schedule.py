@@ -27,3 +27,14 @@ def learning_rate(
         return peak * step / warm
     done = (step - warm) / max(1.0, total_steps - warm)
     return floor + (peak - floor) * 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))
+
+
+def missed_peak(optim: dict[str, Any], *, epochs: int) -> str | None:
+    """What is odd about a warm-up as long as the run; None if it is shorter."""
+    warmup = float(optim["warmup_epochs"])
+    if warmup < epochs:
+        return None
+    return (
+        f"optim.warmup_epochs is {warmup:g} and epochs {epochs}: the learning rate rises until the "
+        "end and never is what base_lr says; lower warmup_epochs"
+    )

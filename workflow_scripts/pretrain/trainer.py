@@ -154,7 +154,8 @@ class Trainer:
         self.step = self.saved = step
         self.window = Window(meta["window"])
         self.skipped_before = meta.get("skipped", 0)
-        log.info("resumed at step %d of %d", step, self.order.total_steps)
+        if self.ranks.is_first:
+            log.info("resumed at step %d of %d", step, self.order.total_steps)
         return float(meta["seconds"]), meta.get("energy_j")
 
     def run(self, stop: StopRequest) -> Outcome:

@@ -38,10 +38,15 @@ def read_tensors(path: Path) -> State:
             found: Any = torch.load(path, map_location="cpu", weights_only=True)
     except (safetensors.SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
         cause = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(
-            f"{path}: cannot be read as safetensors (by its ending) or as a PyTorch file of "
-            f"tensors alone ({cause}); if you trust it, convert it to safetensors elsewhere"
-        ) from None
+        kind, advice = (
+            ("safetensors, as its ending says", "it may have been cut short: fetch it again")
+            if path.suffix == ".safetensors"
+            else (
+                "a PyTorch file of tensors alone",
+                "if it is whole and you trust it, convert it to safetensors elsewhere",
+            )
+        )
+        raise UserError(f"{path}: cannot be read as {kind} ({cause}); {advice}") from None
     while isinstance(found, dict) and any(isinstance(found.get(k), dict) for k in _NESTED):
         found = next(found[k] for k in _NESTED if isinstance(found.get(k), dict))
     tensors = _tensors(found)
