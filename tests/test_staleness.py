@@ -205,4 +205,4 @@ def test_stale_explains_each_job_in_one_line(workspace):
     told = dict(line.split(": ", 1) for line in lines if ": " in line)
     assert told["pretrain scenes-mae 1"] == "optim.base_lr 0.02 → 0.001"
     assert told["probe scenes-gfm scenes"].startswith("code ")
-    assert set(told) == MAE | PROBES | REPORT
+    assert set(told) == MAE | PROBES | PROBED_CARDS | REPORT
