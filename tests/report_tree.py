@@ -207,7 +207,8 @@ def make_run(results: Path, name: str, *, objective: str, bands, pictures):
     physical = len(bands) == 6
     write_json(
         folder / "model.json",
-        {"architecture": "vit_base_patch16_224", "channels": len(bands), "image_size": 64,
+        {"architecture": "vit_base_patch16_224", "family": "vit", "channels": len(bands),
+         "image_size": 64,
          "bands": bands, "synthetic": True, "corpus": "modis" if physical else "scenes",
          "normalisation": {"scale": "physical" if physical else "unit"}},
     )  # fmt: skip
@@ -225,7 +226,8 @@ def make_run(results: Path, name: str, *, objective: str, bands, pictures):
         folder / "summary.json",
         {"run": name, "objective": objective, "synthetic": True, "parameters": 1234567,
          "encoder_parameters": 987654, "steps": 600, "epochs": 40, "batch": 32,
-         "samples_seen": 19200, "samples_skipped": 0, "loss_first": 1.0, "loss_last": 0.41,
+         "samples_seen": 19200, "samples_skipped": 0, "bad_steps": 3,
+         "loss_first": 1.0, "loss_last": 0.41,
          "terms_last": {"reconstruction": 1.2} if objective == "gfm" else {},
          "corpus": {"name": "scenes", "content": "c" * 64, "count": 48}, "run_digest": "d" * 64,
          "recipe": {"seed": 0, "mask": {"ratio": 0.75, "norm_pix": objective == "mae"},

@@ -90,6 +90,7 @@ def test_the_summary_counts_what_was_trained(exported):
     assert summary["run"] == "run"
     assert summary["steps"] == rows[-1]["step"] == len(rows)
     assert summary["samples_seen"] == 8 * len(rows)
+    assert summary["bad_steps"] == 0
     assert summary["loss_first"] == rows[0]["loss"]
     assert summary["loss_last"] == rows[-1]["loss"]  # a tenth of so few steps is the last one
     state = load_file(run / "weights.safetensors")
@@ -171,6 +172,17 @@ def test_a_segment_of_another_recipe_is_refused_unless_pinned(tmp_path):
     assert json.loads((run / "summary.json").read_text())["run_digest"] == digest
     with pytest.raises(UserError, match="but ffff is pinned"):
         export_here(tiny_recipe(), index, run, "--pinned", "ffff")
+
+
+def test_skipped_steps_are_counted_where_the_curve_ends_before_them(tmp_path, monkeypatch):
+    run, index = tmp_path / "run", tiny_images(tmp_path / "corpus")
+    monkeypatch.setattr("workflow_scripts.pretrain.trainer.learning_rate", lambda *_, **__: 1e30)
+    train_here(tiny_recipe(), index, run, "--log-every", "1", "--bad-steps", "99")
+    export_here(tiny_recipe(), index, run)
+    summary = json.loads((run / "summary.json").read_text())
+    rows = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+    assert rows[-1]["step"] < summary["steps"]
+    assert summary["bad_steps"] == summary["steps"] - len(rows)
 
 
 def test_the_last_tenth_weighs_each_line_by_its_steps():

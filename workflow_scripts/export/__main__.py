@@ -49,9 +49,9 @@ def finished(segment_path: Path, run: Path) -> dict[str, Any]:
         left = segment["total_steps"] - segment["end_step"]
         raise UserError(
             f"{segment_path}: run {run.name} stopped at step {segment['end_step']} of "
-            f"{segment['total_steps']} when its time was up; {left} steps are left. Raise "
-            f"runs.{run.name}.segments (now the last is {segment_path.stem}) and start again: it "
-            "goes on from there"
+            f"{segment['total_steps']} when its time was up or it was told to end; {left} "
+            f"steps are left. Raise runs.{run.name}.segments (now the last is "
+            f"{segment_path.stem}) and start again: it goes on from there"
         )
     return segment
 
@@ -175,10 +175,10 @@ def work(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
             run / "reconstructions.npz", objective, corpus, recipe=identity.recipe
         )
         body = summary_of(
-            rows, identity=identity, corpus=corpus, run=run.name,
+            rows, identity=identity, corpus=corpus, run=run.name, steps=segment["end_step"],
+            bad_steps=saved.read_meta(folder, segment["end_step"])["window"].get("bad", 0),
             parameters=sum(p.numel() for p in objective.parameters()),
             encoder_parameters=sum(value.numel() for value in weights.values()),
-            steps=segment["end_step"],
         ) | noted_start(folder)  # fmt: skip
         inputs = {"run": identity.run_digest, "corpus": corpus.index["content"]}
         # Of the whole run: segments that were killed have left no line of their own.

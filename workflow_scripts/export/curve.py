@@ -29,7 +29,7 @@ def last_means(rows: list[dict[str, Any]]) -> dict[str, float]:
 
 def summary_of(
     rows: list[dict[str, Any]], *, identity: Identity, corpus: Corpus, run: str, parameters: int,
-    encoder_parameters: int, steps: int,
+    encoder_parameters: int, steps: int, bad_steps: int,
 ) -> dict[str, Any]:  # fmt: skip
     """The body of `summary.json`.
 
@@ -40,7 +40,8 @@ def summary_of(
         run: Its name.
         parameters: Trained ones, all.
         encoder_parameters: Numbers in the exported weights.
-        steps: Done; the curve has no line for those at its end that were skipped.
+        steps: Done in all; the curve's last line is earlier if those behind it were all skipped.
+        bad_steps: Of these, skipped since the loss or the gradient was not finite.
     """
     recipe, index = identity.recipe, corpus.index
     last = last_means(rows)
@@ -51,6 +52,7 @@ def summary_of(
         "parameters": parameters,
         "encoder_parameters": encoder_parameters,
         "steps": steps,
+        "bad_steps": bad_steps,
         "epochs": recipe["epochs"],
         "batch": recipe["batch"],
         "samples_seen": steps * recipe["batch"],

@@ -204,7 +204,7 @@ def run_facts(run: RunData) -> list[tuple[str, str]]:
     lines = [
         ("objective", run.objective),
         ("corpus", f"{summary['corpus']['name']}, {summary['corpus']['count']:,} samples"),
-        ("encoder", f"{run.model['architecture']}, {number(summary['encoder_parameters'])} "
+        ("encoder", f"{run.model['family']}, {number(summary['encoder_parameters'])} "
          "parameters"),
         ("parameters trained", number(summary["parameters"])),
         ("input", f"{run.model['channels']} × {run.model['image_size']} × "
@@ -213,6 +213,7 @@ def run_facts(run: RunData) -> list[tuple[str, str]]:
          f"{summary['batch']:,}"),
         ("samples seen", number(summary["samples_seen"])),
         ("unreadable samples skipped", number(summary.get("samples_skipped", 0))),
+        ("steps not finite, skipped", number(summary.get("bad_steps", 0))),
         ("loss, first → last", f"{_loss(summary['loss_first'])} → {_loss(summary['loss_last'])}"),
     ]  # fmt: skip
     terms = sorted((summary.get("terms_last") or {}).items())
