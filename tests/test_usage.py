@@ -2,6 +2,7 @@
 
 import math
 import sys
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -58,6 +59,18 @@ def test_processors_and_memory_are_added_up_once_and_counters_may_wrap(tmp_path)
     assert counter.read() == pytest.approx(2.5 + 20e-6)
     second.write_text("40\n")
     assert counter.read() == pytest.approx(2.5 + 50e-6)
+
+
+def test_a_rapl_counter_is_read_often_enough_to_see_it_begin_again_twice(tmp_path):
+    file = domain(tmp_path, "intel-rapl:0", called="package-0", microjoules=50, limit=100)
+    counter = energy.rapl(tmp_path, period_s=0.01)
+    for microjoules in (90, 10, 90):
+        (tmp_path / "new").write_text(str(microjoules))
+        (tmp_path / "new").replace(file)  # whole at once, as a counter of the kernel is
+        time.sleep(0.3)  # thirty readings in the background
+    (tmp_path / "new").write_text("20")
+    (tmp_path / "new").replace(file)
+    assert counter.read() == pytest.approx((40 + 20 + 80 + 30) / 1e6)
 
 
 def test_counters_that_are_not_there_or_not_readable_are_none(tmp_path):

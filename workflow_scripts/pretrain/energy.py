@@ -6,7 +6,10 @@ GPU's (NVML or amdsmi, where their Python modules are installed). What other job
 node counts as well.
 """
 
+import contextlib
 import importlib
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +21,7 @@ from workflow_scripts.pretrain.launch import Ranks
 
 CRAY = Path("/sys/cray/pm_counters")
 POWERCAP = Path("/sys/class/powercap")
+_READ_EVERY = 20.0  # seconds; at full power a processor's counter begins again in some minutes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,19 +48,33 @@ class _Domain:
     """A RAPL domain: microjoules that begin at 0 again beyond a range."""
 
     def __init__(self, folder: Path) -> None:
+        self._lock = threading.Lock()
         self._file = folder / "energy_uj"
         self._range = int((folder / "max_energy_range_uj").read_text())
         self._last, self._total = int(self._file.read_text()), 0
 
     def joules(self) -> float:
-        # The range is minutes at full power: long enough between two lines of the curve.
-        now = int(self._file.read_text())
-        self._total += now - self._last + (self._range if now < self._last else 0)
-        self._last = now
-        return self._total / 1e6
+        with self._lock:
+            now = int(self._file.read_text())
+            self._total += now - self._last + (self._range if now < self._last else 0)
+            self._last = now
+            return self._total / 1e6
 
 
-def rapl(root: Path = POWERCAP) -> Counter | None:
+def _keep_up(domains: list[_Domain], period_s: float) -> None:
+    """Read counters so often, in the background, that none begins again twice unseen."""
+
+    def work() -> None:
+        with contextlib.suppress(OSError, ValueError):  # the next reader will meet it too
+            while True:
+                time.sleep(period_s)
+                for domain in domains:
+                    domain.joules()
+
+    threading.Thread(target=work, daemon=True).start()
+
+
+def rapl(root: Path = POWERCAP, period_s: float = _READ_EVERY) -> Counter | None:
     """Packages and memory of the node's processors, since this call.
 
     Cores and graphics are within the package, and `psys` has the packages in it: left out, as are
@@ -73,6 +91,7 @@ def rapl(root: Path = POWERCAP) -> Counter | None:
         return None
     if not domains:
         return None
+    _keep_up(domains, period_s)
     memory = " and memory" if "dram" in names.values() else ""
     return _working(
         Counter(
