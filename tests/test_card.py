@@ -108,7 +108,6 @@ def test_the_card_is_the_same_again_and_names_no_machine(exported):
     assert str(run.parent) not in text
     assert socket.gethostname() not in text
     found = json.loads(stamped)
-    assert found["sha256"] == file_sha256(run / "README.md")
     assert found["digests"]["recipe"] == digest(RECIPE)
     assert found["digests"]["inputs"]["probe:scenes"] == file_sha256(probe)
 

@@ -90,7 +90,7 @@ def _varies(path: Path, name: str) -> bool:
         or ".provenance." in path.name
         or "/records/" in name
         or "/checkpoints/" in name
-        or path.name in ("report.html", "identity.json", "run.json")
+        or path.name in ("report.html", "README.md", "identity.json", "run.json")
         or ("/figures/" in name and path.name.startswith("run_"))
     )
 
