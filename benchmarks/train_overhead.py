@@ -24,6 +24,7 @@ from workflow_scripts.digests import file_sha256
 from workflow_scripts.pretrain import parallel
 from workflow_scripts.pretrain.launch import StopRequest
 from workflow_scripts.pretrain.trainer import Layout, Trainer
+from workflow_scripts.pretrain.watchdog import Watchdog
 from workflow_scripts.shards.corpus import Corpus, content_digest
 from workflow_scripts.shards.writer import ImageSample, write_image_shard
 from workflow_scripts.threads import usable_cores
@@ -63,10 +64,10 @@ def write_corpus(folder: Path, count: int) -> Corpus:
     return Corpus(folder / "index.json")
 
 
-class Watched(Trainer):
+class Timed(Trainer):
     """The trainer with a clock on its parts; none of them does anything else."""
 
-    def watch(self) -> None:
+    def measure_parts(self) -> None:
         """Begin to measure what is called through this trainer."""
         self.spent: dict[str, float] = defaultdict(float)
         step: Any = self.train_step
@@ -99,9 +100,10 @@ class Watched(Trainer):
 def run_once(corpus: Corpus, folder: Path, recipe: dict[str, Any], device: Any) -> dict[str, float]:
     """Seconds by part, and of everything, of the steps after the first."""
     layout = Layout(workers=min(2, usable_cores()), checkpoint_every=10**9)
-    trainer = Watched(recipe, corpus, folder=folder, teacher=None, layout=layout,
-                      ranks=models.ALONE, device=device)  # fmt: skip
-    trainer.watch()
+    trainer = Timed(recipe, corpus, folder=folder, teacher=None, layout=layout,
+                    ranks=models.ALONE, device=device,
+                    watch=Watchdog(models.ALONE, limit_s=3600.0))  # fmt: skip
+    trainer.measure_parts()
     norm = parallel.gradient_norm
     parallel.gradient_norm = trainer._timed(norm, NORM)
     try:
