@@ -16,6 +16,7 @@ CARD, WEIGHTS = "model.json", "weights.safetensors"
 _DECIDES = (
     "architecture", "kwargs", "family", "image_size", "channels", "normalisation", "encoder",
 )  # fmt: skip
+_WITHIN = {"normalisation": ("mean", "std"), "encoder": ("depths", "heads")}
 
 
 def read_card(folder: Path) -> dict[str, Any]:
@@ -24,14 +25,21 @@ def read_card(folder: Path) -> dict[str, Any]:
     Raises:
         UserError: It is missing, or lacks what tells how the model is built and fed.
     """
-    card: Any = read_json(folder / CARD)
-    lacks = [name for name in _DECIDES if not isinstance(card, dict) or name not in card]
+    found: Any = read_json(folder / CARD)
+    card: dict[str, Any] = found if isinstance(found, dict) else {}
+    lacks = [name for name in _DECIDES if name not in card]
+    lacks += [
+        f"{name}.{key}"
+        for name, keys in _WITHIN.items()
+        for key in keys
+        if name in card and (not isinstance(card[name], dict) or key not in card[name])
+    ]
     if lacks:
         raise UserError(
             f"{folder / CARD}: not a model.json of a finished run or of `weights`; it lacks "
             f"{', '.join(lacks)}"
         )
-    return dict(card)
+    return card
 
 
 def has_model(folder: Path) -> bool:

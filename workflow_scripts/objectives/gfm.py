@@ -17,15 +17,14 @@ from pathlib import Path
 from typing import Any, Self
 
 import safetensors
-import timm
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from workflow_scripts.errors import UserError
-from workflow_scripts.files import read_json
-from workflow_scripts.models.encoders import widths
+from workflow_scripts.models.encoders import from_card, widths
+from workflow_scripts.models.folder import CARD, WEIGHTS, read_card
 from workflow_scripts.models.scaling import by_channel, normalised
 from workflow_scripts.objectives.base import Batch
 from workflow_scripts.objectives.simmim import Simmim
@@ -66,16 +65,10 @@ class Teacher(nn.Module):
 
     def __init__(self, folder: Path, channels: int) -> None:
         super().__init__()
-        card, weights = folder / "model.json", folder / "weights.safetensors"
-        model = read_json(card)
-        try:
-            family, seen, self.size = model["family"], model["channels"], model["image_size"]
-            stages = len(model["encoder"]["depths"])
-            statistics = [model["normalisation"][name] for name in ("mean", "std")]
-            self.clip = model["normalisation"].get("clip")
-            name, kwargs = model["architecture"], model["kwargs"]
-        except (KeyError, TypeError) as error:
-            raise UserError(f"{card}: not a model.json of a finished run ({error!r})") from None
+        card, model = folder / CARD, read_card(folder)
+        family, seen, self.size = model["family"], model["channels"], model["image_size"]
+        stages = len(model["encoder"]["depths"])
+        self.clip = model["normalisation"].get("clip")
         if family not in {"swin", "swinv2"} or stages < 2:
             raise UserError(
                 f"{card}: a teacher is a swin or swinv2 of two or more stages, this is a "
@@ -85,11 +78,11 @@ class Teacher(nn.Module):
             raise UserError(f"{card}: the teacher sees {seen} bands, the corpus has {channels}")
         # Real weights even where the objective is being laid out on "meta".
         with torch.device("cpu"):
-            self.encoder = timm.create_model(name, **kwargs)
-            for buffer, values in zip(("mean", "std"), statistics, strict=True):
-                self.register_buffer(buffer, by_channel(values))
+            self.encoder = from_card(model)
+            for name in ("mean", "std"):
+                self.register_buffer(name, by_channel(model["normalisation"][name]))
         self.width: int = self.encoder.num_features
-        _load(self.encoder, weights)
+        _load(self.encoder, folder / WEIGHTS)
         self.requires_grad_(False).eval()
 
     @torch.no_grad()
