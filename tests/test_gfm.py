@@ -113,6 +113,8 @@ def test_gfm_refuses_what_is_no_teacher(teacher, tmp_path_factory):
     card = json.loads((teacher / "model.json").read_text())
     cards = [
         ({}, "not a model.json of a finished run"),
+        (card | {"normalisation": {"mean": [0.0] * 6}}, r"it lacks normalisation\.std$"),
+        (card | {"encoder": "swin"}, r"it lacks encoder\.depths, encoder\.heads"),
         (card | {"family": "vit"}, "a teacher is a swin or swinv2"),
         (card | {"kwargs": card["kwargs"] | {"embed_dim": 16}}, "does not fit its model.json"),
     ]
