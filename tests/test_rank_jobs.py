@@ -1,11 +1,10 @@
-import json
 import os
 import signal
 import time
 from pathlib import Path
 
 import pytest
-from tiny_runs import curve, start, tiny_images, tiny_recipe, train_here, wait_for
+from tiny_runs import curve, ended, start, tiny_images, tiny_recipe, train_here, wait_for
 
 JOB = ("--ranks", "2", "--strategy", "full_shard", "--checkpoint-every", "20", "--log-every", "5",
        "--accumulate", "2", "--activation-checkpointing", "--async-checkpoints")  # fmt: skip
@@ -62,14 +61,12 @@ def test_a_job_whose_ranks_or_parent_are_killed_ends_and_goes_on_to_the_same_cur
     job = start(recipe, index, run, *JOB)
     wait_for(run, "*/step-000000200", job)
     job.send_signal(signal.SIGTERM)
-    assert job.wait() == 0, job.communicate()[1]
-    first = json.loads((run / "segments" / "1.json").read_text())
+    first = ended(job, run)
     assert first["reason"] == "walltime"
     assert 200 <= first["end_step"] < 500
 
     job = start(recipe, index, run, *JOB, number=2)
-    assert job.wait() == 0, job.communicate()[1]
-    assert json.loads((run / "segments" / "2.json").read_text())["reason"] == "done"
+    assert ended(job, run, number=2)["reason"] == "done"
 
     train_here(recipe, index, tmp_path / "alone", "--log-every", "5")
     ours, alone = curve(run), curve(tmp_path / "alone")

@@ -12,6 +12,7 @@ import pytest
 import torch
 from tiny_runs import (
     curve,
+    ended,
     simmim_recipe,
     start,
     tiny_chips,
@@ -221,8 +222,7 @@ def test_segments_end_at_a_signal_or_when_time_is_up_and_chain_to_the_same_resul
     process = start(recipe, index, run, *EVERY)
     wait_for(run, "*/step-000000040", process)
     process.send_signal(signal.SIGUSR1)
-    assert process.wait() == 0, process.communicate()[1]
-    first = json.loads((run / "segments" / "1.json").read_text())
+    first = ended(process, run)
     assert first["reason"] == "walltime"
     assert (first["start_step"], first["total_steps"]) == (0, 300)
     assert 40 <= first["end_step"] < 300

@@ -168,6 +168,12 @@ def wait_for(run: Path, pattern: str, process: subprocess.Popen[str], seconds: f
         time.sleep(0.005)
 
 
+def ended(process: subprocess.Popen[str], run: Path, *, number: int = 1) -> dict[str, Any]:
+    """Wait for a segment that ends well, and return its JSON."""
+    assert process.wait() == 0, process.communicate()[1]
+    return json.loads((run / "segments" / f"{number}.json").read_text())
+
+
 def curve(run: Path) -> list[tuple[int, float]]:
     """(step, loss) of a run's curve."""
     (path,) = (run / "checkpoints").glob("*/history.jsonl")
