@@ -8,7 +8,6 @@ operations that the model needs, whatever the layout spends.
 
 import copy
 
-import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -26,11 +25,7 @@ def training_flops(objective: Objective, *, size: int, images: int = 1) -> float
     """
     # Without the weights it starts from; a teacher has real ones even on meta.
     bare = copy.deepcopy(objective, {id(objective.start): None}).to("meta")
-    batch = {
-        "images": torch.empty(images, len(objective.mean), size, size, device="meta"),
-        "noise": torch.empty(images, objective.cells, device="meta"),
-        "labels": torch.empty(images, dtype=torch.int64, device="meta"),
-    }
+    batch = bare.blank_batch(images, size, "meta")
     # Fused attention counts what its backward pass computes again; the plain products do not.
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         bare(batch)["loss"].backward()

@@ -91,6 +91,20 @@ class Objective(nn.Module):
         """
         raise NotImplementedError
 
+    def blank_batch(self, count: int, size: int, device: str) -> Batch:
+        """What `forward` takes, its values not set: to count what a step does and holds.
+
+        Args:
+            count: Images.
+            size: Pixels on a side of them.
+            device: Where; `meta` for a batch without memory.
+        """
+        return {
+            "images": torch.empty(count, len(self.mean), size, size, device=device),
+            "noise": torch.empty(count, self.cells, device=device),
+            "labels": torch.empty(count, dtype=torch.int64, device=device),
+        }
+
     def reconstruct(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """What the model paints into the removed places.
 

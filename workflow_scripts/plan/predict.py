@@ -13,7 +13,7 @@ from workflow_scripts.objectives import build_objective
 from workflow_scripts.objectives.base import Objective
 from workflow_scripts.plan.holding import Moment, replicated, sharded, sizes
 from workflow_scripts.plan.trace import Gradients, How, Piece, trace_step
-from workflow_scripts.pretrain.strategies import parts_of, shard_count, share_of
+from workflow_scripts.pretrain.strategies import parts_of, shard_count, share_of, stays_whole
 
 _CLASSES = 10  # of `supervised`; its head is a millionth of the memory
 
@@ -114,7 +114,7 @@ def _moments(case: Case) -> Iterator[Moment]:
     model = sizes(_built(_Recipe(case.recipe), case.channels, case.teacher), shards)
     if not case.is_sharded:
         return replicated(pieces, model, gradients_wait=gradients_wait)
-    reshard = shards > 1 and case.strategy != "shard_grad_op"
+    reshard = not stays_whole(case.strategy, case.ranks)
     return sharded(
         pieces, model, width=2 if narrow else 4, reshard=reshard, accumulating=accumulating
     )
@@ -129,7 +129,7 @@ def _built(recipe: _Recipe, channels: int, teacher: Path | None) -> Objective:
 def _pieces(recipe: _Recipe, channels: int, teacher: Path | None, how: How) -> list[Piece]:
     case = Case(recipe=recipe, channels=channels, teacher=teacher)
     side = recipe["encoder"]["image_size"]
-    return trace_step(case.build, channels=channels, side=side, how=how)
+    return trace_step(case.build, side=side, how=how)
 
 
 def strategies(ranks: int) -> list[str]:

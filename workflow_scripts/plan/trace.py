@@ -72,14 +72,11 @@ class How:
     gradients: Gradients
 
 
-def trace_step(
-    build: Callable[[], Objective], *, channels: int, side: int, how: How
-) -> list[Piece]:
+def trace_step(build: Callable[[], Objective], *, side: int, how: How) -> list[Piece]:
     """The pieces of one forward and backward pass, in order.
 
     Args:
         build: Makes the objective on the meta device.
-        channels: Bands of the images.
         side: Pixels on a side of them.
         how: How the step is run.
     """
@@ -99,21 +96,13 @@ def trace_step(
             checkpointed(objective.wrap_blocks())
         if how.gpu:
             stack.enter_context(_GpuAutocast())
-        batch = _batch(objective, how.batch, channels, side)  # alive to the end, as in a real step
+        batch = objective.blank_batch(how.batch, side, "cpu")  # alive to the end, as in a real step
         with torch.autocast("cpu", torch.bfloat16, enabled=how.precision == "bf16"):
             loss = objective(batch)["loss"]
         recorder.turn()
         loss.backward()
         recorder.cut(ROOT)
     return recorder.pieces
-
-
-def _batch(objective: Objective, size: int, channels: int, side: int) -> dict[str, Tensor]:
-    return {
-        "images": torch.empty(size, channels, side, side),
-        "noise": torch.empty(size, objective.cells),
-        "labels": torch.empty(size, dtype=torch.int64),
-    }
 
 
 def _take_along(blocks: list[nn.Module]) -> None:

@@ -33,6 +33,15 @@ def shard_count(strategy: str, world: int) -> int:
     return shards
 
 
+def stays_whole(strategy: str, world: int) -> bool:
+    """Whether parameters stay whole from a block's forward pass to its backward pass.
+
+    Raises:
+        UserError: As of `shard_count`.
+    """
+    return shard_count(strategy, world) == 1 or strategy == "shard_grad_op"
+
+
 def share_of(batch: int, ranks: int) -> int:
     """Samples of a batch that each rank gets.
 

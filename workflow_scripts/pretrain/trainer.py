@@ -26,7 +26,8 @@ from workflow_scripts.pretrain.meter import Clock, Window
 from workflow_scripts.pretrain.schedule import learning_rate
 from workflow_scripts.pretrain.stalled import AGREE, DATA, LOG, SAVE, STEP
 from workflow_scripts.pretrain.started import note_start
-from workflow_scripts.pretrain.step import NORM, Step, parts_of
+from workflow_scripts.pretrain.step import NORM, Step
+from workflow_scripts.pretrain.strategies import parts_of, share_of
 from workflow_scripts.pretrain.usage import usage_of
 from workflow_scripts.pretrain.watchdog import Watchdog
 from workflow_scripts.provenance import peak_memory_bytes
@@ -100,7 +101,7 @@ class Trainer:
             rank=ranks.rank, ranks=ranks.world, retries=layout.retries, skip_bad=layout.skip_bad,
         )  # fmt: skip
         objective = meta_objective(recipe, corpus, teacher, start)
-        samples = self.order.batch // ranks.world
+        samples = share_of(self.order.batch, ranks.world)
         size, images = recipe["encoder"]["image_size"], parts_of(samples, layout.accumulate)
         flops = training_flops(objective, size=size, images=images) if ranks.is_first else 0.0
         model = parallel.laid_out(

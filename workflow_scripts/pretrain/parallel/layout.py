@@ -42,7 +42,7 @@ from workflow_scripts.objectives.base import Objective
 from workflow_scripts.pretrain.launch import Ranks
 from workflow_scripts.pretrain.parallel.blocks import checkpointed, compiled
 from workflow_scripts.pretrain.parallel.groups import mesh_of
-from workflow_scripts.pretrain.strategies import shard_count
+from workflow_scripts.pretrain.strategies import shard_count, stays_whole
 
 # Objectives whose parameters stay whole from a forward pass to its backward pass.
 _kept_whole: weakref.WeakSet[nn.Module] = weakref.WeakSet()
@@ -118,7 +118,7 @@ def _shard(
 ) -> None:  # fmt: skip
     # A Swin block's output is a view of its last sum; what comes after it adds out of place.
     warnings.filterwarnings("ignore", message=r"FSDP2-wrapped module .* returned a view tensor")
-    whole = shards == 1 or strategy == "shard_grad_op"
+    whole = stays_whole(strategy, world)
     if strategy in ("shard_grad_op", "full_shard"):
         mesh = mesh_of(device, {"shard": world})
     else:
