@@ -17,6 +17,7 @@ from workflow_scripts.corpora import (
 from workflow_scripts.digests import canonical
 from workflow_scripts.driver import guard, note_start, note_success, prepare_jobs, require_account
 from workflow_scripts.errors import UserError
+from workflow_scripts.files import read_json
 from workflow_scripts.jobs import Jobs
 from workflow_scripts.wanted import (
     card_benchmarks,
@@ -182,6 +183,17 @@ def segment_before(w):
     """The segment that this one goes on from."""
     number = int(w.segment) - 1
     return [f"{RESULTS}/runs/{w.run}/segments/{number}.json"] if number else []
+
+
+# Time of a job that only says that its run was over before: Snakemake starts, Python reads two files.
+MINUTES_TO_SAY_SO = 10
+LAUNCHER = str(Path(workflow.basedir) / "envs" / "launch.sh")
+
+
+def run_is_over(previous):
+    """Whether the segment before this one did the last step; asked anew when that has ended."""
+    files = [Path(path) for path in previous]
+    return any(path.is_file() and read_json(path)["reason"] == "done" for path in files)
 
 
 def launch(key):
