@@ -18,6 +18,7 @@ from workflow_scripts.digests import canonical
 from workflow_scripts.driver import guard, note_start, note_success, prepare_jobs, require_account
 from workflow_scripts.errors import UserError
 from workflow_scripts.files import read_json
+from workflow_scripts.job_states import translate_states
 from workflow_scripts.jobs import Jobs
 from workflow_scripts.wanted import (
     card_benchmarks,
@@ -53,6 +54,7 @@ if workflow.is_main_process:
 onstart:
     if workflow.non_local_exec:
         refuse_as_workflow_error(require_account)
+        refuse_as_workflow_error(translate_states)
     note_start()
 
 
