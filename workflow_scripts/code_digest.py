@@ -32,6 +32,7 @@ NEUTRAL = frozenset(
         "pretrain.usage",
         "pretrain.watchdog",
         "provenance",
+        "slurm",
         "stage",
         "threads",
     )
