@@ -22,7 +22,9 @@ class OnSite:
         self.config = config
         self.profile = profile
         self.site: Site = load_site(profile.site)
-        self.partition = str(profile.of_runs("slurm_partition") or "")
+        named = str(profile.of_runs("slurm_partition") or "")
+        # Not said yet: a plan takes the site's usual one, and `not_ready` asks for it.
+        self.partition = next(iter(self.site.partitions), "") if "$" in named else named
 
     # --- what the user still has to set or to fetch ----------------------------------------------
 
@@ -100,49 +102,51 @@ class OnSite:
             entry, laid = self.config.runs[run], self.geometry(run)
             shape = {"nodes": laid.nodes, "ranks_per_node": laid.ranks_per_node}
             launch = entry.launch.model_copy(update=shape)
-            per_node = f"{laid.nodes} nodes × {laid.ranks_per_node} ranks"
+            per_node = f"{_nodes(laid.nodes)} × {laid.ranks_per_node} ranks"
             for mistake in impossible_layout(f"runs.{run}", entry.batch, launch):
                 yield f"{mistake} ({per_node})"
             yield from self._beyond_qos(laid)
             yield from self._too_short(laid)
-        if not self.partition or "$" in self.partition:
-            return  # not said yet: `not_ready` asks for it
+        # Of several partitions Slurm takes the one that a job fits.
+        names = [name for name in self.partition.split(",") if name]
+        yield from min((list(self._beyond(runs, name)) for name in names), key=len, default=())
+
+    def _beyond(self, runs: list[str], partition: str) -> Iterator[str]:
+        """What a partition does not give."""
         try:
-            table = limits(self.site, self.partition)
+            table = limits(self.site, partition)
         except UserError as error:
             yield f"slurm_partition: {error}"
             return
-        yield from self._other_jobs(table)
-        for run in runs if table else ():
-            yield from self._beyond(self.geometry(run), table)
-
-    def _other_jobs(self, table: list[Limit]) -> Iterator[str]:
-        """The time limit that the profile gives all other rules, on one node."""
-        minutes = self.profile.of_jobs("runtime")
-        longest = table[0].minutes if table else None
+        if not table:
+            return
+        minutes, longest = self.profile.of_jobs("runtime"), table[0].minutes
         if isinstance(minutes, int) and longest is not None and minutes > longest:
             yield (
                 f"default-resources.runtime of the profile: {minutes} minutes, but partition "
-                f"{self.partition} gives a job of one node {longest} at most; use that"
+                f"{partition} gives a job of one node {longest} at most; use that"
             )
+        for run in runs:
+            yield from self._too_large(self.geometry(run), partition, table)
 
-    def _beyond(self, laid: Geometry, table: list[Limit]) -> Iterator[str]:
-        """More nodes or more time than the partition gives."""
+    def _too_large(self, laid: Geometry, partition: str, table: list[Limit]) -> Iterator[str]:
+        """More nodes or more time than a job of the partition gets."""
         if laid.nodes > table[-1].nodes:
             yield (
-                f"{self._key(laid, 'nodes')}: {laid.nodes} nodes, but partition {self.partition} "
-                f"gives a job {table[-1].nodes} at most; use fewer, or another partition"
+                f"{self._key(laid, 'nodes')}: {_nodes(laid.nodes)}, but partition "
+                f"{partition} gives a job {table[-1].nodes} at most; use fewer, or another one"
             )
             return
         own = next(limit for limit in table if laid.nodes <= limit.nodes)
         if own.minutes is None or laid.minutes <= own.minutes:
             return
         below = dict(zip(table, [0, *(limit.nodes for limit in table)], strict=False))
-        longer = [limit for limit in table if (limit.minutes or laid.minutes) >= laid.minutes]
+        larger = [limit for limit in table if limit.nodes > own.nodes]
+        longer = [limit for limit in larger if (limit.minutes or laid.minutes) >= laid.minutes]
         more = f", or {below[longer[0]] + 1} nodes and more" if longer else ""
         yield (
-            f"{self._key(laid, 'runtime')}: {laid.minutes} minutes, but partition {self.partition} "
-            f"gives jobs of {laid.nodes} nodes {own.minutes} at most; use {own.minutes} and more "
+            f"{self._key(laid, 'runtime')}: {laid.minutes} minutes, but partition {partition} "
+            f"gives jobs of {_nodes(laid.nodes)} {own.minutes} at most; use {own.minutes} and more "
             f"segments{more}"
         )
 
@@ -191,6 +195,10 @@ def needs_network(config: Config, jobs: Iterable[tuple[str, Sequence[str]]]) -> 
 
 def _is_below(folder: str, top: str) -> bool:
     return os.path.commonpath([folder, top]) == top
+
+
+def _nodes(count: int) -> str:
+    return f"{count} node{'s' * (count != 1)}"
 
 
 def _indented(lines: Iterable[str]) -> list[str]:

@@ -68,8 +68,14 @@ def load_site(name: str, profiles: Path = PROFILES) -> Site:
         )
     try:
         return Site.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")) or {})
-    except (yaml.YAMLError, ValidationError) as error:
-        raise UserError(f"{file}: {error}") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{file}: not valid YAML: {error}") from None
+    except ValidationError as error:
+        wrong = [
+            f"{'.'.join(map(str, one['loc']))}: {one['msg']} (value {one['input']!r})"
+            for one in error.errors(include_url=False)
+        ]
+        raise UserError(f"{file}: " + "; ".join(wrong)) from None
 
 
 @dataclass(frozen=True, kw_only=True)
