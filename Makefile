@@ -32,9 +32,10 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/snakemake --lint
 
-# After the driver died (login node rebooted, killed): see that none lives, unlock, go on.
-resume: setup
-	$(BIN)/python -m workflow_scripts.resume
+# After the driver died (login node rebooted, killed): see that none lives, unlock, go on. With the
+# Python that is active where the environment is not ours (docs/frontier.md).
+resume:
+	python -m workflow_scripts.resume
 
 clean-environment:
 	rm -rf $(VENV)
