@@ -106,6 +106,15 @@ def option(flag, *values):
     return shlex.join([flag, *values]) if any(values) else ""
 
 
+def cores(w, threads):
+    """Cores of a job's one process: here its threads, which share out this machine.
+
+    On Slurm the profile states `cpus_per_task` instead: there Snakemake cuts `threads` to the cores
+    of the machine that the driver runs on. So shell lines use this and never `threads`.
+    """
+    return threads
+
+
 def days_of(dataset):
     """Days of a MODIS dataset; none for images."""
     return refuse_as_workflow_error(lambda: required_days(CONFIG, dataset))
