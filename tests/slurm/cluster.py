@@ -79,12 +79,10 @@ class Cluster:
     def environment(self) -> dict[str, str]:
         """This process's environment, led to this cluster; also `account` as the user's own."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM", "SBATCH"))}
-        path = os.pathsep.join(
-            [str(Path(sys.executable).parent), kept.get("PATH", ""), SYSTEM_PATH]
-        )
+        folders = (self.folder / "bin", Path(sys.executable).parent, kept.get("PATH"), SYSTEM_PATH)
         return {
             **kept,
-            "PATH": path,
+            "PATH": os.pathsep.join(str(folder) for folder in folders if folder),
             "SLURM_CONF": str(self.folder / "etc" / "slurm.conf"),
             "ORBWEAVER_TEST_CLUSTER": str(self.folder),  # by which its processes are found again
             "ORBWEAVER_ACCOUNT": self.account,
