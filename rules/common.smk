@@ -21,6 +21,8 @@ from workflow_scripts.corpora import (
 from workflow_scripts.digests import canonical
 from workflow_scripts.driver import guard, note_start, note_success, prepare_jobs, require_account
 from workflow_scripts.errors import UserError
+from workflow_scripts.files import read_json
+from workflow_scripts.job_states import translate_states
 from workflow_scripts.jobs import Jobs
 from workflow_scripts.wanted import (
     card_benchmarks,
@@ -56,6 +58,7 @@ if workflow.is_main_process:
 onstart:
     if workflow.non_local_exec:
         refuse_as_workflow_error(require_account)
+        refuse_as_workflow_error(translate_states)
     note_start()
 
 
@@ -108,6 +111,15 @@ def code(rule, *wildcards):
 def option(flag, *values):
     """An option of a shell line, quoted; nothing without a value."""
     return shlex.join([flag, *values]) if any(values) else ""
+
+
+def cores(w, threads):
+    """Cores of a job's one process: here its threads, which share out this machine.
+
+    On Slurm the profile states `cpus_per_task` instead: there Snakemake cuts `threads` to the cores
+    of the machine that the driver runs on. So shell lines use this and never `threads`.
+    """
+    return threads
 
 
 def days_of(dataset):
@@ -198,6 +210,17 @@ def segment_before(w):
     """The segment that this one goes on from."""
     number = int(w.segment) - 1
     return [f"{RESULTS}/runs/{w.run}/segments/{number}.json"] if number else []
+
+
+# Time of a job that only says that its run was over before: Snakemake starts, Python reads two files.
+MINUTES_TO_SAY_SO = 10
+LAUNCHER = str(Path(workflow.basedir) / "envs" / "launch.sh")
+
+
+def run_is_over(previous):
+    """Whether the segment before this one did the last step; asked anew when that has ended."""
+    files = [Path(path) for path in previous]
+    return any(path.is_file() and read_json(path)["reason"] == "done" for path in files)
 
 
 def launch(key):
