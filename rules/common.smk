@@ -1,17 +1,21 @@
 # What the rules share: the checked configuration, each job's recipe and code digest, file names.
+import functools
 import re
 import shlex
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 from workflow_scripts.code_digest import code_digest
 from workflow_scripts.config_check import check_config
 from workflow_scripts.corpora import (
     BENCH,
+    are_assumed,
     corpus_datasets,
     cut_from,
     dataset_days,
     is_chips,
+    planned_days,
     required_days,
 )
 from workflow_scripts.digests import canonical
@@ -119,8 +123,20 @@ def cores(w, threads):
 
 
 def days_of(dataset):
-    """Days of a MODIS dataset; none for images."""
-    return refuse_as_workflow_error(lambda: required_days(CONFIG, dataset))
+    """Days of a MODIS dataset; none for images. Only what starts jobs needs granules to be there."""
+    starts = workflow.executor_plugin is not None and not workflow.dryrun
+    days = refuse_as_workflow_error(
+        lambda: (required_days if starts else planned_days)(CONFIG, dataset)
+    )
+    if are_assumed(CONFIG, dataset):
+        say_assumed(dataset, len(days))
+    return days
+
+
+@functools.cache
+def say_assumed(dataset, days):
+    """Tell once that a plan rests on days of which nothing is there."""
+    logger.warning(f"dataset {dataset}: planned with {days} days assumed, no granule is there yet")
 
 
 def fetched(dataset):
