@@ -69,18 +69,43 @@ def require_account() -> None:
         )
 
 
-def note_start() -> None:
-    """Leave a note for `make resume`: who drives, since when, with which command."""
+def note_start(*, runs: str, submits: bool) -> None:
+    """Leave a note for `make resume`: who drives, since when, with which command.
+
+    Args:
+        runs: The folder of all runs.
+        submits: Whether it submits jobs to Slurm.
+    """
     if not QUESTIONS & set(sys.argv):
-        process = psutil.Process()
-        note = {
-            "pid": process.pid,
-            "created": process.create_time(),
-            "host": socket.gethostname(),
-            "arguments": sys.argv[1:],
-            "noted": time.time(),
-        }
-        write_json(NOTES / f"{note['host']}-{process.pid}.json", note)
+        note = {"arguments": sys.argv[1:], "runs": runs, "submits": submits, "noted": time.time()}
+        _write_note(note)
+
+
+def take_over(path: Path, note: dict[str, Any]) -> None:
+    """Put this process, which is to become the driver, in the place of one that died.
+
+    A driver that never begins (there is nothing to do, or it is refused) is the last to be resumed
+    again: the others come first.
+
+    Raises:
+        UserError: Another process has just done so.
+    """
+    own = _write_note({**note, "noted": 0.0})
+    try:
+        if own != path:
+            path.unlink()
+    except FileNotFoundError:
+        own.unlink()
+        raise UserError(
+            "another `make resume` has just begun; let it work, or stop it first"
+        ) from None
+
+
+def _write_note(note: dict[str, Any]) -> Path:
+    process, host = psutil.Process(), socket.gethostname()
+    path = NOTES / f"{host}-{process.pid}.json"
+    write_json(path, {**note, "pid": process.pid, "created": process.create_time(), "host": host})
+    return path
 
 
 def note_success() -> None:
@@ -88,6 +113,22 @@ def note_success() -> None:
     for path, note in notes():
         if note["arguments"] == sys.argv[1:]:
             path.unlink(missing_ok=True)
+
+
+def where_to_look(*, submits: bool) -> str:
+    """What to read and to do after jobs failed.
+
+    Args:
+        submits: Whether the driver submits jobs to Slurm.
+    """
+    slurm = ", what Slurm says of it below logs/slurm/" if submits else ""
+    return (
+        "A job's own log is named in its error above and lies below logs/"
+        f"{slurm}; `python -m workflow_scripts.status` shows how far each run is, every start's "
+        "log and its last lines.\n"
+        "`make resume`, or the same command, goes on: what is done stays done, and training goes "
+        "on from its last checkpoint."
+    )
 
 
 def notes() -> list[tuple[Path, dict[str, Any]]]:
