@@ -16,14 +16,8 @@ from workflow_scripts.corpora import (
     required_days,
 )
 from workflow_scripts.digests import canonical
-from workflow_scripts.driver import (
-    guard,
-    note_start,
-    note_success,
-    prepare_jobs,
-    require_account,
-    where_to_look,
-)
+from workflow_scripts.driver import guard, prepare_jobs, require_account, where_to_look
+from workflow_scripts.driver_notes import note_start, note_success
 from workflow_scripts.errors import UserError
 from workflow_scripts.files import read_json
 from workflow_scripts.job_states import translate_states

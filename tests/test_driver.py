@@ -11,7 +11,7 @@ import networkx as nx
 import psutil
 import pytest
 
-from workflow_scripts import driver, resume, stale, status
+from workflow_scripts import driver, driver_notes, resume, stale, status
 from workflow_scripts.dag_picture import MOST_JOBS, draw, job_graph, layers
 from workflow_scripts.differences import differences
 from workflow_scripts.errors import UserError
@@ -48,8 +48,10 @@ def note(tmp_path, monkeypatch):
             "pid": process.pid, "created": process.create_time(), "host": socket.gethostname(),
             "arguments": ["all", "--configfile", "my.yaml"], "noted": 0.0, **changes,
         }  # fmt: skip
-        driver.NOTES.mkdir(parents=True, exist_ok=True)
-        (driver.NOTES / f"{found['host']}-{found['noted']}.json").write_text(json.dumps(found))
+        driver_notes.NOTES.mkdir(parents=True, exist_ok=True)
+        (driver_notes.NOTES / f"{found['host']}-{found['noted']}.json").write_text(
+            json.dumps(found)
+        )
 
     return write
 
@@ -92,9 +94,9 @@ def test_a_driver_that_began_while_resume_waited_is_not_doubled(note, living, mo
 def test_resume_tells_others_that_it_waits_and_can_be_resumed_itself(note, go_on):
     note(created=1.0, runs="results/runs", submits=True)
     go_on()
-    ((path, found),) = driver.notes()
+    ((path, found),) = driver_notes.notes()
     assert path.name == f"{socket.gethostname()}-{os.getpid()}.json"
-    assert driver.lives(found)
+    assert driver_notes.lives(found)
     assert found["arguments"] == ["all", "--configfile", "my.yaml"]
     assert found["submits"]
 
@@ -102,11 +104,11 @@ def test_resume_tells_others_that_it_waits_and_can_be_resumed_itself(note, go_on
 def test_of_two_resumes_at_once_one_goes_on(note, monkeypatch):
     note(created=1.0)
     found = resume.driver_to_resume()
-    for path, _ in driver.notes():
+    for path, _ in driver_notes.notes():
         path.unlink()  # as the other one does
     with pytest.raises(UserError, match="another `make resume` has just begun"):
-        driver.take_over(*found)
-    assert driver.notes() == []
+        driver_notes.take_over(*found)
+    assert driver_notes.notes() == []
 
 
 def test_a_reused_process_number_is_not_the_driver(note, go_on):
@@ -130,8 +132,8 @@ def test_success_forgets_the_drivers_of_the_same_command(note, monkeypatch):
     note(noted=1.0, arguments=["all"])
     note(noted=2.0, arguments=["probe_ucm"])
     monkeypatch.setattr("sys.argv", ["snakemake", "all"])
-    driver.note_success()
-    assert [found["arguments"] for _, found in driver.notes()] == [["probe_ucm"]]
+    driver_notes.note_success()
+    assert [found["arguments"] for _, found in driver_notes.notes()] == [["probe_ucm"]]
 
 
 def test_a_driver_on_another_host_is_not_presumed_dead(note, go_on):

@@ -13,7 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from workflow_scripts.driver import NOTES, command, lives, notes, take_over
+from workflow_scripts.driver import command
+from workflow_scripts.driver_notes import NOTES, lives, notes, take_over
 from workflow_scripts.errors import UserError
 from workflow_scripts.logs import log, start_logging
 from workflow_scripts.survivors import wait_for_all
