@@ -37,10 +37,12 @@ rule all:
 
 rule fetch_all:
     input:
-        [
-            fetched(name)
+        # When it is asked for, not when this file is read: other targets need no granule.
+        lambda w: [
+            manifest
             for corpus in wanted_corpora(CONFIG)
             for name in corpus_datasets(CONFIG, corpus)
+            for manifest in fetched(name)
         ],
         [f"{DATA}/weights/{name}/model.json" for name in wanted_weights(CONFIG)],
 

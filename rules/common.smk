@@ -1,25 +1,31 @@
 # What the rules share: the checked configuration, each job's recipe and code digest, file names.
+import functools
 import re
 import shlex
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 from workflow_scripts.code_digest import code_digest
 from workflow_scripts.config_check import check_config
 from workflow_scripts.corpora import (
     BENCH,
+    are_assumed,
     corpus_datasets,
     cut_from,
     dataset_days,
     is_chips,
+    planned_days,
     required_days,
 )
 from workflow_scripts.digests import canonical
-from workflow_scripts.driver import guard, note_start, note_success, prepare_jobs
+from workflow_scripts.driver import guard, prepare_jobs, where_to_look
+from workflow_scripts.driver_notes import note_start, note_success
 from workflow_scripts.errors import UserError
 from workflow_scripts.files import read_json
 from workflow_scripts.job_states import translate_states
 from workflow_scripts.jobs import Jobs
+from workflow_scripts.survivors import refuse_doubles
 from workflow_scripts.wanted import (
     card_benchmarks,
     shape,
@@ -36,6 +42,11 @@ def refuse_as_workflow_error(action):
         return action()
     except UserError as error:
         raise WorkflowError(str(error)) from None
+
+
+def named(job):
+    """A job by its rule's name and the values of its wildcards."""
+    return job.rule.name, tuple(job.wildcards)
 
 
 # Snakemake's flag for its own report; at the start of a line its parser takes `report` for a keyword.
@@ -55,11 +66,24 @@ onstart:
     if workflow.non_local_exec:
         refuse_to_submit()
         refuse_as_workflow_error(translate_states)
-    note_start()
+    note_start(runs=f"{RESULTS}/runs", submits=workflow.non_local_exec)
+    if not workflow.touch:
+        refuse_as_workflow_error(
+            lambda: refuse_doubles(
+                map(named, workflow.dag.jobs),
+                map(named, workflow.dag.needrun_jobs()),
+                runs=Path(RESULTS) / "runs",
+                submits=workflow.non_local_exec,
+            )
+        )
 
 
 onsuccess:
     note_success()
+
+
+onerror:
+    logger.error(where_to_look(submits=workflow.non_local_exec))
 
 
 def one_of(names):
@@ -119,8 +143,20 @@ def cores(w, threads):
 
 
 def days_of(dataset):
-    """Days of a MODIS dataset; none for images."""
-    return refuse_as_workflow_error(lambda: required_days(CONFIG, dataset))
+    """Days of a MODIS dataset; none for images. Only what starts jobs needs granules to be there."""
+    starts = workflow.executor_plugin is not None and not workflow.dryrun
+    days = refuse_as_workflow_error(
+        lambda: (required_days if starts else planned_days)(CONFIG, dataset)
+    )
+    if are_assumed(CONFIG, dataset):
+        say_assumed(dataset, len(days))
+    return days
+
+
+@functools.cache
+def say_assumed(dataset, days):
+    """Tell once that a plan rests on days of which nothing is there."""
+    logger.warning(f"dataset {dataset}: planned with {days} days assumed, no granule is there yet")
 
 
 def fetched(dataset):

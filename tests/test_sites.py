@@ -7,7 +7,7 @@ import pytest
 import yte
 
 from tests.conftest import ROOT
-from tests.fake_slurm import FakeSlurm
+from tests.instant_slurm import InstantSlurm
 from tests.test_config import DEFAULT
 from workflow_scripts.config_check import check_config
 from workflow_scripts.errors import UserError
@@ -30,7 +30,7 @@ def slurm(tmp_path, monkeypatch):
     """Programs of Slurm on PATH, and no variable of this user's own."""
 
     def start(*, accounts=(), partitions=""):
-        fake = FakeSlurm(tmp_path / "slurm", accounts=accounts, partitions=partitions)
+        fake = InstantSlurm(tmp_path / "slurm", accounts=accounts, partitions=partitions)
         monkeypatch.setenv("PATH", f"{fake.folder}{os.pathsep}{os.environ['PATH']}")
 
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
