@@ -4,6 +4,7 @@ import functools
 from snakemake.logging import logger
 
 from workflow_scripts.driver import only_plans
+from workflow_scripts.plan.node_hours import rows, table
 from workflow_scripts.site_checks import OnSite, needs_network
 from workflow_scripts.sites import Profile
 
@@ -22,7 +23,17 @@ SITE = None
 if workflow.is_main_process and PROFILE.site:
     SITE = refuse_as_workflow_error(lambda: OnSite(CONFIG, PROFILE))
 
+
+def say_costs():
+    """Tell what the runs of `all` may take of the site."""
+    try:
+        logger.info(table(rows(CONFIG, profile=PROFILE)))
+    except UserError as error:  # of a run of `all` that is not asked for
+        logger.warning(f"WARNING: {error}")
+
+
 if SITE and only_plans():
+    say_costs()
     # A plan may be made before all is set and fetched. What `all` needs is not yet known to Snakemake.
     unmade = [name for name in wanted_weights(CONFIG) if not JOBS.weights(name).result.is_file()]
     unready = SITE.not_ready(needs_network(CONFIG, [("weights", (name,)) for name in unmade]))
@@ -49,9 +60,10 @@ def refuse_to_submit():
     if SITE is None:
         return
     jobs = [(job.rule.name, tuple(job.wildcards)) for job in workflow.dag.needrun_jobs()]
-    refuse_as_workflow_error(
-        lambda: SITE.refuse(names[0] for rule, names in jobs if rule == "pretrain")
-    )
+    runs = [names[0] for rule, names in jobs if rule == "pretrain"]
+    refuse_as_workflow_error(lambda: SITE.refuse(runs))
     unready = SITE.not_ready(needs_network(CONFIG, jobs))
     if unready:
         raise WorkflowError(unready)
+    if runs:
+        say_costs()

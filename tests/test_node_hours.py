@@ -9,6 +9,7 @@ from workflow_scripts.config_check import load_config
 from workflow_scripts.errors import UserError
 from workflow_scripts.plan.__main__ import parser
 from workflow_scripts.plan.node_hours import rows, table
+from workflow_scripts.sites import Profile
 
 CONFIG = """
 all: {runs: [big, small], benchmarks: []}
@@ -36,6 +37,11 @@ def file(tmp_path):
     return path
 
 
+def ranks(count):
+    """A profile of so many ranks a node."""
+    return Profile(defaults={}, pretrain={"tasks_per_node": count})
+
+
 def test_node_hours_are_nodes_times_segments_times_their_limit(file):
     config = load_config(file)
     big, teacher, small = rows(config)
@@ -46,7 +52,7 @@ def test_node_hours_are_nodes_times_segments_times_their_limit(file):
 
 
 def test_the_sites_ranks_go_before_those_of_the_configuration(file):
-    big = rows(load_config(file), ranks_per_node=8)[0]
+    big = rows(load_config(file), profile=ranks(8))[0]
     assert (big.ranks, big.batch) == (256, 16)
     assert big.node_hours == 240
 
@@ -58,7 +64,7 @@ def test_encoders_stand_by_their_names_and_others_by_their_numbers(file):
 
 
 def test_the_table_has_a_line_a_run_and_their_sum(file):
-    head, *lines, last = table(rows(load_config(file), ranks_per_node=8)).splitlines()
+    head, *lines, last = table(rows(load_config(file), profile=ranks(8))).splitlines()
     assert head.split() == ["run", "encoder", "nodes", "ranks", "batch", "a", "rank", "strategy",
                             "segments", "node-hours"]  # fmt: skip
     assert lines[0].split() == ["big", "vit_1b,", "504", "px", "32", "256", "16", "hybrid_shard_2",
@@ -69,7 +75,7 @@ def test_the_table_has_a_line_a_run_and_their_sum(file):
 @pytest.mark.parametrize("site", [3, 24])
 def test_ranks_that_do_not_divide_a_batch_are_refused_by_the_runs_name(file, site):
     with pytest.raises(UserError, match=rf"runs\.big: a batch of 4096 .* {32 * site} ranks"):
-        rows(load_config(file), ranks_per_node=site)
+        rows(load_config(file), profile=ranks(site))
 
 
 def test_the_command_prints_the_table_alone(file, capsys):
@@ -77,7 +83,7 @@ def test_the_command_prints_the_table_alone(file, capsys):
     found = parser().parse_args(arguments)
     found.plan(found)
     shown = capsys.readouterr()
-    assert shown.out == table(rows(load_config(file), ranks_per_node=8)) + "\n"
+    assert shown.out == table(rows(load_config(file), profile=ranks(8))) + "\n"
 
 
 def test_it_is_light_enough_for_the_start_of_every_driver():

@@ -174,7 +174,7 @@ def _submits(process: dict[str, Any], folder: str) -> bool:
 # --- the site ------------------------------------------------------------------------------------
 
 
-def job() -> str | None:
+def own_job() -> str | None:
     """The number of the batch job that this process is part of; None outside one."""
     return os.environ.get("SLURM_JOB_ID") or None
 

@@ -17,6 +17,7 @@ from workflow_scripts.config_runs import RunBase
 from workflow_scripts.errors import UserError
 from workflow_scripts.models.library import LIBRARY
 from workflow_scripts.pretrain.strategies import shard_count, share_of
+from workflow_scripts.sites import NO_PROFILE, Geometry, Profile, geometry
 from workflow_scripts.wanted import wanted_runs
 
 _HEAD = ("run", "encoder", "nodes", "ranks", "batch a rank", "strategy", "segments", "node-hours")
@@ -52,30 +53,30 @@ class Row:
         return self.nodes * self.segments * self.minutes / 60
 
 
-def rows(config: Config, *, ranks_per_node: int | None = None) -> list[Row]:
+def rows(config: Config, *, profile: Profile = NO_PROFILE) -> list[Row]:
     """A row for each run of `all`, with those that these need.
 
     Args:
         config: The configuration.
-        ranks_per_node: The site's, which goes before that of each run's `launch`.
+        profile: The site's, whose geometry goes before that of each run's `launch`.
 
     Raises:
         UserError: The ranks cannot share a batch evenly, or cannot have the strategy.
     """
-    return [_row(name, config.runs[name], ranks_per_node) for name in wanted_runs(config)]
+    return [
+        _row(config.runs[name], geometry(config, name, profile)) for name in wanted_runs(config)
+    ]
 
 
-def _row(name: str, run: RunBase, ranks_per_node: int | None) -> Row:
-    launch = run.launch
-    ranks = launch.nodes * (ranks_per_node or launch.ranks_per_node)
+def _row(run: RunBase, laid: Geometry) -> Row:
     try:
-        batch = share_of(run.batch, ranks)
-        shard_count(launch.strategy, ranks)
+        batch = share_of(run.batch, laid.ranks)
+        shard_count(run.launch.strategy, laid.ranks)
     except UserError as error:
-        raise UserError(f"runs.{name}: {error}") from None
+        raise UserError(f"runs.{laid.run}: {error}") from None
     return Row(
-        name=name, encoder=_in_words(run.encoder), nodes=launch.nodes, ranks=ranks, batch=batch,
-        strategy=launch.strategy, segments=run.segments, minutes=launch.walltime_minutes,
+        name=laid.run, encoder=_in_words(run.encoder), nodes=laid.nodes, ranks=laid.ranks,
+        batch=batch, strategy=run.launch.strategy, segments=laid.segments, minutes=laid.minutes,
     )  # fmt: skip
 
 
@@ -121,4 +122,6 @@ def plan(arguments: argparse.Namespace) -> None:
     if arguments.ranks_per_node is not None and arguments.ranks_per_node < 1:
         raise UserError(f"--ranks-per-node is {arguments.ranks_per_node}; expected 1 or more")
     config = load_config(*arguments.configfile)
-    sys.stdout.write(table(rows(config, ranks_per_node=arguments.ranks_per_node)) + "\n")
+    count = arguments.ranks_per_node
+    profile = Profile(defaults={}, pretrain={"tasks_per_node": count}) if count else NO_PROFILE
+    sys.stdout.write(table(rows(config, profile=profile)) + "\n")
