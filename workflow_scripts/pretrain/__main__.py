@@ -5,10 +5,12 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from workflow_scripts.errors import UserError
 from workflow_scripts.files import exclusive, read_json
 from workflow_scripts.logs import log
 from workflow_scripts.models.shapes import odd_heads
-from workflow_scripts.pretrain import earlier, launch
+from workflow_scripts.pretrain import attempts, earlier, launch
+from workflow_scripts.pretrain.history import mark_failed
 from workflow_scripts.pretrain.record import Record
 from workflow_scripts.pretrain.run_digest import (
     Identity,
@@ -18,6 +20,7 @@ from workflow_scripts.pretrain.run_digest import (
     warn_of_changes,
 )
 from workflow_scripts.pretrain.schedule import missed_peak
+from workflow_scripts.pretrain.stop import StopRequest, training_time
 from workflow_scripts.pretrain.strategies import NAMES, check_layout
 from workflow_scripts.stage import run_stage, stage_parser
 
@@ -65,6 +68,7 @@ def _identity(arguments: argparse.Namespace, recipe: dict[str, Any]) -> Identity
 
 def _train(arguments: argparse.Namespace, record: Record, ranks: launch.Ranks) -> None:
     launch.follow_parent()
+    stop = StopRequest(training_time(arguments.walltime_s))
     # Here, so that the parent of ranks and a segment after the end start without torch.
     from workflow_scripts.pretrain.segment import train_segment
     from workflow_scripts.pretrain.trainer import Layout
@@ -79,6 +83,7 @@ def _train(arguments: argparse.Namespace, record: Record, ranks: launch.Ranks) -
         layout=layout,
         ranks=ranks,
         walltime_s=arguments.walltime_s,
+        stop=stop,
     )
 
 
@@ -106,9 +111,14 @@ def _guarded(arguments: argparse.Namespace, recipe: dict[str, Any], ranks: launc
     for odd in (odd_heads(own["encoder"]), missed_peak(own["optim"], epochs=own["epochs"])):
         if odd is not None:
             log.warning("%s", odd)
-    earlier.tell(arguments.run, identity.folder(arguments.run), asdict(identity))
+    earlier.tell(arguments.run, record.folder, asdict(identity))
+    attempts.begin(record.folder, segment=record.number, ranks=ranks)
     if ranks.must_spawn:
-        launch.spawn(ranks, MODULE, decided=identity.run_digest)
+        try:
+            launch.spawn(ranks, MODULE, decided=identity.run_digest)
+        except UserError:
+            mark_failed(record.folder)  # rank 0 may not have lived to do it
+            raise
     else:
         _train(arguments, record, ranks)
 

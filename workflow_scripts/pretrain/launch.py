@@ -5,7 +5,6 @@ command and watches them), under torchrun, and under srun. The parent of local r
 run's lock; ranks die with their parent, and if one dies the others are ended at once.
 """
 
-import math
 import os
 import re
 import signal
@@ -24,6 +23,7 @@ from workflow_scripts.logs import log
 
 _RANK, _PARENT, _STORE = "ORBWEAVER_RANK", "ORBWEAVER_PARENT", "ORBWEAVER_STORE"
 _DECIDED, _STARTED = "ORBWEAVER_DECIDED", "ORBWEAVER_STARTED"
+STOPPED_STATUS = 128 + signal.SIGTERM  # exit status of a rank that was told to stop, and did
 _POLL_SECONDS = 0.1
 _OWN_START = time.time()
 
@@ -135,31 +135,11 @@ def threads(ranks: Ranks, environment: Mapping[str, str] = os.environ) -> int:
     return max(1, len(os.sched_getaffinity(0)) // ranks.local_world)
 
 
-class StopRequest:
-    """True once this process should end its segment: a signal came, or the time is up.
-
-    Args:
-        seconds: Time from now until the segment has to end; infinite by default.
-    """
-
-    def __init__(self, seconds: float = math.inf) -> None:
-        self.deadline = time.monotonic() + seconds
-        self.signalled: str | None = None
-        for number in (signal.SIGTERM, signal.SIGUSR1):
-            signal.signal(number, self._take)
-
-    def _take(self, number: int, _frame: object) -> None:
-        self.signalled = signal.Signals(number).name
-
-    def asked(self, *, reserve: float = 0.0) -> bool:
-        """Whether to stop now, keeping `reserve` seconds for what is to be written."""
-        return self.signalled is not None or time.monotonic() + reserve >= self.deadline
-
-
 def spawn(ranks: Ranks, module: str, *, decided: str) -> None:
     """Start this command again once for each rank, and wait for all of them.
 
-    SIGTERM and SIGUSR1 are handed on. When a rank fails, the others are ended.
+    SIGTERM and SIGUSR1 are handed on. When a rank fails, the others are ended. If the ranks were
+    told to stop and did, this process exits as they did.
 
     Args:
         ranks: As `place` returned it, with `must_spawn`.
@@ -184,7 +164,7 @@ def spawn(ranks: Ranks, module: str, *, decided: str) -> None:
             )
             for rank in range(ranks.world)
         ]
-        for number in (signal.SIGTERM, signal.SIGUSR1):
+        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
             signal.signal(number, lambda got, _frame: _hand_on(children, got))
         try:
             _wait(children)
@@ -195,6 +175,8 @@ def spawn(ranks: Ranks, module: str, *, decided: str) -> None:
 
 
 def _hand_on(children: list[subprocess.Popen[bytes]], number: int) -> None:
+    # Ctrl-C has reached the ranks themselves, and a second one would not let them save.
+    number = signal.SIGTERM if number == signal.SIGINT else number
     for child in children:
         if child.poll() is None:
             child.send_signal(number)
@@ -205,6 +187,8 @@ def _wait(children: list[subprocess.Popen[bytes]]) -> None:
     while True:
         codes = [child.poll() for child in children]
         failed = [(rank, code) for rank, code in enumerate(codes) if code]
+        if any(code == STOPPED_STATUS for _, code in failed):
+            sys.exit(STOPPED_STATUS)
         if failed:
             rank, code = failed[0]
             pid = children[rank].pid
