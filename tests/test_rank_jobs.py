@@ -8,7 +8,7 @@ import pytest
 from tiny_runs import curve, ended, start, tiny_images, tiny_recipe, train_here, wait_for
 
 from workflow_scripts.pretrain import attempts, saved
-from workflow_scripts.pretrain.launch import STOPPED_STATUS
+from workflow_scripts.pretrain.spawn import STOPPED_STATUS
 
 JOB = ("--ranks", "2", "--strategy", "full_shard", "--checkpoint-every", "20", "--log-every", "5",
        "--accumulate", "2", "--activation-checkpointing", "--async-checkpoints")  # fmt: skip

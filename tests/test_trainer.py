@@ -29,10 +29,10 @@ from workflow_scripts.export.__main__ import load_objective
 from workflow_scripts.files import exclusive
 from workflow_scripts.pretrain import attempts, saved
 from workflow_scripts.pretrain.construct import adamw, meta_objective
-from workflow_scripts.pretrain.launch import STOPPED_STATUS
 from workflow_scripts.pretrain.meter import Window
 from workflow_scripts.pretrain.run_digest import check_data, current_identity, stored_identity
 from workflow_scripts.pretrain.schedule import learning_rate, missed_peak, peak_rate
+from workflow_scripts.pretrain.spawn import STOPPED_STATUS
 from workflow_scripts.shards.corpus import Corpus
 
 LONG = {"epochs": 60}  # 300 steps of a few milliseconds
