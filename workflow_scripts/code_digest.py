@@ -39,6 +39,7 @@ NEUTRAL = frozenset(
         "pretrain.usage",
         "pretrain.watchdog",
         "provenance",
+        "slurm",
         "stage",
         "threads",
     )
