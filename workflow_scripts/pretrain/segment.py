@@ -10,6 +10,7 @@ from workflow_scripts.pretrain import parallel
 from workflow_scripts.pretrain.history import mark_failed
 from workflow_scripts.pretrain.launch import Ranks, StopRequest, seconds_since_start, threads
 from workflow_scripts.pretrain.record import Record
+from workflow_scripts.pretrain.staging import Staging
 from workflow_scripts.pretrain.trainer import Layout, Outcome, Trainer
 from workflow_scripts.pretrain.watchdog import Watchdog
 from workflow_scripts.shards.corpus import Corpus
@@ -20,7 +21,7 @@ _LONGEST_MARGIN = 300.0
 
 def train_segment(
     record: Record, *, index: Path, teacher: Path | None, layout: Layout, ranks: Ranks,
-    walltime_s: float, start: Path | None = None,
+    walltime_s: float, start: Path | None = None, staging: Staging | None = None,
 ) -> None:  # fmt: skip
     """Train on this rank until the run is done or the time is up.
 
@@ -32,6 +33,7 @@ def train_segment(
         ranks: This process's place.
         walltime_s: Time of the job. A tenth of it, five minutes at most, is left for its end.
         start: Model folder that the encoder begins with.
+        staging: What copies shards to this node.
 
     Raises:
         UserError: What cannot be trained, or ranks that see different runs.
@@ -49,10 +51,11 @@ def train_segment(
         folder = record.identity.folder(record.run)
         with Watchdog(ranks, limit_s=stall, on_stall=lambda: mark_failed(folder)) as watch:
             try:
-                corpus = Corpus(index, record.identity.recipe["split"])
+                copies = staging.copies if staging else None
+                corpus = Corpus(index, record.identity.recipe["split"], copies)
                 trainer = Trainer(
                     record.identity.recipe, corpus, folder=folder, teacher=teacher, layout=layout,
-                    ranks=ranks, device=device, start=start, watch=watch,
+                    ranks=ranks, device=device, start=start, watch=watch, staging=staging,
                 )  # fmt: skip
                 outcome: Outcome = trainer.run(stop)
             except BaseException:
