@@ -19,11 +19,13 @@ from workflow_scripts.corpora import (
     required_days,
 )
 from workflow_scripts.digests import canonical
-from workflow_scripts.driver import guard, note_start, note_success, prepare_jobs, require_account
+from workflow_scripts.driver import guard, prepare_jobs, require_account, where_to_look
+from workflow_scripts.driver_notes import note_start, note_success
 from workflow_scripts.errors import UserError
 from workflow_scripts.files import read_json
 from workflow_scripts.job_states import translate_states
 from workflow_scripts.jobs import Jobs
+from workflow_scripts.survivors import refuse_doubles
 from workflow_scripts.wanted import (
     card_benchmarks,
     shape,
@@ -40,6 +42,11 @@ def refuse_as_workflow_error(action):
         return action()
     except UserError as error:
         raise WorkflowError(str(error)) from None
+
+
+def named(job):
+    """A job by its rule's name and the values of its wildcards."""
+    return job.rule.name, tuple(job.wildcards)
 
 
 # Snakemake's flag for its own report; at the start of a line its parser takes `report` for a keyword.
@@ -59,11 +66,24 @@ onstart:
     if workflow.non_local_exec:
         refuse_as_workflow_error(require_account)
         refuse_as_workflow_error(translate_states)
-    note_start()
+    note_start(runs=f"{RESULTS}/runs", submits=workflow.non_local_exec)
+    if not workflow.touch:
+        refuse_as_workflow_error(
+            lambda: refuse_doubles(
+                map(named, workflow.dag.jobs),
+                map(named, workflow.dag.needrun_jobs()),
+                runs=Path(RESULTS) / "runs",
+                submits=workflow.non_local_exec,
+            )
+        )
 
 
 onsuccess:
     note_success()
+
+
+onerror:
+    logger.error(where_to_look(submits=workflow.non_local_exec))
 
 
 def one_of(names):

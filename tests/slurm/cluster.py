@@ -21,8 +21,12 @@ from tests.slurm.daemons import Daemon
 from tests.slurm.settings import ACCOUNT, NODES, Ports, write_settings
 
 PROGRAMS = (
-    "slurmctld", "slurmd", "slurmdbd", "sbatch", "sacctmgr", "munged", "mungekey", "mariadbd",
-    "mariadb-install-db", "which", "setpriv",
+    "slurmctld", "slurmd", "slurmdbd", "munged", "mungekey", "mariadbd", "mariadb-install-db",
+    "which", "setpriv",
+)  # fmt: skip
+CLIENTS = (
+    "sacct", "sacctmgr", "sbatch", "sbcast", "scancel", "scontrol", "sinfo", "squeue", "srun",
+    "sshare",
 )  # fmt: skip
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # MariaDB reads one statement a line here.
@@ -46,10 +50,14 @@ def missing() -> str:
     """What this machine lacks to run a Slurm; an empty text if nothing."""
     if not sys.platform.startswith("linux") or os.geteuid() != 0:
         return "a Slurm of one's own needs Linux and root"
-    lacking = [name for name in PROGRAMS if not shutil.which(name, path=SYSTEM_PATH)]
+    lacking = [name for name in (*PROGRAMS, *CLIENTS) if not _found(name)]
     if lacking:
         return f"a Slurm of one's own needs the programs {', '.join(lacking)}"
     return "" if Path("/sys/fs/cgroup").is_dir() else "slurmd needs a folder /sys/fs/cgroup"
+
+
+def _found(program: str) -> str:
+    return shutil.which(program, path=SYSTEM_PATH) or ""
 
 
 class Cluster:
@@ -71,12 +79,10 @@ class Cluster:
     def environment(self) -> dict[str, str]:
         """This process's environment, led to this cluster; also `account` as the user's own."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM", "SBATCH"))}
-        path = os.pathsep.join(
-            [str(Path(sys.executable).parent), kept.get("PATH", ""), SYSTEM_PATH]
-        )
+        folders = (self.folder / "bin", Path(sys.executable).parent, kept.get("PATH"), SYSTEM_PATH)
         return {
             **kept,
-            "PATH": path,
+            "PATH": os.pathsep.join(str(folder) for folder in folders if folder),
             "SLURM_CONF": str(self.folder / "etc" / "slurm.conf"),
             "ORBWEAVER_TEST_CLUSTER": str(self.folder),  # by which its processes are found again
             "ORBWEAVER_ACCOUNT": self.account,
@@ -101,9 +107,10 @@ class Cluster:
         Raises:
             StartError: a daemon ended or does not answer; the message holds its log.
         """
-        write_settings(self.folder, self._ports)
-        for name in ("log", "state", "spool"):
+        for name in ("log", "state", "spool", "bin"):
             (self.folder / name).mkdir()
+        write_settings(self.folder, self._ports)
+        self._write_clients()
         self._start_munge()
         self._start_database()
         self.start_accounting()
@@ -130,9 +137,20 @@ class Cluster:
 
     def _start(self, name: str, *command: str) -> Daemon:
         log = self.folder / "log" / f"{name}.log"
-        environment = self.environment | {"ORBWEAVER_TEST_DAEMON": name}
+        environment = self.environment | {"ORBWEAVER_TEST_DAEMON": self._mark(name)}
         self._daemons[name] = Daemon(name, log, command, environment)
         return self._daemons[name]
+
+    def _write_clients(self) -> None:
+        """Slurm's commands for a rule's shell, from which Snakemake removes SLURM_CONF."""
+        for name in CLIENTS:
+            client = self.folder / "bin" / name
+            setting = f"SLURM_CONF={self.folder}/etc/slurm.conf"
+            client.write_text(f'#!/bin/sh\n{setting} exec {_found(name)} "$@"\n')
+            client.chmod(0o755)
+
+    def _mark(self, name: str) -> str:
+        return f"{self.folder}/{name};"  # other clusters have nodes of the same name
 
     def _start_munge(self) -> None:
         home = self.folder / "munge"
@@ -144,16 +162,8 @@ class Cluster:
         user = ["setpriv", "--reuid=munge", "--regid=munge", "--clear-groups"]
         self.run(*user, "mungekey", "--create", f"--keyfile={home}/key-file")
         # The last setpriv is the one that counts: a change of user clears the death signal.
-        command = [
-            *user,
-            "setpriv",
-            "--pdeathsig",
-            "KILL",
-            "munged",
-            "--foreground",
-            "--num-threads=10",
-            *words,
-        ]
+        command = [*user, "setpriv", "--pdeathsig", "KILL", "munged", "--foreground"]
+        command += ["--num-threads=10", *words]
         self._start("munged", *command).wait_until((home / "socket").exists)
 
     def _start_database(self) -> None:
@@ -185,7 +195,7 @@ class Cluster:
 
     def kill_node(self, name: str) -> None:
         """Kill a node with all that runs on it; Slurm finds it out after SlurmdTimeout."""
-        stop = daemons.processes_with(f"ORBWEAVER_TEST_DAEMON={name}")
+        stop = daemons.processes_with(f"ORBWEAVER_TEST_DAEMON={self._mark(name)}")
         daemons.kill(daemons.descendants(stop))
         self._daemons[name].end(signal.SIGKILL)
 
