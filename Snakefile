@@ -10,6 +10,7 @@ configfile: Path(workflow.basedir) / "config.yaml"
 
 
 include: "rules/common.smk"
+include: "rules/site.smk"
 include: "rules/fetch.smk"
 include: "rules/tile.smk"
 include: "rules/pack.smk"

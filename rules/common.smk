@@ -19,7 +19,7 @@ from workflow_scripts.corpora import (
     required_days,
 )
 from workflow_scripts.digests import canonical
-from workflow_scripts.driver import guard, prepare_jobs, require_account, where_to_look
+from workflow_scripts.driver import guard, prepare_jobs, where_to_look
 from workflow_scripts.driver_notes import note_start, note_success
 from workflow_scripts.errors import UserError
 from workflow_scripts.files import read_json
@@ -64,7 +64,7 @@ if workflow.is_main_process:
 
 onstart:
     if workflow.non_local_exec:
-        refuse_as_workflow_error(require_account)
+        refuse_to_submit()
         refuse_as_workflow_error(translate_states)
     note_start(runs=f"{RESULTS}/runs", submits=workflow.non_local_exec)
     if not workflow.touch:
@@ -249,7 +249,8 @@ def launch(key):
 
 
 def layout_options(run):
-    """The trainer's options for how a run is laid over its ranks."""
+    """The trainer's options for how a run is laid over its ranks; refused where the site has none."""
+    fits_site(run)
     settings = CONFIG.runs[run].launch
     switches = {
         "skip_bad": settings.bad_samples == "skip",

@@ -1,16 +1,15 @@
 """The Snakemake process that drives a run: what it refuses, and what its jobs need to know."""
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from workflow_scripts.errors import UserError
 from workflow_scripts.jobs import Jobs
 from workflow_scripts.staleness import refuse_unrecorded
 
 CONFIG_VARIABLE = "ORBWEAVER_CONFIG"  # the merged configuration as JSON, set for every job
-ACCOUNT_VARIABLE = "ORBWEAVER_ACCOUNT"  # as in the Slurm profiles
 _HARMLESS = frozenset(
     {"--unlock", "--lint", "--touch", "-t", "--forceall", "-F", "--cleanup-metadata"}
 )
@@ -37,6 +36,11 @@ def _forced(argv: Sequence[str]) -> list[str]:
     return forced
 
 
+def only_plans(argv: Sequence[str] = tuple(sys.argv)) -> bool:
+    """Whether the command line is that of a dry run (`-n`, also among other letters: `-np`)."""
+    return any(re.fullmatch(r"-[a-zA-Z]*n[a-zA-Z]*|--dry-?run", word) for word in argv[1:])
+
+
 def prepare_jobs(config_json: str) -> None:
     """Let every job find this package, from any folder, and know the merged configuration.
 
@@ -46,19 +50,6 @@ def prepare_jobs(config_json: str) -> None:
     paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(filter(None, [root, *paths])))
     os.environ[CONFIG_VARIABLE] = config_json
-
-
-def require_account() -> None:
-    """Refuse to submit jobs in nobody's name: sites reject them, one by one and late.
-
-    Raises:
-        UserError: The environment names no account.
-    """
-    if not os.environ.get(ACCOUNT_VARIABLE):
-        raise UserError(
-            f"no account to submit jobs with: export {ACCOUNT_VARIABLE}=<your project> and start "
-            "again (accounts are taken from the environment only)"
-        )
 
 
 def where_to_look(*, submits: bool) -> str:

@@ -1,5 +1,6 @@
 """What Slurm knows of our jobs: the only home of its commands (squeue, sacct, scontrol, …)."""
 
+import getpass
 import os
 import re
 import shutil
@@ -20,6 +21,7 @@ _COMMENT = re.compile(r"rule_(?P<rule>.+?)(?:_wildcards_(?P<wildcards>.*))?")
 _FORMAT = "|".join(("%i", "%T", "%D", "%V", "%S", "%e", "%r", "%Z", "%k"))
 # A user's own formats and filters would change what the commands print.
 _FORMATS = re.compile(r"SQUEUE_|SACCT_|SACCTMGR_|SLURM_TIME_FORMAT$")
+_TIME = re.compile(r"(?:(?P<d>\d+)-)?(?P<h>\d+):(?P<m>\d+):(?P<s>\d+)")
 
 
 def there(program: str) -> bool:
@@ -167,3 +169,52 @@ def submitting(folder: Path) -> list[int]:
 
 def _submits(process: dict[str, Any], folder: str) -> bool:
     return process["name"] == "sbatch" and process["cwd"] == folder
+
+
+# --- the site ------------------------------------------------------------------------------------
+
+
+def job() -> str | None:
+    """The number of the batch job that this process is part of; None outside one."""
+    return os.environ.get("SLURM_JOB_ID") or None
+
+
+def accounts() -> list[str]:
+    """Accounts that this user may submit jobs with; none if the accounting does not tell."""
+    user = f"user={getpass.getuser()}"
+    printed = ask("sacctmgr", "-n", "-P", "show", "associations", user, "format=account")
+    return sorted({line.strip() for line in (printed or "").splitlines()} - {""})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Partition:
+    """What a partition allows.
+
+    Attributes:
+        nodes: The most that a job gets.
+        minutes: The longest time limit of a job; None: any.
+    """
+
+    nodes: int
+    minutes: int | None
+
+
+def partitions() -> dict[str, Partition]:
+    """The partitions of this site by name; none if Slurm is not here or does not answer."""
+    printed = ask("scontrol", "--all", "--oneliner", "show", "partition")
+    found = {}
+    for line in (printed or "").splitlines():
+        fields = dict(word.split("=", 1) for word in line.split() if "=" in word)
+        total, most = fields.get("TotalNodes", ""), fields.get("MaxNodes", "")
+        if total.isdigit():
+            nodes = min(int(total), int(most)) if most.isdigit() else int(total)
+            time = _TIME.fullmatch(fields.get("MaxTime", ""))
+            found[fields["PartitionName"]] = Partition(nodes=nodes, minutes=_minutes(time))
+    return found
+
+
+def _minutes(time: re.Match[str] | None) -> int | None:
+    """Whole minutes of Slurm's `[days-]hours:minutes:seconds`; None for UNLIMITED."""
+    if time is None:
+        return None
+    return int(time["d"] or 0) * 1440 + int(time["h"]) * 60 + int(time["m"])
