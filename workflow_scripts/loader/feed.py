@@ -72,6 +72,9 @@ def _as_it_is(batch: Any) -> Any:
 
 def _start_worker(worker: int) -> None:
     die_with_parent(os.getppid())  # or it would hold the run's lock for seconds after a kill
+    # Batch systems and terminals signal all processes of a job; what to do of it the rank decides.
+    for number in (signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
     info = get_worker_info()
     assert info is not None
     told: Any = info.dataset

@@ -5,10 +5,13 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from workflow_scripts.errors import UserError
 from workflow_scripts.files import exclusive, read_json
 from workflow_scripts.logs import log
 from workflow_scripts.models.shapes import odd_heads
-from workflow_scripts.pretrain import earlier, launch
+from workflow_scripts.pretrain import attempts, earlier, launch, meeting, spawn
+from workflow_scripts.pretrain.history import mark_failed
+from workflow_scripts.pretrain.meeting import Meeting
 from workflow_scripts.pretrain.record import Record
 from workflow_scripts.pretrain.run_digest import (
     Identity,
@@ -19,6 +22,7 @@ from workflow_scripts.pretrain.run_digest import (
 )
 from workflow_scripts.pretrain.schedule import missed_peak
 from workflow_scripts.pretrain.staging import Place, Staging, staged
+from workflow_scripts.pretrain.stop import StopRequest, training_time
 from workflow_scripts.pretrain.strategies import NAMES, check_layout
 from workflow_scripts.stage import run_stage, stage_parser
 
@@ -55,6 +59,9 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument(
         "--wait-s", type=float, default=60.0, help="time for another trainer of this run to end"
     )
+    one.add_argument(
+        "--meet-s", type=float, default=meeting.PATIENCE_S, help="time for all ranks to come"
+    )
     return one
 
 
@@ -67,16 +74,18 @@ def _identity(arguments: argparse.Namespace, recipe: dict[str, Any]) -> Identity
 
 
 def _train(arguments: argparse.Namespace, record: Record, ranks: launch.Ranks) -> None:
-    launch.follow_parent()
+    spawn.follow_parent()
+    stop = StopRequest(training_time(arguments.walltime_s))
     folder, recipe = record.identity.folder(arguments.run), record.identity.recipe
     place = Place(stage_to=arguments.stage_to, most_gb=arguments.stage_gb, ranks=ranks)
     with staged(place, index=arguments.index, recipe=recipe, checkpoints=folder) as staging:
-        _train_from(arguments, record, ranks, staging)
+        _train_from(arguments, record, ranks, stop, staging)
 
 
 def _train_from(
-    arguments: argparse.Namespace, record: Record, ranks: launch.Ranks, staging: Staging | None
-) -> None:
+    arguments: argparse.Namespace, record: Record, ranks: launch.Ranks, stop: StopRequest,
+    staging: Staging | None,
+) -> None:  # fmt: skip
     # Here, so that the parent of ranks and a segment after the end start without torch.
     from workflow_scripts.pretrain.segment import train_segment
     from workflow_scripts.pretrain.trainer import Layout
@@ -91,6 +100,8 @@ def _train_from(
         layout=layout,
         ranks=ranks,
         walltime_s=arguments.walltime_s,
+        stop=stop,
+        patience_s=arguments.meet_s,
         staging=staging,
     )
 
@@ -101,17 +112,20 @@ def _record(arguments: argparse.Namespace, identity: Identity) -> Record:
     )
 
 
-def _guarded(arguments: argparse.Namespace, recipe: dict[str, Any], ranks: launch.Ranks) -> None:
-    """Under the run's lock: return at once if the run is done, else train or start the ranks."""
+def _guarded(arguments: argparse.Namespace, recipe: dict[str, Any], held: Meeting) -> None:
+    """Under the run's lock: decide for all ranks, then train, start them, or leave."""
+    held.clear()
+    ranks = held.ranks
+    launch.check_number(ranks, arguments.ranks)
     identity = _identity(arguments, recipe)
     record = _record(arguments, identity)
+    if record.write_if_done():  # on however few ranks
+        held.over()
+        return
     check_layout(
         arguments.strategy, ranks=ranks.world, batch=identity.recipe["batch"],
         accumulate=arguments.accumulate,
     )  # fmt: skip
-    launched = ranks.world > 1 and not ranks.must_spawn  # then other ranks wait for this one
-    if not launched and record.write_if_done():
-        return
     if arguments.pinned:
         check_data(identity, read_json(arguments.index), arguments.teacher, arguments.start)
     identity.write(arguments.run)
@@ -119,25 +133,44 @@ def _guarded(arguments: argparse.Namespace, recipe: dict[str, Any], ranks: launc
     for odd in (odd_heads(own["encoder"]), missed_peak(own["optim"], epochs=own["epochs"])):
         if odd is not None:
             log.warning("%s", odd)
-    earlier.tell(arguments.run, identity.folder(arguments.run), asdict(identity))
+    earlier.tell(arguments.run, record.folder, asdict(identity))
+    attempts.begin(record.folder, segment=record.number, ranks=ranks)
     if ranks.must_spawn:
-        launch.spawn(ranks, MODULE, decided=identity.run_digest)
+        try:
+            spawn.start(ranks, MODULE, decided=identity.run_digest)
+        except UserError:
+            mark_failed(record.folder)  # rank 0 may not have lived to do it
+            raise
     else:
-        _train(arguments, record, ranks)
+        _train(arguments, record, held.opened(identity.run_digest))
+
+
+def _follow(arguments: argparse.Namespace, ranks: launch.Ranks) -> None:
+    """As one of a launcher's other ranks: do what rank 0 tells."""
+    patience = arguments.meet_s + arguments.wait_s  # rank 0 may wait for the lock
+    word = meeting.word_of_first(ranks, arguments.run, patience_s=patience)
+    if "refused" in word:
+        launch.leave_words_to_first()
+    if "over" not in word:
+        identity = stored_identity(arguments.run, word["run_digest"])
+        _train(arguments, _record(arguments, identity), meeting.called(ranks, word))
 
 
 def work(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
     """Run the stage: alone, as the parent of ranks, or as one rank."""
-    ranks, decided = launch.place(arguments.ranks), launch.decided()
+    ranks, decided = launch.place(arguments.ranks), spawn.decided()
+    run: Path = arguments.run
     if decided is not None:  # the parent's identity, though code may have been edited since
-        identity = stored_identity(arguments.run, decided)
+        identity = stored_identity(run, decided)
         _train(arguments, _record(arguments, identity), ranks)
     elif ranks.is_first:
-        run: Path = arguments.run
-        with exclusive(run / "run.json", wait_s=arguments.wait_s, what=f"run {run.name}"):
-            _guarded(arguments, recipe, ranks)
+        with (
+            meeting.held(ranks, run) as held,
+            exclusive(run / "run.json", wait_s=arguments.wait_s, what=f"run {run.name}"),
+        ):
+            _guarded(arguments, recipe, held)
     else:
-        _train(arguments, _record(arguments, _identity(arguments, recipe)), ranks)
+        _follow(arguments, ranks)
 
 
 if __name__ == "__main__":

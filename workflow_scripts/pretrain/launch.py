@@ -1,38 +1,52 @@
-"""Which rank this process is, and the starting of ranks: the only home of launchers' variables.
+"""Which rank this process is, whatever launched it.
 
-Three ways to the same trainer: alone with `--ranks N` (this process starts N copies of its own
-command and watches them), under torchrun, and under srun. The parent of local ranks holds the
-run's lock; ranks die with their parent, and if one dies the others are ended at once.
+Three ways to the same trainer: alone with `--ranks N` (`spawn` starts N copies of this command),
+under torchrun, and under srun (`launch_slurm` reads its variables, `meeting` brings ranks
+together). In each of them one process takes the run's lock and decides for all.
 """
 
-import math
 import os
-import re
-import signal
 import socket
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from typing import NoReturn
 
 from workflow_scripts.errors import UserError
-from workflow_scripts.lifetime import die_with_parent
-from workflow_scripts.logs import log
+from workflow_scripts.pretrain.launch_slurm import Step, step_of
 
-_RANK, _PARENT, _STORE = "ORBWEAVER_RANK", "ORBWEAVER_PARENT", "ORBWEAVER_STORE"
-_DECIDED, _STARTED = "ORBWEAVER_DECIDED", "ORBWEAVER_STARTED"
-_POLL_SECONDS = 0.1
-_OWN_START = time.time()
+# What the parent of local ranks tells them (`spawn`).
+RANK, PARENT, STORE = "ORBWEAVER_RANK", "ORBWEAVER_PARENT", "ORBWEAVER_STORE"
+DECIDED, STARTED = "ORBWEAVER_DECIDED", "ORBWEAVER_STARTED"
+TORCHRUN = "env://"
+OWN_START = time.time()
+_LAST_WORDS = 10.0  # seconds that rank 0 has to write down why all ranks end
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """Where rank 0 of an srun step listens.
+
+    Attributes:
+        host: The node that rank 0 is on.
+        address: Its address for the other nodes.
+        port: Its port.
+        listening: In rank 0 the socket.
+    """
+
+    host: str
+    address: str
+    port: int
+    listening: socket.socket | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ranks:
     """This process's place among the ranks of the job.
 
-    `rendezvous` is where ranks meet (an `init_method` of torch.distributed), None for one rank.
+    `rendezvous` is where ranks meet: an `init_method` of torch.distributed. It is None for one
+    rank, and for those of an srun `step`, which meet at a `server` that rank 0 opens (`meeting`).
     `must_spawn`: no launcher started ranks; this process is to start them.
     """
 
@@ -41,6 +55,8 @@ class Ranks:
     local_rank: int = 0
     local_world: int = 1
     rendezvous: str | None = None
+    step: Step | None = None
+    server: Server | None = None
     must_spawn: bool = False
 
     @property
@@ -48,37 +64,27 @@ class Ranks:
         """True for the rank that writes files."""
         return self.rank == 0
 
+    @property
+    def by_torchrun(self) -> bool:
+        """Whether torchrun started several ranks, and keeps a store for them."""
+        return self.rendezvous == TORCHRUN
 
-def first_host(nodes: str) -> str:
-    """The first host of a Slurm node list: `frontier[00012-00014,00020]` → `frontier00012`."""
-    match = re.match(r"([^\[,]*)(?:\[([^\]\-,]*))?", nodes)
-    return f"{match[1]}{match[2] or ''}" if match else nodes
-
-
-def _slurm(environment: Mapping[str, str], wanted: int) -> Ranks | None:
-    """The place in an srun step of several tasks; None outside one."""
-    tasks = int(environment.get("SLURM_STEP_NUM_TASKS", "1"))
-    if "SLURM_PROCID" not in environment or tasks == 1:
-        return None
-    _agree(tasks, wanted, "srun")
-    nodes = environment.get("SLURM_STEP_NODELIST") or environment.get("SLURM_JOB_NODELIST", "")
-    host = environment.get("MASTER_ADDR") or first_host(nodes) or "127.0.0.1"
-    number = int(environment["SLURM_JOB_ID"]) * 7 + int(environment.get("SLURM_STEP_ID", "0"))
-    port = environment.get("MASTER_PORT") or str(20000 + number % 10000)
-    per_node = environment.get("SLURM_STEP_TASKS_PER_NODE", str(tasks)).split("(")[0].split(",")[0]
-    return Ranks(
-        rank=int(environment["SLURM_PROCID"]),
-        world=tasks,
-        local_rank=int(environment["SLURM_LOCALID"]),
-        local_world=int(per_node),
-        rendezvous=f"tcp://{host}:{port}",
-    )
+    @property
+    def where(self) -> str:
+        """The node of this rank: Slurm's name of it, or the host's own."""
+        return self.step.node if self.step else socket.gethostname()
 
 
-def _agree(found: int, wanted: int, launcher: str) -> None:
-    if found != wanted:
+def check_number(ranks: Ranks, wanted: int) -> None:
+    """Refuse ranks of another number than `--ranks` says.
+
+    Raises:
+        UserError: The launcher started another number of ranks.
+    """
+    if ranks.world != wanted:
+        launcher = "srun" if ranks.step else "torchrun"
         raise UserError(
-            f"{launcher} started {found} ranks but --ranks says {wanted}; make them the same"
+            f"{launcher} started {ranks.world} ranks but --ranks says {wanted}; make them the same"
         )
 
 
@@ -89,42 +95,48 @@ def place(wanted: int, environment: Mapping[str, str] = os.environ) -> Ranks:
         wanted: Ranks of the whole job, as `--ranks` says.
         environment: The variables to read.
 
+    Returns:
+        The place; of a launcher's ranks rank 0 is to check their number (`check_number`).
+
     Raises:
-        UserError: The launcher started another number of ranks.
+        UserError: Fewer than one rank.
     """
     if wanted < 1:
         raise UserError(f"--ranks is {wanted}; it must be 1 or more")
-    if _RANK in environment:
-        rank = int(environment[_RANK])
-        store = f"file://{environment[_STORE]}"
+    if RANK in environment:
+        rank = int(environment[RANK])
+        store = f"file://{environment[STORE]}"
         return Ranks(rank=rank, world=wanted, local_rank=rank, local_world=wanted, rendezvous=store)
     if "TORCHELASTIC_RUN_ID" in environment:
         world = int(environment["WORLD_SIZE"])
-        _agree(world, wanted, "torchrun")
         return Ranks(
             rank=int(environment["RANK"]),
             world=world,
             local_rank=int(environment["LOCAL_RANK"]),
             local_world=int(environment["LOCAL_WORLD_SIZE"]),
-            rendezvous="env://" if world > 1 else None,
+            rendezvous=TORCHRUN if world > 1 else None,
         )
-    return _slurm(environment, wanted) or Ranks(world=wanted, must_spawn=wanted > 1)
+    if (step := step_of(environment)) is not None:
+        return Ranks(
+            rank=step.task, world=step.tasks, local_rank=step.local_task,
+            local_world=step.local_tasks, step=step,
+        )  # fmt: skip
+    return Ranks(world=wanted, must_spawn=wanted > 1)
 
 
-def decided(environment: Mapping[str, str] = os.environ) -> str | None:
-    """In a rank that a parent with the run's lock started: what the parent decided."""
-    return environment.get(_DECIDED)
+def leave_words_to_first() -> NoReturn:
+    """End this rank without a word, for rank 0 says it once for all.
+
+    Waits until rank 0, or the launcher after it, has ended: a launcher that sees this rank end
+    first might kill rank 0 before it has spoken.
+    """
+    time.sleep(_LAST_WORDS)
+    sys.exit(1)
 
 
 def seconds_since_start(environment: Mapping[str, str] = os.environ) -> float:
     """Seconds since this job's first process began, waiting for the run's lock included."""
-    return time.time() - float(environment.get(_STARTED, _OWN_START))
-
-
-def follow_parent(environment: Mapping[str, str] = os.environ) -> None:
-    """In a rank that a parent started: die with it."""
-    if _PARENT in environment:
-        die_with_parent(int(environment[_PARENT]))
+    return time.time() - float(environment.get(STARTED, OWN_START))
 
 
 def threads(ranks: Ranks, environment: Mapping[str, str] = os.environ) -> int:
@@ -133,92 +145,3 @@ def threads(ranks: Ranks, environment: Mapping[str, str] = os.environ) -> int:
         if environment.get(name, "").isdigit():
             return max(1, int(environment[name]))
     return max(1, len(os.sched_getaffinity(0)) // ranks.local_world)
-
-
-class StopRequest:
-    """True once this process should end its segment: a signal came, or the time is up.
-
-    Args:
-        seconds: Time from now until the segment has to end; infinite by default.
-    """
-
-    def __init__(self, seconds: float = math.inf) -> None:
-        self.deadline = time.monotonic() + seconds
-        self.signalled: str | None = None
-        for number in (signal.SIGTERM, signal.SIGUSR1):
-            signal.signal(number, self._take)
-
-    def _take(self, number: int, _frame: object) -> None:
-        self.signalled = signal.Signals(number).name
-
-    def asked(self, *, reserve: float = 0.0) -> bool:
-        """Whether to stop now, keeping `reserve` seconds for what is to be written."""
-        return self.signalled is not None or time.monotonic() + reserve >= self.deadline
-
-
-def spawn(ranks: Ranks, module: str, *, decided: str) -> None:
-    """Start this command again once for each rank, and wait for all of them.
-
-    SIGTERM and SIGUSR1 are handed on. When a rank fails, the others are ended.
-
-    Args:
-        ranks: As `place` returned it, with `must_spawn`.
-        module: What `python -m` runs.
-        decided: What the ranks are to find with `decided()`.
-
-    Raises:
-        UserError: A rank failed; names it and what ended it.
-    """
-    with tempfile.TemporaryDirectory(prefix="orbweaver-") as folder:
-        shared = {_PARENT: str(os.getpid()), _STORE: str(Path(folder) / "store")}
-        shared |= {_DECIDED: decided, _STARTED: str(_OWN_START)}
-        if "GLOO_SOCKET_IFNAME" not in os.environ:
-            shared["GLOO_SOCKET_IFNAME"] = "lo"  # a host's name need not resolve on a laptop
-        if "OMP_NUM_THREADS" not in os.environ:
-            local = Ranks(world=ranks.world, local_world=ranks.world)
-            shared["OMP_NUM_THREADS"] = str(threads(local))
-        children = [
-            subprocess.Popen(
-                [sys.executable, "-m", module, *sys.argv[1:]],
-                env={**os.environ, **shared, _RANK: str(rank)},
-            )
-            for rank in range(ranks.world)
-        ]
-        for number in (signal.SIGTERM, signal.SIGUSR1):
-            signal.signal(number, lambda got, _frame: _hand_on(children, got))
-        try:
-            _wait(children)
-        finally:
-            for child in children:
-                child.kill()
-                child.wait()
-
-
-def _hand_on(children: list[subprocess.Popen[bytes]], number: int) -> None:
-    for child in children:
-        if child.poll() is None:
-            child.send_signal(number)
-
-
-def _wait(children: list[subprocess.Popen[bytes]]) -> None:
-    """Return when all ranks ended well; raise as soon as one did not."""
-    while True:
-        codes = [child.poll() for child in children]
-        failed = [(rank, code) for rank, code in enumerate(codes) if code]
-        if failed:
-            rank, code = failed[0]
-            pid = children[rank].pid
-            if code < 0:
-                name = signal.Signals(-code).name
-                memory = " (out of memory, perhaps)" if name == "SIGKILL" else ""
-                cause = f"was ended by {name}{memory}"
-            else:
-                cause = f"failed with exit status {code}; its message is above"
-            log.error("rank %d (process %d on %s) %s", rank, pid, socket.gethostname(), cause)
-            raise UserError(
-                f"rank {rank} of {len(children)} {cause}; the other ranks were ended. "
-                "Start the same command again to go on from the last checkpoint"
-            )
-        if all(code == 0 for code in codes):
-            return
-        time.sleep(_POLL_SECONDS)

@@ -17,17 +17,18 @@ from workflow_scripts.loader.normalise import Normalise
 from workflow_scripts.loader.order import FEWEST_BATCHES
 from workflow_scripts.logs import log
 from workflow_scripts.models.flops import training_flops
-from workflow_scripts.pretrain import checkpoint, parallel, saved
+from workflow_scripts.pretrain import attempts, checkpoint, parallel, saved
 from workflow_scripts.pretrain.bad_steps import tell
 from workflow_scripts.pretrain.construct import adamw, meta_objective, order_of, scaling_of
 from workflow_scripts.pretrain.history import History, add_segment, log_row, rounded, write_state
-from workflow_scripts.pretrain.launch import Ranks, StopRequest
+from workflow_scripts.pretrain.launch import Ranks
 from workflow_scripts.pretrain.meter import Clock, Window
 from workflow_scripts.pretrain.schedule import learning_rate
 from workflow_scripts.pretrain.staging import Staging
 from workflow_scripts.pretrain.stalled import AGREE, DATA, LOG, SAVE, STEP
 from workflow_scripts.pretrain.started import note_start
 from workflow_scripts.pretrain.step import NORM, Step
+from workflow_scripts.pretrain.stop import StopRequest, Wish
 from workflow_scripts.pretrain.strategies import parts_of, share_of
 from workflow_scripts.pretrain.usage import usage_of
 from workflow_scripts.pretrain.watchdog import Watchdog
@@ -58,16 +59,22 @@ class Layout:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """Where a segment ended."""
+    """Where training ended, and what had been wished for."""
 
+    start_step: int
     end_step: int
     total_steps: int
+    wish: Wish
     facts: dict[str, Any]
 
     @property
-    def reason(self) -> str:
-        """`done`, or `walltime` when steps are left."""
-        return "done" if self.end_step >= self.total_steps else "walltime"
+    def how(self) -> str:
+        """`done`, `stopped`, `walltime`, or `failed` if the time was up before the first step."""
+        if self.end_step >= self.total_steps:
+            return attempts.DONE
+        if self.wish == Wish.STOP:
+            return attempts.STOPPED
+        return attempts.WALLTIME if self.end_step > self.start_step else attempts.FAILED
 
 
 class Trainer:
@@ -162,8 +169,32 @@ class Trainer:
         return float(meta["seconds"]), meta.get("energy_j")
 
     def run(self, stop: StopRequest) -> Outcome:
-        """Train until the end or until asked to stop; either way a checkpoint is written."""
-        total, agreement = self.order.total_steps, parallel.Agreement()
+        """Train until the end or until asked to stop; either way a checkpoint is written.
+
+        If that was asked before the first step, there is nothing to do.
+        """
+        agreement = parallel.Agreement()
+        if self.ranks.is_first:
+            self._write_state("running")
+        stop.heed()
+        wish = Wish(agreement.now(stop.asked()))
+        if not wish:
+            wish = self._train(stop, agreement)
+        agreement.close()
+        self.watch.at(SAVE, self.step)
+        self.checkpoints.finish()
+        outcome = Outcome(
+            start_step=self.clock.first_step, end_step=self.step, wish=wish,
+            total_steps=self.order.total_steps, facts=self._facts(),
+        )  # fmt: skip
+        if self.ranks.is_first:
+            self._write_state(outcome.how)
+            if self.step > outcome.start_step:
+                add_segment(self.folder, {**outcome.facts, "outcome": outcome.how})
+        return outcome
+
+    def _train(self, stop: StopRequest, agreement: parallel.Agreement) -> Wish:
+        """The steps; returns what ended them, `GO_ON` at the end of the run."""
         self.watch.at(DATA, self.step)
         for batch in self.clock.timed(iter(self.feed)):
             self._train_step(batch)
@@ -171,20 +202,14 @@ class Trainer:
                 self._log()
             self.watch.at(AGREE, self.step)
             self.checkpoints.check()
-            ending = agreement.stop(stop.asked(reserve=self.checkpoints.reserve))
-            if ending or self.step == total or self.step % self.layout.checkpoint_every == 0:
+            wish = Wish(agreement.greatest(stop.asked(reserve=self.checkpoints.reserve)))
+            is_last = self.step == self.order.total_steps
+            if wish or is_last or self.step % self.layout.checkpoint_every == 0:
                 self._save()
-            if ending:
-                break
+            if wish:
+                return wish
             self.watch.at(DATA, self.step)
-        agreement.close()
-        self.watch.at(SAVE, self.step)
-        self.checkpoints.finish()
-        outcome = Outcome(end_step=self.step, total_steps=total, facts=self._facts())
-        if self.ranks.is_first:
-            self._write_state(outcome.reason)
-            add_segment(self.folder, outcome.facts)
-        return outcome
+        return Wish.GO_ON
 
     def _warn_of_windows(self) -> None:
         if not self.ranks.is_first:
@@ -257,10 +282,11 @@ class Trainer:
         return (self.order.total_steps - self.step) / speed if speed else 0.0
 
     def _write_state(self, state: str) -> None:
+        speed = rounded(self.clock.images_per_s(self.step)) or None  # none before the first step
         write_state(
             self.folder, state, step=self.step, total_steps=self.order.total_steps, loss=self.loss,
-            images_per_s=rounded(self.clock.images_per_s(self.step)),
-            seconds_left=round(self._seconds_left()), **self.latest,
+            images_per_s=speed, seconds_left=round(self._seconds_left()) if speed else None,
+            **self.latest,
         )  # fmt: skip
 
     def _save(self) -> None:

@@ -1,6 +1,8 @@
 """Process groups: joining the other ranks, and what ranks tell each other."""
 
 import datetime
+import os
+import resource
 from typing import Any
 
 import torch
@@ -10,10 +12,14 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 from workflow_scripts.errors import UserError
 from workflow_scripts.pretrain.launch import Ranks
+from workflow_scripts.pretrain.meeting import PATIENCE_S
+from workflow_scripts.pretrain.parallel.arrival import Arrival
 
 _NCCL = "nccl"  # what RCCL is called, too
 _GLOO = "gloo"
-_timeout = datetime.timedelta(minutes=30)  # of the groups that are joined; `join` sets it
+# Of the groups that are joined; `join` sets them.
+_timeout = datetime.timedelta(minutes=30)
+_arrival: Arrival | None = None
 
 
 def device_number(ranks: Ranks, seen: int) -> int:
@@ -32,34 +38,47 @@ def device_number(ranks: Ranks, seen: int) -> int:
     return ranks.local_rank % seen
 
 
-def join(ranks: Ranks, *, timeout_s: float) -> torch.device:
+def join(ranks: Ranks, *, timeout_s: float, patience_s: float = PATIENCE_S) -> torch.device:
     """Join the process group (if there are several ranks) and return this rank's device.
 
     Args:
         ranks: This process's place.
         timeout_s: How long a message may take, in this group and in all that are made later.
+        patience_s: How long ranks wait for each other, here and when a group is made.
 
     Raises:
-        UserError: More ranks on this node than accelerators.
+        UserError: More ranks on this node than accelerators, or ranks that do not come or cannot
+            be reached; names them.
     """
-    global _timeout
+    global _timeout, _arrival
     _timeout = datetime.timedelta(seconds=timeout_s)
     device = torch.device("cpu")
     if torch.cuda.is_available():
         device = torch.device("cuda", device_number(ranks, torch.cuda.device_count()))
         torch.cuda.set_device(device)
     if ranks.world > 1:
-        dist.init_process_group(
-            _backend(device),
-            init_method=ranks.rendezvous,
-            rank=ranks.rank,
-            world_size=ranks.world,
-            timeout=_timeout,
-            # Connects at once, so that a network that does not work is seen here and not in the
-            # first step, and lets a mesh split its groups off: two calls instead of one a group.
-            device_id=device if device.type == "cuda" else None,
-        )
+        _allow_connections()
+        _arrival = Arrival(ranks, patience_s=patience_s)
+        _arrival.all_came()
+        with _arrival.connecting():
+            dist.init_process_group(
+                _backend(device),
+                store=_arrival.store_for("groups", timeout_s=timeout_s),
+                rank=ranks.rank,
+                world_size=ranks.world,
+                timeout=_timeout,
+                # Connects at once, so that a network that does not work is seen here and not in
+                # the first step, and lets a mesh split its groups off: two calls instead of one a
+                # group.
+                device_id=device if device.type == "cuda" else None,
+            )
     return device
+
+
+def _allow_connections() -> None:
+    """As many open files as this process may have: each connection to a rank is one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _backend(device: torch.device) -> str:
@@ -96,13 +115,30 @@ def mesh_of(device: torch.device, sizes: dict[str, int]) -> DeviceMesh:
 def host_group() -> Any:
     """A new group of all ranks for messages between hosts that no device waits for; None alone.
 
-    Every rank calls it.
+    Every rank calls it. A rank connects to those that it has something to tell, a few in a sum:
+    all to all would be a million connections among a thousand ranks.
     """
-    return dist.new_group(backend=_GLOO, timeout=_timeout) if dist.is_initialized() else None
+    if _arrival is None or not dist.is_initialized():
+        return None
+    kinds: Any = dist  # its stubs lack the class of gloo's options
+    options, gloo = kinds.ProcessGroupGloo._Options(), kinds.ProcessGroupGloo
+    options._timeout = _timeout
+    names = os.environ.get("GLOO_SOCKET_IFNAME")
+    options._devices = (
+        [gloo.create_device(interface=name, lazy_init=True) for name in names.split(",")]
+        if names
+        else [gloo.create_default_device(lazy_init=True)]
+    )
+    with _arrival.connecting():
+        group: Any = dist.new_group(backend=_GLOO, timeout=_timeout, pg_options=options)
+        dist.all_reduce(torch.zeros(1), group=group)  # see now that it works
+    return group
 
 
 def leave() -> None:
     """Leave the process group, if one was joined."""
+    global _arrival
+    _arrival = None
     if dist.is_initialized():
         dist.destroy_process_group()
 
@@ -124,7 +160,7 @@ def from_first(number: int, device: torch.device) -> int:
 
 
 class Agreement:
-    """Ranks agree at step boundaries that one of them wants to stop.
+    """Ranks agree at step boundaries on what one of them wants: the greatest number counts.
 
     The answer is one step late: the message of a step travels while the next one is computed, on
     a process group of its own that no device waits for.
@@ -135,22 +171,30 @@ class Agreement:
         self._flag: Tensor | None = None
         self._work: Any = None
 
-    def stop(self, wanted: bool) -> bool:
-        """Whether any rank wanted to stop at the last boundary (at this one, for one rank)."""
+    def now(self, wanted: int) -> int:
+        """The greatest that any rank wants, without delay: ranks wait for each other."""
+        if self._group is None:
+            return wanted
+        flag = torch.tensor([wanted])
+        dist.all_reduce(flag, op=dist.ReduceOp.MAX, group=self._group)
+        return int(flag.item())
+
+    def greatest(self, wanted: int) -> int:
+        """The greatest that any rank wanted at the last boundary (at this one, for one rank)."""
         if self._group is None:
             return wanted
         answer = self._answer()
-        self._flag = torch.tensor([int(wanted)])
+        self._flag = torch.tensor([wanted])
         self._work = dist.all_reduce(
             self._flag, op=dist.ReduceOp.MAX, group=self._group, async_op=True
         )
         return answer
 
-    def _answer(self) -> bool:
+    def _answer(self) -> int:
         if self._flag is None or self._work is None:
-            return False
+            return 0
         self._work.wait()
-        return bool(self._flag.item())
+        return int(self._flag.item())
 
     def close(self) -> None:
         """Wait for the last message."""
