@@ -264,6 +264,11 @@ def layout_options(run):
         "log_every", "bad_steps", "stall_minutes",
     )  # fmt: skip
     options = [(name, f" {getattr(settings, name)}") for name in values]
+    options += [
+        (name, f" {shlex.quote(str(value))}")
+        for name in ("stage_to", "stage_gb")
+        if (value := getattr(settings, name)) is not None
+    ]
     options += [(name, "") for name, on in switches.items() if on]
     return " ".join(f"--{name.replace('_', '-')}{value}" for name, value in options)
 
