@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+from base64 import b64decode
 
 import pytest
 
@@ -113,8 +114,6 @@ def test_what_all_lines_have_and_what_none_has(frontier, other):
             assert line.option("--output").startswith(f"{workspace.folder}/logs/slurm/rule_{rule}/")
             assert (line.option("--gpus-per-node") is None) == (rule != "pretrain"), title
             assert (line.option("--signal") is None) == (rule != "pretrain"), title
-            # Its command evaluates the profile's resources again, on the node.
-            assert "--set-resources" in line.option("--wrap"), title
 
 
 def test_a_segment_after_the_end_asks_for_one_node_and_minutes(frontier):
@@ -131,10 +130,17 @@ def test_jobs_use_the_cores_they_ask_for_whatever_the_drivers_host_has(frontier)
     assert "OMP_NUM_THREADS" not in shell
 
 
+def test_a_job_gets_the_profiles_resources_to_evaluate_again_on_its_node(frontier):
+    command = frontier[2]["tile sample-modis_2026-01-01"].option("--wrap")
+    handed_on = re.search(r"--set-resources (.*?) --", command)[1]
+    words = [b64decode(word.strip("'")[len("base64//") :]).decode() for word in handed_on.split()]
+    assert "tile:cpus_per_task=56" in words
+
+
 def test_the_ranks_are_started_with_the_sites_flags(frontier, tmp_path):
     workspace, slurm, _, printed = frontier
     line = next(
-        line.strip() for line in printed.splitlines()
+        line.strip().removeprefix("Shell command: ") for line in printed.splitlines()
         if "workflow_scripts.pretrain" in line and "runs/scenes-mae/segments/1.json" in line
     )  # fmt: skip
     srun = slurm.folder / "srun"

@@ -16,10 +16,9 @@ from workflow_scripts.config_encoders import Swin, Vit, named_encoder
 from workflow_scripts.config_runs import RunBase
 from workflow_scripts.errors import UserError
 from workflow_scripts.models.library import LIBRARY
-from workflow_scripts.sites import Geometry, Profile, geometry
+from workflow_scripts.sites import NO_PROFILE, Geometry, Profile, geometry
 from workflow_scripts.wanted import wanted_runs
 
-NO_PROFILE = Profile(defaults={}, pretrain={})
 _HEAD = ("run", "encoder", "nodes", "ranks", "batch a rank", "strategy", "segments", "node-hours")
 
 
