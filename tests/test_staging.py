@@ -21,8 +21,10 @@ from tiny_runs import (
     train_here,
 )
 
+from tests.workspace import Workspace
 from workflow_scripts.digests import file_sha256
 from workflow_scripts.pretrain import staging
+from workflow_scripts.pretrain.construct import order_of
 from workflow_scripts.pretrain.launch import Ranks
 from workflow_scripts.pretrain.staging import Place, staged
 from workflow_scripts.shards.copy_folder import CopyFolder, own_folder
@@ -159,8 +161,6 @@ def test_what_does_not_fit_is_what_is_read_last(tmp_path, disk, capfd):
         until(lambda: len(names(folder_of(disk, index))) == 3)
         until(lambda: "shards are read where they are" in capfd.readouterr().err)
         assert one.facts(0)["copied"] == 3
-    from workflow_scripts.pretrain.construct import order_of
-
     first = order_of(recipe, corpus).shards_from(0)[:3]
     assert names(folder_of(disk, index)) == {rows[number]["sha256"] for number in first}
 
@@ -194,6 +194,7 @@ def test_remains_of_earlier_segments_are_verified_again_and_damaged_ones_replace
     with copying(disk, index, WINDOWS, tmp_path) as one:
         assert not (folder / ".killed.tmp").exists()
         until(lambda: len(names(folder)) == 4)
+        one._copying.send_signal(signal.SIGUSR1)  # Slurm warns every process of a step
         told = one.facts(0)
     assert (told["copied"], told["found"]) == (2, 2)
     assert all(file_sha256(path) == path.stem for path in folder.glob("*.h5"))
@@ -243,6 +244,18 @@ def test_a_copier_that_hangs_in_a_file_system_holds_up_nothing(tmp_path, disk, m
     with copying(disk, tiny_images(tmp_path / "corpus"), recipe, tmp_path):
         until(lambda: len(names(folder)) == 2)
     assert not names(folder, ".*.tmp")
+
+
+@pytest.mark.pipeline
+def test_the_folders_variables_reach_the_node_unexpanded(tmp_path):
+    (tmp_path / "workflow").mkdir()
+    workspace = Workspace(tmp_path / "workflow")
+    workspace.edit("tiny.yaml", "log_every: 1}", "log_every: 1, stage_to: '$HOME/a b'}")
+    segment = "results/runs/scenes-mae/segments/1.json"
+    done = workspace.snakemake(segment, "--dry-run", "--printshellcmds")
+    (line,) = (line for line in done.stdout.splitlines() if "workflow_scripts.pretrain" in line)
+    assert " --stage-to '$HOME/a b' " in line
+    assert "--stage-gb" not in line
 
 
 @pytest.mark.kill

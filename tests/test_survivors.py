@@ -84,7 +84,7 @@ def test_a_trainer_that_outlived_a_local_driver_is_refused_by_name():
         text = refusal()
         assert f"run mae: trained by process {process.pid} on {socket.gethostname()}" in text
         assert "`make resume` waits for them" in text
-        assert f"`kill {process.pid} (on {socket.gethostname()})`" in text
+        assert f"`kill {process.pid}` on {socket.gethostname()}" in text
         accept(SEGMENTS, [("probe", ("mae", "ucm"))])  # its segments are all there
         accept([("pretrain", ("other", "1"))], [("pretrain", ("other", "1"))])
     accept()

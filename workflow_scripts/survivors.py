@@ -29,7 +29,7 @@ class Survivor:
 
     Attributes:
         text: Who it is and since when, for a message.
-        stop: The command that ends it.
+        stop: What ends it.
         work: The job that it does, as the plugin comments jobs, of a run whatever its segment;
             None where that cannot be told.
     """
@@ -108,7 +108,7 @@ def _queued(*, submits: bool) -> list[Survivor]:
     here = Path.cwd()
     found = [
         Survivor(
-            text=f"process {number} on this host is submitting a job", stop=f"kill {number}",
+            text=f"process {number} on this host is submitting a job", stop=f"`kill {number}`",
             work=None,
         )
         for number in slurm.submitting(here)
@@ -144,7 +144,7 @@ def _stop(who: str) -> str:
     if job:
         return f"scancel {job[1]}"
     process = re.match(r"process (\d+) on (\S+)", who)
-    return f"kill {process[1]} (on {process[2]})" if process else "end it"
+    return f"`kill {process[1]}` on {process[2]}" if process else "end it"
 
 
 def _comment(job: Named) -> str:
@@ -167,5 +167,5 @@ def _to_stop(found: list[Survivor]) -> str:
     """How not to wait: one scancel for all jobs, and what else is to be ended."""
     jobs = [one.stop.removeprefix("scancel ") for one in found if one.stop.startswith("scancel ")]
     others = [one.stop for one in found if not one.stop.startswith("scancel ")]
-    commands = ([f"`scancel {' '.join(jobs)}`"] if jobs else []) + [f"`{one}`" for one in others]
+    commands = ([f"`scancel {' '.join(jobs)}`"] if jobs else []) + others
     return f"To go on at once, from the last checkpoints: {', '.join(commands)}"

@@ -28,7 +28,7 @@ from workflow_scripts.shards.corpus import Corpus
 
 MODULE = "workflow_scripts.loader.copier"
 _POLL_SECONDS = 0.5
-_LOWEST_PRIORITY = 19
+_NICE = 10  # a tenth of a core that others want too; all of one that is idle
 _MOST_FAILURES = 10  # then the file system is at fault, and each read would be one more burden
 
 Sources = dict[str, Path]  # shards by checksum, in the order of reading
@@ -119,12 +119,14 @@ def warn(what: str) -> None:
 
 
 class _Stop:
-    """True once SIGTERM came."""
+    """Asked for once SIGTERM came; warnings that are the trainer's are not heard."""
 
     def __init__(self) -> None:
         self.asked = False
         self._read, self._write = os.pipe()
         signal.signal(signal.SIGTERM, self._take)
+        for number in (signal.SIGUSR1, signal.SIGINT):  # which Slurm sends to all of a step
+            signal.signal(number, signal.SIG_IGN)
 
     def _take(self, _number: int, _frame: object) -> None:
         self.asked = True
@@ -160,7 +162,7 @@ def main() -> None:
         return
     request = json.loads(line)
     die_with_parent(request["parent"], signal.SIGTERM)
-    os.nice(_LOWEST_PRIORITY)
+    os.nice(_NICE)
     start_logging()
     try:
         facts: dict[str, Any] | None = _work(request, stop)

@@ -149,10 +149,10 @@ class CopyFolder:
         disk = shutil.disk_usage(self.path)
         free = disk.free - _KEPT_FREE * disk.total
         if size > free:
-            return f"{max(0, free) / 1e9:.2f} GB may be taken on this disk, {size / 1e9:.2f} needed"
+            return f"room for {max(0, free) / 1e9:.2f} GB on this disk, {size / 1e9:.2f} needed"
         taken = sum(map(self._size, _files(self.path.parent))) if self.most else 0
         if self.most and taken + size > self.most:
-            return f"{taken / 1e9:.2f} of {self.most / 1e9:.2f} GB taken, {size / 1e9:.2f} needed"
+            return f"{taken / 1e9:.2f} of {self.most / 1e9:.2f} GB used, {size / 1e9:.2f} needed"
         return ""
 
     def _idle_corpora(self) -> Iterator[Path]:
