@@ -51,7 +51,7 @@ def test_a_plan_is_made_before_all_is_set_and_refused_by_no_run_that_is_not_aske
     assert "WARNING: profile frontier: no job can be submitted yet\n" in before
     for name in NAMES:
         assert f"  export {name}=" in before
-    costs = {line.split()[0]: line.split() for line in before.splitlines() if " min " in line}
+    costs = {line.split()[0]: line.split() for line in done.stderr.splitlines() if " min " in line}
     assert costs["modis-simmim"][-5:] == ["1", "×", "240", "min", "4.0"]
 
 
