@@ -21,6 +21,7 @@ from workflow_scripts.pretrain.run_digest import (
     warn_of_changes,
 )
 from workflow_scripts.pretrain.schedule import missed_peak
+from workflow_scripts.pretrain.staging import Place, Staging, staged
 from workflow_scripts.pretrain.stop import StopRequest, ignore_usr1, training_time
 from workflow_scripts.pretrain.strategies import NAMES, check_layout
 from workflow_scripts.stage import run_stage, stage_parser
@@ -50,6 +51,8 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--keep-checkpoints", type=int, default=2, help="the last so many")
     one.add_argument("--async-checkpoints", action="store_true", help="train while one is written")
     one.add_argument("--log-every", type=int, default=10, metavar="STEPS")
+    one.add_argument("--stage-to", metavar="FOLDER", help="of each node: copy shards there")
+    one.add_argument("--stage-gb", type=float, metavar="GB", help="most that copies take there")
     one.add_argument("--bad-steps", type=int, default=10, help="in a row, then end")
     one.add_argument("--stall-minutes", type=float, default=30.0, help="without a step, then end")
     one.add_argument("--pinned", metavar="DIGEST", help="use the stored run that begins so")
@@ -73,6 +76,16 @@ def _identity(arguments: argparse.Namespace, recipe: dict[str, Any]) -> Identity
 def _train(arguments: argparse.Namespace, record: Record, ranks: launch.Ranks) -> None:
     spawn.follow_parent()
     stop = StopRequest(training_time(arguments.walltime_s))
+    folder, recipe = record.identity.folder(arguments.run), record.identity.recipe
+    place = Place(stage_to=arguments.stage_to, most_gb=arguments.stage_gb, ranks=ranks)
+    with staged(place, index=arguments.index, recipe=recipe, checkpoints=folder) as staging:
+        _train_from(arguments, record, ranks, stop, staging)
+
+
+def _train_from(
+    arguments: argparse.Namespace, record: Record, ranks: launch.Ranks, stop: StopRequest,
+    staging: Staging | None,
+) -> None:  # fmt: skip
     # Here, so that the parent of ranks and a segment after the end start without torch.
     from workflow_scripts.pretrain.segment import train_segment
     from workflow_scripts.pretrain.trainer import Layout
@@ -89,6 +102,7 @@ def _train(arguments: argparse.Namespace, record: Record, ranks: launch.Ranks) -
         walltime_s=arguments.walltime_s,
         stop=stop,
         patience_s=arguments.meet_s,
+        staging=staging,
     )
 
 

@@ -19,6 +19,7 @@ from workflow_scripts.pretrain.launch import (
 from workflow_scripts.pretrain.meeting import PATIENCE_S
 from workflow_scripts.pretrain.record import Record
 from workflow_scripts.pretrain.spawn import STOPPED_STATUS
+from workflow_scripts.pretrain.staging import Staging
 from workflow_scripts.pretrain.stop import Outcome, StopRequest
 from workflow_scripts.pretrain.trainer import Layout, Trainer
 from workflow_scripts.pretrain.watchdog import Watchdog
@@ -30,7 +31,7 @@ _SHORTEST_TIMEOUT, _LONGEST_TIMEOUT = 1800.0, 86400.0
 def train_segment(
     record: Record, *, index: Path, teacher: Path | None, layout: Layout, ranks: Ranks,
     walltime_s: float, stop: StopRequest, start: Path | None = None,
-    patience_s: float = PATIENCE_S,
+    staging: Staging | None = None, patience_s: float = PATIENCE_S,
 ) -> None:  # fmt: skip
     """Train on this rank until the run is done, the time is up, or it is told to stop.
 
@@ -46,6 +47,7 @@ def train_segment(
         walltime_s: Time of the job.
         stop: What was and will be asked of this process.
         start: Model folder that the encoder begins with.
+        staging: What copies shards to this node.
         patience_s: How long the ranks wait for each other at the start.
 
     Raises:
@@ -62,10 +64,11 @@ def train_segment(
         try:
             if ranks.is_first:
                 record.warn_of_loss()
-            corpus = Corpus(index, record.identity.recipe["split"])
+            copies = staging.copies if staging else None
+            corpus = Corpus(index, record.identity.recipe["split"], copies)
             trainer = Trainer(
                 record.identity.recipe, corpus, folder=folder, teacher=teacher, layout=layout,
-                ranks=ranks, device=device, start=start, watch=watch,
+                ranks=ranks, device=device, start=start, watch=watch, staging=staging,
             )  # fmt: skip
             outcome = trainer.run(stop)
         except BaseException:

@@ -31,6 +31,7 @@ from workflow_scripts.pretrain.history import (
 from workflow_scripts.pretrain.launch import Ranks
 from workflow_scripts.pretrain.meter import Clock, Window
 from workflow_scripts.pretrain.schedule import learning_rate
+from workflow_scripts.pretrain.staging import Staging
 from workflow_scripts.pretrain.stalled import AGREE, DATA, LOG, SAVE, STEP
 from workflow_scripts.pretrain.started import note_start
 from workflow_scripts.pretrain.step import NORM, Step
@@ -76,6 +77,7 @@ class Trainer:
         device: This rank's device.
         start: Model folder that the encoder begins with.
         watch: Told what this rank does.
+        staging: What copies shards to this node, for the facts.
 
     Raises:
         UserError: A batch, strategy and number of ranks that do not fit together.
@@ -84,9 +86,9 @@ class Trainer:
     def __init__(
         self, recipe: dict[str, Any], corpus: Corpus, *, folder: Path, teacher: Path | None,
         layout: Layout, ranks: Ranks, device: torch.device, watch: Watchdog,
-        start: Path | None = None,
+        start: Path | None = None, staging: Staging | None = None,
     ) -> None:  # fmt: skip
-        self.watch = watch
+        self.watch, self.staging = watch, staging
         self.recipe, self.corpus, self.folder = recipe, corpus, folder
         self.layout, self.ranks, self.device = layout, ranks, device
         self.order = order_of(recipe, corpus)
@@ -297,6 +299,7 @@ class Trainer:
             "workers": self.layout.workers,
             "worker_restarts": self.feed.restarts,
             "reads_retried": self.feed.retried,
+            "staged": self.staging.facts(self.feed.local) if self.staging else None,
             "device": torch.cuda.get_device_name(self.device) if cuda else "cpu",
             "start_step": self.clock.first_step,
             "end_step": self.step,
