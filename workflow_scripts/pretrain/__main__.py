@@ -22,7 +22,7 @@ from workflow_scripts.pretrain.run_digest import (
 )
 from workflow_scripts.pretrain.schedule import missed_peak
 from workflow_scripts.pretrain.staging import Place, Staging, staged
-from workflow_scripts.pretrain.stop import StopRequest, training_time
+from workflow_scripts.pretrain.stop import StopRequest, ignore_usr1, training_time
 from workflow_scripts.pretrain.strategies import NAMES, check_layout
 from workflow_scripts.stage import run_stage, stage_parser
 
@@ -158,6 +158,7 @@ def _follow(arguments: argparse.Namespace, ranks: launch.Ranks) -> None:
 
 def work(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
     """Run the stage: alone, as the parent of ranks, or as one rank."""
+    ignore_usr1()
     ranks, decided = launch.place(arguments.ranks), spawn.decided()
     run: Path = arguments.run
     if decided is not None:  # the parent's identity, though code may have been edited since
