@@ -67,6 +67,11 @@ def _identity(arguments: argparse.Namespace, recipe: dict[str, Any]) -> Identity
     return current_identity(recipe, read_json(arguments.index), arguments.teacher, arguments.start)
 
 
+def _patience(arguments: argparse.Namespace) -> float:
+    """Seconds that ranks wait for each other: the job should live to say who did not come."""
+    return float(min(arguments.meet_s, arguments.walltime_s / 2))
+
+
 def _train(arguments: argparse.Namespace, record: Record, ranks: launch.Ranks) -> None:
     spawn.follow_parent()
     # Here, so that the parent of ranks and a segment after the end start without torch.
@@ -83,7 +88,7 @@ def _train(arguments: argparse.Namespace, record: Record, ranks: launch.Ranks) -
         layout=layout,
         ranks=ranks,
         walltime_s=arguments.walltime_s,
-        patience_s=arguments.meet_s,
+        patience_s=_patience(arguments),
     )
 
 
@@ -123,7 +128,7 @@ def _guarded(arguments: argparse.Namespace, recipe: dict[str, Any], held: Meetin
 
 def _follow(arguments: argparse.Namespace, ranks: launch.Ranks) -> None:
     """As one of a launcher's other ranks: do what rank 0 tells."""
-    patience = arguments.meet_s + arguments.wait_s  # rank 0 may wait for the lock
+    patience = _patience(arguments) + arguments.wait_s  # rank 0 may wait for the lock
     word = meeting.word_of_first(ranks, arguments.run, patience_s=patience)
     if "refused" in word:
         launch.leave_words_to_first()
