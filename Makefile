@@ -1,6 +1,8 @@
 # make all: set up, then run the main job on the embedded default.   make test: set up, then check.
 PYTHON ?= python3
 VENV := .venv
+# Processes that run tests side by side.
+JOBS ?= 2
 BIN := $(CURDIR)/$(VENV)/bin
 # The jobs call `python`.
 export PATH := $(BIN):$(PATH)
@@ -11,7 +13,7 @@ all: setup
 	$(BIN)/snakemake all
 
 test: setup lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup --no-loadscope-reorder
 
 setup: $(VENV)/.ready
 
@@ -30,9 +32,10 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/snakemake --lint
 
-# After the driver died (login node rebooted, killed): see that none lives, unlock, go on.
-resume: setup
-	$(BIN)/python -m workflow_scripts.resume
+# After the driver died (login node rebooted, killed): see that none lives, unlock, go on. With the
+# Python that is active where the environment is not ours (docs/frontier.md).
+resume:
+	python -m workflow_scripts.resume
 
 clean-environment:
 	rm -rf $(VENV)

@@ -10,6 +10,7 @@ configfile: Path(workflow.basedir) / "config.yaml"
 
 
 include: "rules/common.smk"
+include: "rules/site.smk"
 include: "rules/fetch.smk"
 include: "rules/tile.smk"
 include: "rules/pack.smk"
@@ -36,10 +37,12 @@ rule all:
 
 rule fetch_all:
     input:
-        [
-            fetched(name)
+        # When it is asked for, not when this file is read: other targets need no granule.
+        lambda w: [
+            manifest
             for corpus in wanted_corpora(CONFIG)
             for name in corpus_datasets(CONFIG, corpus)
+            for manifest in fetched(name)
         ],
         [f"{DATA}/weights/{name}/model.json" for name in wanted_weights(CONFIG)],
 

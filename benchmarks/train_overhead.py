@@ -22,7 +22,7 @@ from PIL import Image
 
 from workflow_scripts.digests import file_sha256
 from workflow_scripts.pretrain import parallel
-from workflow_scripts.pretrain.launch import StopRequest
+from workflow_scripts.pretrain.stop import StopRequest
 from workflow_scripts.pretrain.trainer import Layout, Trainer
 from workflow_scripts.pretrain.watchdog import Watchdog
 from workflow_scripts.shards.corpus import Corpus, content_digest

@@ -1,23 +1,31 @@
 # What the rules share: the checked configuration, each job's recipe and code digest, file names.
+import functools
 import re
 import shlex
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 from workflow_scripts.code_digest import code_digest
 from workflow_scripts.config_check import check_config
 from workflow_scripts.corpora import (
     BENCH,
+    are_assumed,
     corpus_datasets,
     cut_from,
     dataset_days,
     is_chips,
+    planned_days,
     required_days,
 )
 from workflow_scripts.digests import canonical
-from workflow_scripts.driver import guard, note_start, note_success, prepare_jobs, require_account
+from workflow_scripts.driver import guard, prepare_jobs, where_to_look
+from workflow_scripts.driver_notes import note_start, note_success
 from workflow_scripts.errors import UserError
+from workflow_scripts.files import read_json
+from workflow_scripts.job_states import translate_states
 from workflow_scripts.jobs import Jobs
+from workflow_scripts.survivors import refuse_doubles
 from workflow_scripts.wanted import (
     card_benchmarks,
     shape,
@@ -36,6 +44,11 @@ def refuse_as_workflow_error(action):
         raise WorkflowError(str(error)) from None
 
 
+def named(job):
+    """A job by its rule's name and the values of its wildcards."""
+    return job.rule.name, tuple(job.wildcards)
+
+
 # Snakemake's flag for its own report; at the start of a line its parser takes `report` for a keyword.
 shown = report
 
@@ -51,12 +64,26 @@ if workflow.is_main_process:
 
 onstart:
     if workflow.non_local_exec:
-        refuse_as_workflow_error(require_account)
-    note_start()
+        refuse_to_submit()
+        refuse_as_workflow_error(translate_states)
+    note_start(runs=f"{RESULTS}/runs", submits=workflow.non_local_exec)
+    if not workflow.touch:
+        refuse_as_workflow_error(
+            lambda: refuse_doubles(
+                map(named, workflow.dag.jobs),
+                map(named, workflow.dag.needrun_jobs()),
+                runs=Path(RESULTS) / "runs",
+                submits=workflow.non_local_exec,
+            )
+        )
 
 
 onsuccess:
     note_success()
+
+
+onerror:
+    logger.error(where_to_look(submits=workflow.non_local_exec))
 
 
 def one_of(names):
@@ -106,9 +133,30 @@ def option(flag, *values):
     return shlex.join([flag, *values]) if any(values) else ""
 
 
+def cores(w, threads):
+    """Cores of a job's one process: here its threads, which share out this machine.
+
+    On Slurm the profile states `cpus_per_task` instead: there Snakemake cuts `threads` to the cores
+    of the machine that the driver runs on. So shell lines use this and never `threads`.
+    """
+    return threads
+
+
 def days_of(dataset):
-    """Days of a MODIS dataset; none for images."""
-    return refuse_as_workflow_error(lambda: required_days(CONFIG, dataset))
+    """Days of a MODIS dataset; none for images. Only what starts jobs needs granules to be there."""
+    starts = workflow.executor_plugin is not None and not workflow.dryrun
+    days = refuse_as_workflow_error(
+        lambda: (required_days if starts else planned_days)(CONFIG, dataset)
+    )
+    if are_assumed(CONFIG, dataset):
+        say_assumed(dataset, len(days))
+    return days
+
+
+@functools.cache
+def say_assumed(dataset, days):
+    """Tell once that a plan rests on days of which nothing is there."""
+    logger.warning(f"dataset {dataset}: planned with {days} days assumed, no granule is there yet")
 
 
 def fetched(dataset):
@@ -184,13 +232,25 @@ def segment_before(w):
     return [f"{RESULTS}/runs/{w.run}/segments/{number}.json"] if number else []
 
 
+# Time of a job that only says that its run was over before: Snakemake starts, Python reads two files.
+MINUTES_TO_SAY_SO = 10
+LAUNCHER = str(Path(workflow.basedir) / "envs" / "launch.sh")
+
+
+def run_is_over(previous):
+    """Whether the segment before this one did the last step; asked anew when that has ended."""
+    files = [Path(path) for path in previous]
+    return any(path.is_file() and read_json(path)["reason"] == "done" for path in files)
+
+
 def launch(key):
     """A launch setting of a run; these are resources, so that changing one reruns nothing."""
     return lambda w: getattr(CONFIG.runs[w.run].launch, key)
 
 
 def layout_options(run):
-    """The trainer's options for how a run is laid over its ranks."""
+    """The trainer's options for how a run is laid over its ranks; refused where the site has none."""
+    fits_site(run)
     settings = CONFIG.runs[run].launch
     switches = {
         "skip_bad": settings.bad_samples == "skip",
@@ -203,6 +263,11 @@ def layout_options(run):
         "log_every", "bad_steps", "stall_minutes",
     )  # fmt: skip
     options = [(name, f" {getattr(settings, name)}") for name in values]
+    options += [
+        (name, f" {shlex.quote(str(value))}")
+        for name in ("stage_to", "stage_gb")
+        if (value := getattr(settings, name)) is not None
+    ]
     options += [(name, "") for name, on in switches.items() if on]
     return " ".join(f"--{name.replace('_', '-')}{value}" for name, value in options)
 

@@ -17,14 +17,17 @@ for source, first in (("folder", 100), ("generated", 0)):
         priority: first
         conda:
             "../envs/environment.yaml"
+        threads: 4
         resources:
+            cpus_per_task=cores,
             raw=lambda w: f"{DATA}/raw/{w[0]}",
         params:
             recipe=recipe("fetch", source),
             code=code("fetch", source),
         shell:
             "python -m workflow_scripts.fetch --recipe {params.recipe:q}"
-            " --manifest {output.manifest:q} --raw {resources.raw:q} 2> {log:q}"
+            " --manifest {output.manifest:q} --raw {resources.raw:q}"
+            " --workers {resources.cpus_per_task} 2> {log:q}"
 
 
 rule fetch_day:
@@ -38,7 +41,9 @@ rule fetch_day:
         f"{RESULTS}/records/fetch/{{granules}}/{{date}}.tsv"
     conda:
         "../envs/environment.yaml"
+    threads: 4
     resources:
+        cpus_per_task=cores,
         raw=lambda w: f"{DATA}/raw/{w.granules}/{w.date}",
         listing=lambda w: option(
             "--listing", getattr(CONFIG.datasets[w.granules], "listing", None) or ""
@@ -48,4 +53,4 @@ rule fetch_day:
         code=code("fetch", "granules", "date"),
     shell:
         "python -m workflow_scripts.fetch --recipe {params.recipe:q} --manifest {output.manifest:q}"
-        " --raw {resources.raw:q} {resources.listing} 2> {log:q}"
+        " --raw {resources.raw:q} --workers {resources.cpus_per_task} {resources.listing} 2> {log:q}"

@@ -19,10 +19,11 @@ rule pack:
     # Each reads and checks images or days; no more than the machine has.
     threads: 8
     resources:
+        cpus_per_task=cores,
         source=lambda w, input: pack_sources(w, input.manifests),
     params:
         recipe=recipe("pack", "corpus"),
         code=code("pack", "corpus"),
     shell:
         "python -m workflow_scripts.pack --recipe {params.recipe:q} --index {output.index:q}"
-        " {resources.source} --workers {threads} 2> {log:q}"
+        " {resources.source} --workers {resources.cpus_per_task} 2> {log:q}"

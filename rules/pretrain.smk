@@ -20,11 +20,17 @@ rule pretrain:
     # On Slurm the cores are asked for by cpus_per_task; threads only share out a local machine.
     threads: lambda w: ranks(w) * CONFIG.runs[w.run].launch.cores_per_rank
     resources:
+        # A Slurm profile sets the first three: srun, flags for it alone, a file to source before it.
         mpi="",
-        nodes=launch("nodes"),
+        srun_extra="",
+        environment="",
+        over=lambda w, input: int(run_is_over(input.previous)),
+        nodes=lambda w, input: 1 if run_is_over(input.previous) else launch("nodes")(w),
         tasks_per_node=launch("ranks_per_node"),
         cpus_per_task=launch("cores_per_rank"),
-        runtime=launch("walltime_minutes"),
+        runtime=lambda w, input: (
+            MINUTES_TO_SAY_SO if run_is_over(input.previous) else launch("walltime_minutes")(w)
+        ),
         layout=lambda w: layout_options(w.run),
         folder=lambda w: f"{RESULTS}/runs/{w.run}",
         previous=lambda w: option("--previous", *segment_before(w)),
@@ -33,20 +39,18 @@ rule pretrain:
         pinned=lambda w: (
             f"--pinned {JOBS.pinned(w.run)['run_digest']}" if JOBS.pinned(w.run) else ""
         ),
+        launcher=LAUNCHER,
     params:
         recipe=recipe("pretrain", "run", "segment"),
         code=code("pretrain", "run", "segment"),
     shell:
-        "launcher={resources.mpi:q};"
-        " export OMP_NUM_THREADS={resources.cpus_per_task};"
-        " ${{launcher:+$launcher --kill-on-bad-exit=1 --nodes={resources.nodes}"
-        " --cpus-per-task={resources.cpus_per_task}"
-        " --ntasks-per-node={resources.tasks_per_node}}}"
+        "LAUNCHER={resources.mpi:q} SRUN_EXTRA={resources.srun_extra:q}"
+        " ENVIRONMENT={resources.environment:q} OVER={resources.over} NODES={resources.nodes}"
+        " RANKS_PER_NODE={resources.tasks_per_node} CORES_PER_RANK={resources.cpus_per_task}"
+        " MINUTES={resources.runtime} bash {resources.launcher:q} {log:q}"
         " python -m workflow_scripts.pretrain --recipe {params.recipe:q} --index {input.index:q}"
         " --run {resources.folder:q} --segment {output.segment:q} {resources.previous}"
-        " {resources.teacher} {resources.start}"
-        " --ranks $(({resources.nodes} * {resources.tasks_per_node})) {resources.layout}"
-        " ${{launcher:+--walltime-s $(({resources.runtime} * 60))}} {resources.pinned} 2> {log:q}"
+        " {resources.teacher} {resources.start} {resources.layout} {resources.pinned}"
 
 
 rule export:

@@ -18,6 +18,7 @@ rule probe:
         "../envs/environment.yaml"
     threads: 2
     resources:
+        cpus_per_task=cores,
         folder=lambda w: f"{RESULTS}/runs/{w.run}",
     params:
         recipe=recipe("probe", "run", "benchmark"),
@@ -25,4 +26,4 @@ rule probe:
     shell:
         "python -m workflow_scripts.probe --recipe {params.recipe:q} --run {resources.folder:q}"
         " --index {input.index:q} --corpus {input.corpus:q} --output {output.result:q}"
-        " --threads {threads} 2> {log:q}"
+        " --threads {resources.cpus_per_task} 2> {log:q}"

@@ -15,9 +15,11 @@ rule tile:
     conda:
         "../envs/environment.yaml"
     threads: 4
+    resources:
+        cpus_per_task=cores,
     params:
         recipe=recipe("tile", "granules", "date"),
         code=code("tile", "granules", "date"),
     shell:
         "python -m workflow_scripts.tile --recipe {params.recipe:q} --manifest {input.manifest:q}"
-        " --chips {output.chips:q} --workers {threads} 2> {log:q}"
+        " --chips {output.chips:q} --workers {resources.cpus_per_task} 2> {log:q}"

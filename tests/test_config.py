@@ -52,6 +52,11 @@ def changed(path, value):
             {"accumulate": 3},
             ["runs.scenes-mae.launch.accumulate", "accumulate 3 does not divide"],
         ),
+        (
+            "runs.scenes-mae.launch",
+            {"stage_to": "scratch"},
+            ["runs.scenes-mae.launch.stage_to", "'scratch' is relative", "/mnt/bb/$USER"],
+        ),
         ("runs.scenes-mae.batch", 33, ["runs.scenes-mae.batch", "33", "2 ranks"]),
         (
             "runs.scenes-gfm.teacher",

@@ -3,12 +3,15 @@
 import json
 import os
 import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import networkx as nx
 import psutil
 import pytest
 
-from workflow_scripts import driver, resume, stale, status
+from workflow_scripts import driver, driver_notes, resume, stale
 from workflow_scripts.dag_picture import MOST_JOBS, draw, job_graph, layers
 from workflow_scripts.differences import differences
 from workflow_scripts.errors import UserError
@@ -45,45 +48,99 @@ def note(tmp_path, monkeypatch):
             "pid": process.pid, "created": process.create_time(), "host": socket.gethostname(),
             "arguments": ["all", "--configfile", "my.yaml"], "noted": 0.0, **changes,
         }  # fmt: skip
-        driver.NOTES.mkdir(parents=True, exist_ok=True)
-        (driver.NOTES / f"{found['host']}-{found['noted']}.json").write_text(json.dumps(found))
+        driver_notes.NOTES.mkdir(parents=True, exist_ok=True)
+        (driver_notes.NOTES / f"{found['host']}-{found['noted']}.json").write_text(
+            json.dumps(found)
+        )
 
     return write
 
 
-def test_a_living_driver_is_not_doubled(note):
-    note()
-    with pytest.raises(UserError, match=f"still runs \\(process {os.getpid()}\\)"):
-        resume.arguments_to_resume()
+@pytest.fixture
+def living():
+    """A process that may be taken for a driver."""
+    process = psutil.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    yield {"pid": process.pid, "created": process.create_time()}
+    process.communicate()
 
 
-def test_a_reused_process_number_is_not_the_driver(note):
+@pytest.fixture
+def go_on(monkeypatch):
+    """What `make resume` does until it becomes the driver, where nothing is to be waited for."""
+    waited = []
+    monkeypatch.setattr(resume, "wait_for_all", lambda *runs, **_: waited.append(runs))
+
+    def go(*, assume_dead=False):
+        arguments = resume.resume(assume_dead=assume_dead)
+        assert waited.pop() == (Path("results/runs"),)
+        return arguments
+
+    return go
+
+
+def test_a_living_driver_is_not_doubled(note, living, go_on):
+    note(**living)
+    with pytest.raises(UserError, match=f"still runs \\(process {living['pid']}\\)"):
+        go_on()
+
+
+def test_a_driver_that_began_while_resume_waited_is_not_doubled(note, living, monkeypatch):
     note(created=1.0)
-    assert resume.arguments_to_resume() == ["all", "--configfile", "my.yaml"]
+    monkeypatch.setattr(resume, "wait_for_all", lambda *_, **__: note(noted=1.0, **living))
+    with pytest.raises(UserError, match=f"still runs \\(process {living['pid']}\\)"):
+        resume.resume(assume_dead=False)
 
 
-def test_the_last_of_several_dead_drivers_is_resumed_then_the_one_before(note):
+def test_resume_tells_others_that_it_waits_and_can_be_resumed_itself(note, go_on):
+    note(created=1.0, runs="results/runs", submits=True)
+    go_on()
+    ((path, found),) = driver_notes.notes()
+    assert path.name == f"{socket.gethostname()}-{os.getpid()}.json"
+    assert driver_notes.lives(found)
+    assert found["arguments"] == ["all", "--configfile", "my.yaml"]
+    assert found["submits"]
+
+
+def test_of_two_resumes_at_once_one_goes_on(note, monkeypatch):
+    note(created=1.0)
+    found = resume.driver_to_resume()
+    for path, _ in driver_notes.notes():
+        path.unlink()  # as the other one does
+    with pytest.raises(UserError, match="another `make resume` has just begun"):
+        driver_notes.take_over(*found)
+    assert driver_notes.notes() == []
+
+
+def test_a_reused_process_number_is_not_the_driver(note, go_on):
+    note(created=1.0)
+    assert go_on() == ["all", "--configfile", "my.yaml"]
+
+
+def test_the_last_of_several_dead_drivers_is_resumed_then_the_one_before(note, go_on):
     note(created=1.0, noted=1.0, arguments=["all"])
-    note(created=1.0, noted=2.0, arguments=["probe_ucm"])
-    assert resume.arguments_to_resume() == ["probe_ucm"]
-    assert resume.arguments_to_resume() == ["all"]
+    note(created=1.0, noted=2.0, arguments=["probe_ucm", "--profile", "profiles/frontier"])
+    assert go_on() == ["probe_ucm", "--profile", "profiles/frontier"]
+    assert go_on() == ["all"]  # the first had nothing to do, or was refused
+
+
+def test_there_may_be_nothing_to_resume(note):
     with pytest.raises(UserError, match="nothing to resume"):
-        resume.arguments_to_resume()
+        resume.resume(assume_dead=False)
 
 
 def test_success_forgets_the_drivers_of_the_same_command(note, monkeypatch):
     note(noted=1.0, arguments=["all"])
     note(noted=2.0, arguments=["probe_ucm"])
     monkeypatch.setattr("sys.argv", ["snakemake", "all"])
-    driver.note_success()
-    assert [found["arguments"] for _, found in driver.notes()] == [["probe_ucm"]]
+    driver_notes.note_success()
+    assert [found["arguments"] for _, found in driver_notes.notes()] == [["probe_ucm"]]
 
 
-def test_a_driver_on_another_host_is_not_presumed_dead(note):
+def test_a_driver_on_another_host_is_not_presumed_dead(note, go_on):
     note(host="login07")
     with pytest.raises(UserError, match="login07"):
-        resume.arguments_to_resume()
-    assert resume.arguments_to_resume(assume_dead=True)[0] == "all"
+        go_on()
+    assert go_on(assume_dead=True)[0] == "all"
 
 
 @pytest.mark.parametrize(
@@ -164,37 +221,6 @@ def test_long_edges_pass_between_the_boxes(tmp_path):
     draw(graph, tmp_path / "two.svg")
     assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
     assert (tmp_path / "one.svg").read_text().count("<text") == 3  # boxes alone have a text
-
-
-def progress_of(folder, **changes):
-    found = {
-        "state": "running", "step": 30, "total_steps": 120, "images_per_s": 88.4, "loss": 0.51234,
-        "data_wait": 0.03, "mfu": 0.41, "seconds_left": 3725.0,
-        "updated": "2026-11-21T03:00:00+00:00", "pid": os.getpid(),
-        "host": socket.gethostname(), **changes,
-    }  # fmt: skip
-    place = folder / "checkpoints" / ("d" * 16)
-    place.mkdir(parents=True)
-    (folder / "identity.json").write_text(json.dumps({"run_digest": "d" * 64}))
-    (place / "progress.json").write_text(json.dumps(found))
-
-
-def test_status_tells_how_far_a_run_is(tmp_path):
-    progress_of(tmp_path / "mae")
-    (tmp_path / "new").mkdir()
-    assert status.row(tmp_path / "new")[1] == "not started"
-    row = status.row(tmp_path / "mae")
-    assert row[:8] == ("mae", "running", "30 of 120", "88", "3%", "41%", "1:02:05", "0.5123")
-    lines = status.table([row]).splitlines()
-    assert lines[0].split()[:3] == ["run", "state", "step"]
-    assert lines[1].index("running") == lines[0].index("state")
-
-
-def test_status_sees_that_a_run_died(tmp_path):
-    gone = psutil.Popen(["true"])
-    gone.wait()
-    progress_of(tmp_path / "mae", pid=gone.pid)
-    assert status.row(tmp_path / "mae")[1] == "died"
 
 
 def test_stale_says_that_a_run_would_leave_its_checkpoints_behind(tmp_path):

@@ -97,10 +97,14 @@ def test_the_summary_counts_what_was_trained(exported):
     assert summary["encoder_parameters"] == sum(value.numel() for value in state.values())
     segment = json.loads((run / "segments" / "1.json").read_text())
     assert summary["run_digest"] == segment["run_digest"]
-    facts = json.loads((run / "summary.provenance.json").read_text())["segments"]
+    provenance = json.loads((run / "summary.provenance.json").read_text())
+    facts = provenance["segments"]
     assert [row["ranks"] for row in facts] == [1]
     assert facts[0]["images_per_s"] > 0
     assert facts[0]["flops_per_image"] > 0
+    (attempt,) = provenance["attempts"]
+    assert (attempt["segment"], attempt["outcome"], attempt["job"]) == (1, "done", None)
+    assert provenance["node_hours"] == pytest.approx(attempt["seconds"] / 3600, abs=1e-3)
 
 
 def test_reconstructions_show_visible_pixels_as_they_are(exported):
@@ -143,10 +147,18 @@ def test_exporting_again_gives_the_same_bytes(exported):
 
 def test_an_unfinished_run_is_refused_with_the_steps_left_and_what_to_raise(tmp_path):
     index, run = tiny_images(tmp_path / "corpus"), tmp_path / "slow"
-    train_here(tiny_recipe(), index, run, "--walltime-s", "0")
-    match = r"stopped at step 1 of 10 .* 9 steps are left\. Raise runs\.slow\.segments"
+    train_here(tiny_recipe(), index, run, steps=1)
+    train_here(tiny_recipe(), index, run, number=2, steps=4)
+    match = (
+        r"2\.json: run slow is at step 5 of 10 .*; 5 steps are left, and a segment makes about 4\. "
+        r"Raise runs\.slow\.segments from 2 to 4 .* goes on from step 5"
+    )
     with pytest.raises(UserError, match=match):
-        export_here(tiny_recipe(), index, run)
+        export_here(tiny_recipe(), index, run, number=2)
+    (folder,) = (run / "checkpoints").iterdir()
+    (folder / "segments.jsonl").unlink()  # then the chain tells: 5 steps in 2 segments
+    with pytest.raises(UserError, match=r"makes about 2\. .* from 2 to 5 "):
+        export_here(tiny_recipe(), index, run, number=2)
     assert not (run / "weights.safetensors").exists()
 
 

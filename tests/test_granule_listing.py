@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from workflow_scripts.config_modis import ModisL1b
-from workflow_scripts.corpora import dataset_days, required_days
+from workflow_scripts.corpora import are_assumed, dataset_days, planned_days, required_days
 from workflow_scripts.digests import file_sha256
 from workflow_scripts.errors import UserError
 from workflow_scripts.fetch.granules import find_day, folder_lines, listed_days, no_granules
@@ -220,10 +220,35 @@ def test_first_and_last_day_are_both_in(archive):
         ("2026-01-02", None, ["2026-01-02"]),
         (None, "2026-01-01", ["2026-01-01"]),
         ("2026-01-01", "2026-01-02", ["2026-01-01", "2026-01-02"]),
-        ("2026-01-03", "2026-12-31", []),
+        ("2026-01-02", "2026-12-31", ["2026-01-02"]),
+        ("2026-01-03", None, []),
     ):
         config = Datasets(path=str(archive), first=first, last=last)
         assert dataset_days(config, "terra") == expected
+
+
+def test_without_a_granule_a_plan_has_every_day_asked_for_and_a_start_has_none(tmp_path):
+    span = {"first": "2024-02-28", "last": "2024-03-01"}
+    config = Datasets(path=str(tmp_path / "nowhere"), obtain="Ask LAADS.", **span)
+    days = ["2024-02-28", "2024-02-29", "2024-03-01"]
+    assert are_assumed(config, "terra")
+    assert planned_days(config, "terra") == dataset_days(config, "terra") == days
+    with pytest.raises(UserError, match="from 2024-02-28 to 2024-03-01"):
+        required_days(config, "terra")
+
+
+@pytest.mark.parametrize("span", [{}, {"first": "2024-01-01"}, {"last": "2024-01-01"}])
+def test_a_plan_assumes_no_days_where_not_both_ends_are_given(tmp_path, span):
+    config = Datasets(path=str(tmp_path / "nowhere"), obtain="Ask LAADS.", **span)
+    with pytest.raises(UserError, match="Ask LAADS"):
+        planned_days(config, "terra")
+
+
+def test_days_with_granules_are_not_assumed(archive):
+    config = Datasets(path=str(archive), first="2026-01-01", last="2026-12-31")
+    assert not are_assumed(config, "terra")
+    days = ["2026-01-01", "2026-01-02"]
+    assert planned_days(config, "terra") == required_days(config, "terra") == days
 
 
 def test_a_dataset_without_granules_tells_where_to_get_and_put_them(archive, tmp_path):

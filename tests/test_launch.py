@@ -95,11 +95,3 @@ def test_threads_come_from_the_environment_or_share_the_cores(monkeypatch):
     assert launch.threads(Ranks(world=64, local_world=64), {}) == 1
     assert launch.threads(Ranks(), {"OMP_NUM_THREADS": "3"}) == 3
     assert launch.threads(Ranks(), {"SLURM_CPUS_PER_TASK": "7"}) == 7
-
-
-def test_a_stop_is_asked_for_when_the_time_less_the_reserve_is_up():
-    assert not launch.StopRequest().asked(reserve=1e9)
-    assert launch.StopRequest(0.0).asked()
-    request = launch.StopRequest(100.0)
-    assert not request.asked(reserve=50)
-    assert request.asked(reserve=150)

@@ -156,6 +156,32 @@ def test_uniform_numbers_fill_the_half_open_interval_evenly():
     assert uniform32(top)[0] < 1
 
 
+@pytest.mark.parametrize("start", [0, 7, 30, 59])
+@pytest.mark.parametrize("epochs", [1, 1.4, 3])
+def test_shards_are_told_in_the_order_in_which_the_rest_of_a_run_gets_to_them(start, epochs):
+    sizes = np.full(40, 15)
+    order = Order(sizes, batch=10, epochs=epochs, seed=2, window=4)
+    told = order.shards_from(start)
+    assert len(set(told)) == len(told)
+    seen: dict[int, None] = {}
+    for step in range(start, order.total_steps):
+        seen.update(dict.fromkeys((order.batch_at(step) // 15).tolist()))
+        # Those of a window in any order; a window has four.
+        assert set(seen) <= set(told[: -(-len(seen) // 4) * 4 + 4])
+    # At either end a part of a window may be left to read.
+    assert set(seen) <= set(told)
+    assert len(told) - len(seen) <= 2 * 4
+    if epochs == 3:
+        assert sorted(told) == list(range(40))
+
+
+def test_a_corpus_mixed_as_a_whole_reads_all_shards_and_never_empty_ones():
+    order = Order(np.array([5, 0, 8, 3]), batch=4, epochs=2, seed=0)
+    for start in (0, 3, 7):
+        assert sorted(order.shards_from(start)) == [0, 2, 3]
+    assert order.shards_from(order.total_steps) == []
+
+
 def test_a_batch_that_the_corpus_or_the_ranks_cannot_fill_is_refused_with_the_numbers():
     with pytest.raises(UserError, match="5 samples, fewer than one batch of 8"):
         Order(np.array([5]), batch=8, epochs=1, seed=0)

@@ -1,10 +1,14 @@
 import os
+import re
 import signal
 import time
 from pathlib import Path
 
 import pytest
 from tiny_runs import curve, ended, start, tiny_images, tiny_recipe, train_here, wait_for
+
+from workflow_scripts.pretrain import attempts, saved
+from workflow_scripts.pretrain.spawn import STOPPED_STATUS
 
 JOB = ("--ranks", "2", "--strategy", "full_shard", "--checkpoint-every", "20", "--log-every", "5",
        "--accumulate", "2", "--activation-checkpointing", "--async-checkpoints")  # fmt: skip
@@ -57,13 +61,29 @@ def test_a_job_whose_ranks_or_parent_are_killed_ends_and_goes_on_to_the_same_cur
         assert time.monotonic() < end, "ranks outlived their parent"
         time.sleep(0.05)
 
-    # A signal to the parent ends the segment well.
+    # One rank alone is told to stop: both do, and the segment is not over.
     job = start(recipe, index, run, *JOB)
+    wait_for(run, "*/step-000000140", job)
+    os.kill(children(job.pid)[1], signal.SIGTERM)
+    text = job.communicate(timeout=30)[1]
+    assert job.returncode == STOPPED_STATUS
+    (step,) = map(int, re.findall(r"told to stop and did, at step (\d+) of 500", text))
+    assert step == saved.latest(*(run / "checkpoints").iterdir()) >= 140
+    assert not (run / "segments").exists()
+
+    # SIGUSR1, which Slurm sends to every process there is, ends the segment well.
+    job = start(recipe, index, run, *JOB, "--workers", "1")
     wait_for(run, "*/step-000000200", job)
-    job.send_signal(signal.SIGTERM)
+    ranks = children(job.pid)
+    for pid in [job.pid, *ranks, *(pid for rank in ranks for pid in children(rank))]:
+        os.kill(pid, signal.SIGUSR1)
     first = ended(job, run)
+    assert "a loader process died" not in job.communicate()[1]
     assert first["reason"] == "walltime"
     assert 200 <= first["end_step"] < 500
+    tries = attempts.read(next((run / "checkpoints").iterdir()))
+    assert [one["outcome"] for one in tries] == ["failed", None, "stopped", "walltime"]
+    assert {(one["nodes"], one["ranks"]) for one in tries} == {(1, 2)}
 
     job = start(recipe, index, run, *JOB, number=2)
     assert ended(job, run, number=2)["reason"] == "done"

@@ -27,11 +27,12 @@ from workflow_scripts.digests import file_sha256
 from workflow_scripts.errors import UserError
 from workflow_scripts.export.__main__ import load_objective
 from workflow_scripts.files import exclusive
-from workflow_scripts.pretrain import saved
+from workflow_scripts.pretrain import attempts, saved
 from workflow_scripts.pretrain.construct import adamw, meta_objective
 from workflow_scripts.pretrain.meter import Window
 from workflow_scripts.pretrain.run_digest import check_data, current_identity, stored_identity
 from workflow_scripts.pretrain.schedule import learning_rate, missed_peak, peak_rate
+from workflow_scripts.pretrain.spawn import STOPPED_STATUS
 from workflow_scripts.shards.corpus import Corpus
 
 LONG = {"epochs": 60}  # 300 steps of a few milliseconds
@@ -40,9 +41,10 @@ EVERY = ("--checkpoint-every", "20", "--log-every", "5")
 
 @pytest.fixture(autouse=True)
 def _signals(monkeypatch):
-    """Training takes over two signals of its process; equal bytes need equal threads."""
+    """Training takes over signals of its process; equal bytes need equal threads."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)}
+    taken = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+    before = {number: signal.getsignal(number) for number in taken}
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
@@ -163,17 +165,26 @@ def test_a_run_learns_and_its_curve_has_the_promised_columns(reference):
 
 
 @pytest.mark.parametrize("how", [(), ("--async-checkpoints",)], ids=["waiting", "background"])
-def test_a_killed_run_goes_on_to_the_same_weights_curve_and_segment(tmp_path, reference, how):
+def test_a_stopped_and_killed_run_goes_on_to_the_same_weights_curve_and_segment(
+    tmp_path, reference, how
+):
     index, whole = reference
     run, recipe = tmp_path / "run", tiny_recipe(**LONG)
-    for step in (40, 120):
+    for step, number in ((40, signal.SIGTERM), (120, signal.SIGKILL)):
         process = start(recipe, index, run, *EVERY, *how)
         wait_for(run, f"*/step-{step:09d}", process)
-        process.kill()
-        process.communicate()
+        process.send_signal(number)
+        text = process.communicate()[1]
         assert not list((run / "segments").glob("*.json"))
+        (folder,) = (run / "checkpoints").iterdir()
+        if number == signal.SIGTERM:
+            assert process.returncode == STOPPED_STATUS
+            last = saved.latest(folder)
+            assert f"told to stop and did, at step {last} of 300, which is saved" in text
+            state = json.loads((folder / "progress.json").read_text())
+            assert (state["state"], state["step"], state["segment"]) == ("stopped", last, 1)
+    assert [one["outcome"] for one in attempts.read(folder)] == ["stopped", None]
     # What a kill in the middle of writing leaves behind.
-    (folder,) = (run / "checkpoints").iterdir()
     (folder / ".step-000000300.00000001.tmp").mkdir()
     (folder / "history.jsonl").open("a").write('{"step": 299, "lo')
     process = start(recipe, index, run, *EVERY, *how)
@@ -226,8 +237,7 @@ def test_segments_end_at_a_signal_or_when_time_is_up_and_chain_to_the_same_resul
     assert first["reason"] == "walltime"
     assert (first["start_step"], first["total_steps"]) == (0, 300)
     assert 40 <= first["end_step"] < 300
-    # No time at all still gives a step, so that a chain of segments comes to an end.
-    second = train_here(recipe, index, run, *EVERY, "--walltime-s", "0", number=2)
+    second = train_here(recipe, index, run, *EVERY, number=2, steps=1)
     assert second["start_step"] == first["end_step"]
     assert second["end_step"] == first["end_step"] + 1
     third = train_here(recipe, index, run, *EVERY, number=3)
@@ -270,10 +280,10 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_step_and_samples(tmp_
 def test_a_pinned_run_goes_on_whatever_the_recipe_is_now(tmp_path, caplog, monkeypatch):
     monkeypatch.setattr("workflow_scripts.logs.log.propagate", True)
     index, run = tiny_images(tmp_path / "corpus"), tmp_path / "run"
-    first = train_here(tiny_recipe(), index, run, "--walltime-s", "0")
-    (run / "segments" / "1.json").unlink()
+    first = train_here(tiny_recipe(), index, run, steps=1)
     pin = first["run_digest"][:12]
-    pinned = train_here(tiny_recipe(seed=99), index, run, "--pinned", pin)
+    pinned = train_here(tiny_recipe(seed=99), index, run, "--pinned", pin, number=2)
+    assert (pinned["start_step"], pinned["end_step"]) == (1, 10)
     assert pinned["run_digest"] == first["run_digest"]
     assert pinned["recipe"]["seed"] == 3
     assert pinned["digests"] == first["digests"]
@@ -284,11 +294,11 @@ def test_a_pinned_run_goes_on_whatever_the_recipe_is_now(tmp_path, caplog, monke
 
 def test_a_pinned_run_does_not_go_on_with_other_data(tmp_path):
     index, run = tiny_images(tmp_path / "corpus"), tmp_path / "run"
-    first = train_here(tiny_recipe(), index, run, "--walltime-s", "0")
+    first = train_here(tiny_recipe(), index, run, steps=1)
     packed = json.loads(index.read_text())
     index.write_text(json.dumps({**packed, "content": "0" * 64}))
     with pytest.raises(UserError, match="its corpus is another now"):
-        train_here(tiny_recipe(), index, run, "--pinned", first["run_digest"][:12])
+        train_here(tiny_recipe(), index, run, "--pinned", first["run_digest"][:12], number=2)
 
 
 def test_a_pinned_run_knows_its_teacher_by_the_older_digest_too(tmp_path):
@@ -311,8 +321,8 @@ def test_another_recipe_or_corpus_trains_in_a_folder_of_its_own_and_says_what_di
 ):
     monkeypatch.setattr("workflow_scripts.logs.log.propagate", True)
     index, run = tiny_images(tmp_path / "a"), tmp_path / "run"
-    first = train_here(tiny_recipe(), index, run, "--walltime-s", "0")
-    train_here(tiny_recipe(), index, run)
+    first = train_here(tiny_recipe(), index, run, steps=1)
+    train_here(tiny_recipe(), index, run, number=2)
     assert "starts from step 0" not in caplog.text
     optim = {**tiny_recipe()["optim"], "base_lr": 0.1}
     other = train_here(tiny_recipe(seed=4, optim=optim), index, run)
@@ -344,7 +354,7 @@ def test_another_recipe_or_corpus_trains_in_a_folder_of_its_own_and_says_what_di
 
 def test_a_segment_after_that_of_another_run_is_refused(tmp_path):
     index, run = tiny_images(tmp_path / "corpus"), tmp_path / "run"
-    train_here(tiny_recipe(), index, run, "--walltime-s", "0")
+    train_here(tiny_recipe(), index, run, steps=1)
     with pytest.raises(UserError, match=r"1\.json: belongs to run .* make it again"):
         train_here(tiny_recipe(seed=4), index, run, number=2)
 

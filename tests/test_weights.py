@@ -273,10 +273,25 @@ def test_a_name_is_enough_where_the_hub_answers_and_offline_once_it_did(tmp_path
     for path in (folder / "model.json", folder / "model.provenance.json"):
         assert "hf_secret" not in path.read_text()
     assert "hf_secret" not in done.stdout + done.stderr
-    (folder / "model.json").unlink()
-    again = in_a_process(tmp_path, endpoint=endpoint, HF_HUB_OFFLINE="1")
-    assert again.returncode == 0, again.stderr
-    assert (folder / "model.json").read_bytes() == first
+    for offline in ({"HF_HUB_OFFLINE": "1"}, {"SLURM_JOB_ID": "41"}):
+        (folder / "model.json").unlink()
+        again = in_a_process(tmp_path, endpoint=endpoint, **offline)
+        assert again.returncode == 0, again.stderr
+        assert (folder / "model.json").read_bytes() == first
+
+
+def test_a_slurm_job_asks_no_hub_and_says_where_to_fetch(tmp_path, monkeypatch):
+    Hub.content, Hub.asked = b"never sent", []
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("SLURM_JOB_ID", "41")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        with pytest.raises(UserError, match="Slurm job 41: jobs download nothing") as error:
+            made(tmp_path / "data" / "weights", architecture=VIT)
+        server.shutdown()
+    assert Hub.asked == []
+    assert "snakemake --profile profiles/local-fetch fetch_all" in str(error.value)
 
 
 def test_without_network_the_error_says_how_to_place_the_file(tmp_path, monkeypatch):

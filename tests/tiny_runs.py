@@ -1,6 +1,8 @@
 """Tiny corpora, recipes and real processes for the tests of pretraining and export."""
 
+import contextlib
 import io
+import itertools
 import json
 import os
 import subprocess
@@ -8,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -23,6 +26,7 @@ from workflow_scripts.pretrain import checkpoint, parallel
 from workflow_scripts.pretrain.construct import adamw, meta_objective, order_of
 from workflow_scripts.pretrain.launch import Ranks
 from workflow_scripts.pretrain.step import NORM, Step
+from workflow_scripts.pretrain.stop import StopRequest, Wish
 from workflow_scripts.shards.corpus import Corpus, content_digest
 from workflow_scripts.shards.writer import (
     ChipSample,
@@ -141,11 +145,21 @@ def arguments(recipe: dict[str, Any], index: Path, run: Path, *more: str, number
     ]  # fmt: skip
 
 
-def train_here(recipe: dict[str, Any], index: Path, run: Path, *more: str, number: int = 1) -> Any:
-    """Run a segment in this process and return its JSON."""
+def train_here(
+    recipe: dict[str, Any], index: Path, run: Path, *more: str, number: int = 1,
+    steps: int | None = None,
+) -> Any:  # fmt: skip
+    """Run a segment in this process and return its JSON; with `steps`, it has time for so many."""
     parsed = pretrain.parser().parse_args(arguments(recipe, index, run, *more, number=number))
-    pretrain.work(parsed, recipe)
+    with contextlib.nullcontext() if steps is None else time_for(steps):
+        pretrain.work(parsed, recipe)
     return json.loads(parsed.segment.read_text())
+
+
+def time_for(steps: int) -> Any:
+    """A context within which the time of a segment in this process is up after so many steps."""
+    asked = itertools.chain([Wish.GO_ON] * steps, itertools.repeat(Wish.WALLTIME))
+    return mock.patch.object(StopRequest, "asked", side_effect=asked)
 
 
 def start(

@@ -188,7 +188,7 @@ def _broken_references(config: Config) -> Iterator[str]:
             )
         if isinstance(run, GfmRun) and len(run.encoder.depths) < 2:
             yield f"runs.{key}.encoder.depths: gfm needs two or more stages, not 1"
-        yield from _impossible_layout(f"runs.{key}", run.batch, run.launch)
+        yield from impossible_layout(f"runs.{key}", run.batch, run.launch)
     yield from broken_models(config, _nearest)
     yield from _broken_benchmarks(config, unknown)
     yield from _broken_chips(config, unknown)
@@ -205,8 +205,14 @@ def _impossible_mask(key: str, run: RunBase) -> Iterator[str]:
         yield f"{key}.ratio: {error}"
 
 
-def _impossible_layout(key: str, batch: int, launch: Launch) -> Iterator[str]:
-    """What `strategies.check_layout` refuses when the run starts, by its key."""
+def impossible_layout(key: str, batch: int, launch: Launch) -> Iterator[str]:
+    """What `strategies.check_layout` refuses when the run starts, by its key.
+
+    Args:
+        key: Of the run.
+        batch: Samples a step, over all ranks.
+        launch: How the run is laid over its ranks.
+    """
     ranks = launch.nodes * launch.ranks_per_node
     checks: list[tuple[str, Callable[[], int]]] = [
         ("launch.strategy", lambda: shard_count(launch.strategy, ranks)),

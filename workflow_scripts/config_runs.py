@@ -28,6 +28,15 @@ def _rising(pair: tuple[float, float]) -> tuple[float, float]:
     return pair
 
 
+def _on_each_node(folder: str) -> str:
+    if not folder.startswith(("/", "$")):
+        raise ValueError(
+            f"{folder!r} is relative to the working folder, which nodes share; expected a path "
+            "from / or from a variable, such as /mnt/bb/$USER"
+        )
+    return folder
+
+
 Betas = Annotated[tuple[float, float], AfterValidator(_betas)]
 Rising = Annotated[tuple[float, float], AfterValidator(_rising)]
 RisingShares = Annotated[tuple[Share, Share], AfterValidator(_rising)]
@@ -164,6 +173,16 @@ class Launch(Model):
         description="time in which a rank begins nothing (a batch, a step, a line of the log, a "
         "checkpoint) after which the segment ends, naming the stalled rank and where it is; more "
         "than the first step takes, compilation included",
+    )
+    stage_to: Annotated[str, AfterValidator(_on_each_node)] | None = Field(
+        None,
+        description="a folder on each node's own disk, such as `/mnt/bb/$USER` (variables are "
+        "those of the node), to which shards are copied while training begins; null: none, see "
+        "[docs/loader.md](loader.md#node-local-copies)",
+    )
+    stage_gb: Annotated[float, Field(gt=0)] | None = Field(
+        None,
+        description="most that copies may take on a node, GB; null: what its disk has, less 5 %",
     )
 
 

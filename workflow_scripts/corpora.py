@@ -5,6 +5,7 @@ from pathlib import Path
 from workflow_scripts.config import Config
 from workflow_scripts.config_data import Aicca, Dataset
 from workflow_scripts.config_modis import Granules, ModisL1b, SampleModis
+from workflow_scripts.dates import expand
 from workflow_scripts.errors import UserError
 from workflow_scripts.fetch.granules import listed_days, no_granules
 
@@ -66,11 +67,19 @@ def day_digests(entry: ModisL1b) -> dict[str, str]:
 
 
 def dataset_days(config: Config, dataset: str) -> list[str]:
-    """Days of a MODIS dataset; none for images, or where no granule is found."""
+    """Days of a MODIS dataset; none for images.
+
+    Where no granule is there yet these are all from `first` to `last`, so that an experiment can be
+    planned before its data lies here; none where these are not both given.
+    """
     entry = config.datasets[dataset]
     if isinstance(entry, ModisL1b):
-        return sorted(day_digests(entry))
+        return sorted(day_digests(entry)) or _asked_for(entry)
     return sorted(entry.dates) if isinstance(entry, SampleModis) else []
+
+
+def _asked_for(entry: ModisL1b) -> list[str]:
+    return expand(f"{entry.first}/{entry.last}") if entry.first and entry.last else []
 
 
 def cut_from(config: Config, corpus: str) -> list[str]:
@@ -78,14 +87,28 @@ def cut_from(config: Config, corpus: str) -> list[str]:
     return [name for name in corpus_datasets(config, corpus) if dataset_days(config, name)]
 
 
+def are_assumed(config: Config, dataset: str) -> bool:
+    """Whether the days of a dataset are only those asked for: no granule of it is there."""
+    entry = config.datasets[dataset]
+    return isinstance(entry, ModisL1b) and not day_digests(entry)
+
+
+def planned_days(config: Config, dataset: str) -> list[str]:
+    """Days of a MODIS dataset in a plan; none for images.
+
+    Raises:
+        UserError: It has no granule, and it is not said which days it should have.
+    """
+    days = dataset_days(config, dataset)
+    return days if days else required_days(config, dataset)
+
+
 def required_days(config: Config, dataset: str) -> list[str]:
-    """Days of a MODIS dataset that is needed; none for images.
+    """Days of a MODIS dataset that is needed now; none for images.
 
     Raises:
         UserError: A MODIS dataset has no granule; tells where to get some and where to put them.
     """
-    days = dataset_days(config, dataset)
-    entry = config.datasets[dataset]
-    if isinstance(entry, ModisL1b) and not days:
-        raise UserError(no_granules(dataset, entry.model_dump()))
-    return days
+    if are_assumed(config, dataset):
+        raise UserError(no_granules(dataset, config.datasets[dataset].model_dump()))
+    return dataset_days(config, dataset)

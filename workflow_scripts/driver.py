@@ -1,24 +1,15 @@
-"""The Snakemake process that drives a run: what it refuses, and what it leaves for resume."""
+"""The Snakemake process that drives a run: what it refuses, and what its jobs need to know."""
 
 import os
-import socket
+import re
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import psutil
-
-from workflow_scripts.errors import UserError
-from workflow_scripts.files import read_json, write_json
 from workflow_scripts.jobs import Jobs
 from workflow_scripts.staleness import refuse_unrecorded
 
-NOTES = Path(".snakemake/orbweaver-drivers")  # one file a driver
 CONFIG_VARIABLE = "ORBWEAVER_CONFIG"  # the merged configuration as JSON, set for every job
-ACCOUNT_VARIABLE = "ORBWEAVER_ACCOUNT"  # as in the Slurm profiles
-QUESTIONS = frozenset({"stale", "dag"})  # targets that only ask
 _HARMLESS = frozenset(
     {"--unlock", "--lint", "--touch", "-t", "--forceall", "-F", "--cleanup-metadata"}
 )
@@ -45,6 +36,11 @@ def _forced(argv: Sequence[str]) -> list[str]:
     return forced
 
 
+def only_plans(argv: Sequence[str] = tuple(sys.argv)) -> bool:
+    """Whether the command line is that of a dry run (`-n`, also among other letters: `-np`)."""
+    return any(re.fullmatch(r"-[a-zA-Z]*n[a-zA-Z]*|--dry-?run", word) for word in argv[1:])
+
+
 def prepare_jobs(config_json: str) -> None:
     """Let every job find this package, from any folder, and know the merged configuration.
 
@@ -56,54 +52,20 @@ def prepare_jobs(config_json: str) -> None:
     os.environ[CONFIG_VARIABLE] = config_json
 
 
-def require_account() -> None:
-    """Refuse to submit jobs in nobody's name: sites reject them, one by one and late.
+def where_to_look(*, submits: bool) -> str:
+    """What to read and to do after jobs failed.
 
-    Raises:
-        UserError: The environment names no account.
+    Args:
+        submits: Whether the driver submits jobs to Slurm.
     """
-    if not os.environ.get(ACCOUNT_VARIABLE):
-        raise UserError(
-            f"no account to submit jobs with: export {ACCOUNT_VARIABLE}=<your project> and start "
-            "again (accounts are taken from the environment only)"
-        )
-
-
-def note_start() -> None:
-    """Leave a note for `make resume`: who drives, since when, with which command."""
-    if not QUESTIONS & set(sys.argv):
-        process = psutil.Process()
-        note = {
-            "pid": process.pid,
-            "created": process.create_time(),
-            "host": socket.gethostname(),
-            "arguments": sys.argv[1:],
-            "noted": time.time(),
-        }
-        write_json(NOTES / f"{note['host']}-{process.pid}.json", note)
-
-
-def note_success() -> None:
-    """Forget the drivers that wanted what has just been made."""
-    for path, note in notes():
-        if note["arguments"] == sys.argv[1:]:
-            path.unlink(missing_ok=True)
-
-
-def notes() -> list[tuple[Path, dict[str, Any]]]:
-    """The notes of drivers that run or did not end well in this folder, the oldest first."""
-    found = [(path, read_json(path)) for path in NOTES.glob("[!.]*.json")]
-    return sorted(found, key=lambda pair: float(pair[1]["noted"]))
-
-
-def lives(note: dict[str, Any]) -> bool:
-    """Whether a driver's process still runs on this host (a reused number does not count)."""
-    try:
-        process = psutil.Process(note["pid"])
-        same = abs(process.create_time() - note["created"]) < 1.0
-        return same and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+    slurm = ", what Slurm says of it below logs/slurm/" if submits else ""
+    return (
+        "A job's own log is named in its error above and lies below logs/"
+        f"{slurm}; `python -m workflow_scripts.status` shows how far each run is, every start's "
+        "log and its last lines.\n"
+        "`make resume`, or the same command, goes on: what is done stays done, and training goes "
+        "on from its last checkpoint."
+    )
 
 
 def command(*arguments: str) -> list[str]:

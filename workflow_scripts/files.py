@@ -91,7 +91,7 @@ def exclusive(path: Path, *, wait_s: float = math.inf, what: str | None = None) 
             job. Or the file system has no locks.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f".{path.name}.lock").open("a+") as file:
+    with _lock_file(path).open("a+", encoding="utf-8") as file:
         _lock(file, wait_s, what or str(path))
         job = os.environ.get("SLURM_JOB_ID")
         file.truncate(0)
@@ -100,6 +100,28 @@ def exclusive(path: Path, *, wait_s: float = math.inf, what: str | None = None) 
         )
         file.flush()
         yield
+
+
+def holder(path: Path) -> str | None:
+    """Who holds the lock of an output, in words; None if nobody does.
+
+    The lock is tried for a moment, shared with others who try; what the holder wrote stays.
+
+    Args:
+        path: The output.
+
+    Raises:
+        UserError: The file system has no locks.
+    """
+    try:
+        with _lock_file(path).open(encoding="utf-8") as file:
+            return None if _locked(file, fcntl.LOCK_SH) else _holder(file)
+    except FileNotFoundError:
+        return None
+
+
+def _lock_file(path: Path) -> Path:
+    return path.with_name(f".{path.name}.lock")
 
 
 def _lock(file: TextIO, wait_s: float, what: str) -> None:
@@ -121,10 +143,10 @@ def _lock(file: TextIO, wait_s: float, what: str) -> None:
     )
 
 
-def _locked(file: TextIO) -> bool:
+def _locked(file: TextIO, kind: int = fcntl.LOCK_EX) -> bool:
     """Take the lock of an open file if it is free."""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError as error:

@@ -10,12 +10,13 @@ from safetensors.torch import save_file
 from workflow_scripts.errors import UserError
 from workflow_scripts.export.curve import summary_of
 from workflow_scripts.export.reconstructions import write_reconstructions
-from workflow_scripts.files import atomic, exclusive, read_json, write_json, write_text
+from workflow_scripts.export.unfinished import finished_segment
+from workflow_scripts.files import atomic, exclusive, write_json, write_text
 from workflow_scripts.logs import log
 from workflow_scripts.models.encoders import needed_import, timm_architecture
 from workflow_scripts.models.scaling import normalisation
 from workflow_scripts.objectives.base import Objective
-from workflow_scripts.pretrain import checkpoint, saved
+from workflow_scripts.pretrain import attempts, checkpoint, saved
 from workflow_scripts.pretrain.construct import meta_objective, scaling_of
 from workflow_scripts.pretrain.history import CURVE, SEGMENTS, read_lines
 from workflow_scripts.pretrain.launch import Ranks
@@ -36,24 +37,6 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--teacher", type=Path, help="run folder of the teacher (gfm)")
     one.add_argument("--pinned", metavar="DIGEST", help="export this stored run, whatever changed")
     return one
-
-
-def finished(segment_path: Path, run: Path) -> dict[str, Any]:
-    """The last segment of a run that is done.
-
-    Raises:
-        UserError: Steps are left.
-    """
-    segment: dict[str, Any] = read_json(segment_path)
-    if segment["reason"] != "done":
-        left = segment["total_steps"] - segment["end_step"]
-        raise UserError(
-            f"{segment_path}: run {run.name} stopped at step {segment['end_step']} of "
-            f"{segment['total_steps']} when its time was up or it was told to end; {left} "
-            f"steps are left. Raise runs.{run.name}.segments (now the last is "
-            f"{segment_path.stem}) and start again: it goes on from there"
-        )
-    return segment
 
 
 def _identity(arguments: argparse.Namespace, recipe: dict[str, Any], digest: str) -> Identity:
@@ -150,7 +133,7 @@ def work(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
     """Write the run's files; each is whole or absent, and the summary is the last."""
     run: Path = arguments.run
     with exclusive(run / "summary.json"):
-        segment = finished(arguments.segment, run)
+        segment = finished_segment(arguments.segment, run)
         identity = _identity(arguments, recipe, segment["run_digest"])
         corpus = Corpus(arguments.index, identity.recipe["split"])
         if corpus.index["content"] != identity.content:
@@ -183,7 +166,13 @@ def work(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
         inputs = {"run": identity.run_digest, "corpus": corpus.index["content"]}
         # Of the whole run: segments that were killed have left no line of their own.
         whole = {name: rows[-1].get(name) for name in ("seconds", "energy_j")}
-        facts = {"segments": read_lines(folder / SEGMENTS), **whole}
+        tried = attempts.read(folder)
+        facts = {
+            "segments": read_lines(folder / SEGMENTS),
+            "attempts": tried,
+            "node_hours": round(attempts.node_hours(tried), 3),
+            **whole,
+        }
         write_result(
             run / "summary.json", stamp=stamp("export", recipe, inputs), body=body, facts=facts
         )

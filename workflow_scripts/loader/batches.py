@@ -51,8 +51,8 @@ class Batches(Dataset[Batch]):
 
     A batch holds `images`, uint8 (B, size, size, 3), or for chips uint16 counts (B, bands, size,
     size) with `scale` and `offset` float32 (B, bands); `noise` float32 (B, cells) in [0, 1);
-    `labels` int64 (B,), −1 where there is none; and how many samples were `skipped` and how many
-    reads `retried`, plain numbers.
+    `labels` int64 (B,), −1 where there is none; and how many samples were `skipped`, how many reads
+    `retried`, and how many samples read from a `local` copy, plain numbers.
 
     Args:
         corpus: The packed corpus.
@@ -112,7 +112,7 @@ class Batches(Dataset[Batch]):
             UserError: A sample cannot be read or decoded; names shard, row and key.
         """
         images = self._new_room(len(samples)) if room is None else room
-        self._retried = 0
+        self._retried, local = 0, self.corpus.local_reads
         shown = samples
         if not self._read_whole(samples, images):
             shown = self._read_each(samples, images.numpy(), epoch)
@@ -124,6 +124,7 @@ class Batches(Dataset[Batch]):
             "labels": torch.from_numpy(self.corpus.labels_of(shown).astype(np.int64)),
             "skipped": int((shown != samples).sum()),
             "retried": self._retried,
+            "local": self.corpus.local_reads - local,
         }
 
     def _read_whole(self, samples: NDArray[np.int64], images: Tensor) -> bool:

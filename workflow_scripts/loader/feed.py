@@ -26,6 +26,7 @@ from workflow_scripts.loader.batches import Batch, Batches, shared
 from workflow_scripts.logs import log
 
 _IDLE = -1
+_COUNTS = ("skipped", "retried", "local")
 _PREFETCHED = 2  # batches that a worker is ahead of the one that is in use
 _MOST_IN_VAIN = 8  # starts of workers without a batch
 _POLLS, _POLL_SECONDS = 20, 0.05
@@ -62,7 +63,7 @@ class _Told(Dataset[Batch]):
             if name != "images":  # those are there already
                 ring[place] = batch[name]
         self.batches.note(_IDLE)
-        return {"place": place, "skipped": batch["skipped"], "retried": batch["retried"]}
+        return {"place": place, **{name: batch[name] for name in _COUNTS}}
 
 
 def _as_it_is(batch: Any) -> Any:
@@ -71,6 +72,9 @@ def _as_it_is(batch: Any) -> Any:
 
 def _start_worker(worker: int) -> None:
     die_with_parent(os.getppid())  # or it would hold the run's lock for seconds after a kill
+    # Batch systems and terminals signal all processes of a job; what to do of it the rank decides.
+    for number in (signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
     info = get_worker_info()
     assert info is not None
     told: Any = info.dataset
@@ -93,12 +97,13 @@ class Feed:
     Attributes:
         skipped: Samples whose place the next one took, so far.
         retried: Reads that were tried again.
+        local: Samples that were read from copies on this node.
         restarts: How often workers were started again.
     """
 
     def __init__(self, batches: Batches, *, start: int, workers: int, pin: bool) -> None:
         self.batches, self.start, self.workers, self.pin = batches, start, workers, pin
-        self.skipped = self.retried = self.restarts = 0
+        self.skipped = self.retried = self.local = self.restarts = 0
         self._deaths: Counter[int] = Counter()
         # Of each worker its process and the sample it is at.
         self._board = torch.full((max(1, workers), 2), _IDLE).share_memory_()
@@ -149,6 +154,7 @@ class Feed:
             raise UserError(batch["error"])
         self.skipped += batch.pop("skipped")
         self.retried += batch.pop("retried")
+        self.local += batch.pop("local")
         if self._ring:
             places = {name: ring[batch["place"]] for name, ring in self._ring.items()}
             batch = {n: part if n == "images" else part.clone() for n, part in places.items()}

@@ -121,6 +121,27 @@ class Order:
         positions = np.arange(start, start + share, dtype=np.int64)
         return self.samples_at(positions, epoch=self.epoch_of(step))
 
+    def shards_from(self, step: int) -> list[int]:
+        """Numbers of the shards that the rest of a run reads, in the order in which it gets there.
+
+        Those of a window are read together.
+
+        Args:
+            step: The first step that is to come (from 0).
+        """
+        found: dict[int, None] = {}
+        while step < self.total_steps and len(found) < len(self._filled):
+            epoch = self.epoch_of(step)
+            end = min((epoch + 1) * self.steps_per_epoch, self.total_steps)
+            made = self._windows_of(epoch)
+            positions = np.array([step, end]) - epoch * self.steps_per_epoch
+            first, last = (positions * self.batch - [0, 1]).tolist()
+            windows = np.searchsorted(made.starts, (first, last), side="right") - 1
+            for shards in made.shards[windows[0] : windows[1] + 1]:
+                found.update(dict.fromkeys(shards.tolist()))
+            step = end
+        return list(found)
+
     def samples_at(self, positions: NDArray[np.int64], *, epoch: int) -> NDArray[np.int64]:
         """(n,) samples at some positions of an epoch."""
         how = {"seed": self.seed, "epoch": epoch}

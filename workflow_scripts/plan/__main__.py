@@ -1,11 +1,12 @@
 """Plan a run before it is started.
 
 python -m workflow_scripts.plan memory --run scenes-mae
+python -m workflow_scripts.plan node-hours --configfile examples/frontier.yaml
 """
 
 import argparse
 
-from workflow_scripts.plan import memory
+from workflow_scripts.plan import memory, node_hours
 from workflow_scripts.stage import add_log, run_program
 
 
@@ -13,10 +14,14 @@ def parser() -> argparse.ArgumentParser:
     """The command line: a sub-command for each thing that can be planned."""
     one = argparse.ArgumentParser(prog="python -m workflow_scripts.plan", description=__doc__)
     parts = one.add_subparsers(required=True, metavar="WHAT")
-    part = parts.add_parser("memory", help="bytes a device needs", description=memory.__doc__)
-    memory.add_options(part)
-    add_log(part)
-    part.set_defaults(plan=memory.plan)
+    for name, what, module in (
+        ("memory", "bytes a device needs", memory),
+        ("node-hours", "what the runs of `all` may take", node_hours),
+    ):
+        part = parts.add_parser(name, help=what, description=module.__doc__)
+        module.add_options(part)
+        add_log(part)
+        part.set_defaults(plan=module.plan)
     return one
 
 

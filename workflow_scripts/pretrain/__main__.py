@@ -5,10 +5,12 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from workflow_scripts.errors import UserError
 from workflow_scripts.files import exclusive, read_json
 from workflow_scripts.logs import log
 from workflow_scripts.models.shapes import odd_heads
-from workflow_scripts.pretrain import earlier, launch, meeting, spawn
+from workflow_scripts.pretrain import attempts, earlier, launch, meeting, spawn
+from workflow_scripts.pretrain.history import mark_failed
 from workflow_scripts.pretrain.meeting import Meeting
 from workflow_scripts.pretrain.record import Record
 from workflow_scripts.pretrain.run_digest import (
@@ -19,6 +21,8 @@ from workflow_scripts.pretrain.run_digest import (
     warn_of_changes,
 )
 from workflow_scripts.pretrain.schedule import missed_peak
+from workflow_scripts.pretrain.staging import Place, Staging, staged
+from workflow_scripts.pretrain.stop import StopRequest, ignore_usr1, training_time
 from workflow_scripts.pretrain.strategies import NAMES, check_layout
 from workflow_scripts.stage import run_stage, stage_parser
 
@@ -47,6 +51,8 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--keep-checkpoints", type=int, default=2, help="the last so many")
     one.add_argument("--async-checkpoints", action="store_true", help="train while one is written")
     one.add_argument("--log-every", type=int, default=10, metavar="STEPS")
+    one.add_argument("--stage-to", metavar="FOLDER", help="of each node: copy shards there")
+    one.add_argument("--stage-gb", type=float, metavar="GB", help="most that copies take there")
     one.add_argument("--bad-steps", type=int, default=10, help="in a row, then end")
     one.add_argument("--stall-minutes", type=float, default=30.0, help="without a step, then end")
     one.add_argument("--pinned", metavar="DIGEST", help="use the stored run that begins so")
@@ -74,6 +80,17 @@ def _patience(arguments: argparse.Namespace) -> float:
 
 def _train(arguments: argparse.Namespace, record: Record, ranks: launch.Ranks) -> None:
     spawn.follow_parent()
+    stop = StopRequest(training_time(arguments.walltime_s))
+    folder, recipe = record.identity.folder(arguments.run), record.identity.recipe
+    place = Place(stage_to=arguments.stage_to, most_gb=arguments.stage_gb, ranks=ranks)
+    with staged(place, index=arguments.index, recipe=recipe, checkpoints=folder) as staging:
+        _train_from(arguments, record, ranks, stop, staging)
+
+
+def _train_from(
+    arguments: argparse.Namespace, record: Record, ranks: launch.Ranks, stop: StopRequest,
+    staging: Staging | None,
+) -> None:  # fmt: skip
     # Here, so that the parent of ranks and a segment after the end start without torch.
     from workflow_scripts.pretrain.segment import train_segment
     from workflow_scripts.pretrain.trainer import Layout
@@ -88,7 +105,9 @@ def _train(arguments: argparse.Namespace, record: Record, ranks: launch.Ranks) -
         layout=layout,
         ranks=ranks,
         walltime_s=arguments.walltime_s,
+        stop=stop,
         patience_s=_patience(arguments),
+        staging=staging,
     )
 
 
@@ -119,11 +138,16 @@ def _guarded(arguments: argparse.Namespace, recipe: dict[str, Any], held: Meetin
     for odd in (odd_heads(own["encoder"]), missed_peak(own["optim"], epochs=own["epochs"])):
         if odd is not None:
             log.warning("%s", odd)
-    earlier.tell(arguments.run, identity.folder(arguments.run), asdict(identity))
-    if ranks.must_spawn:
-        spawn.start(ranks, MODULE, decided=identity.run_digest)
-    else:
-        _train(arguments, record, held.opened(identity.run_digest))
+    earlier.tell(arguments.run, record.folder, asdict(identity))
+    attempts.begin(record.folder, segment=record.number, ranks=ranks)
+    try:
+        if ranks.must_spawn:
+            spawn.start(ranks, MODULE, decided=identity.run_digest)
+        else:
+            _train(arguments, record, held.opened(identity.run_digest))
+    except UserError:
+        mark_failed(record.folder)  # rank 0 may not have lived, or not have come, to do it
+        raise
 
 
 def _follow(arguments: argparse.Namespace, ranks: launch.Ranks) -> None:
@@ -139,6 +163,7 @@ def _follow(arguments: argparse.Namespace, ranks: launch.Ranks) -> None:
 
 def work(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
     """Run the stage: alone, as the parent of ranks, or as one rank."""
+    ignore_usr1()
     ranks, decided = launch.place(arguments.ranks), spawn.decided()
     run: Path = arguments.run
     if decided is not None:  # the parent's identity, though code may have been edited since

@@ -9,6 +9,7 @@ from typing import Any
 
 from workflow_scripts.files import read_json, write_json, write_text
 from workflow_scripts.logs import log
+from workflow_scripts.pretrain import attempts
 
 CURVE = "history.jsonl"
 STATE = "progress.json"
@@ -67,21 +68,43 @@ def add_segment(folder: Path, facts: dict[str, Any]) -> None:
         file.write(json.dumps(facts) + "\n")
 
 
+def known_save_seconds(folder: Path) -> float:
+    """Seconds that a checkpoint took when the run was trained last; 0 if nobody knows.
+
+    One rank that leaves time for the first checkpoint of a segment has all leave it.
+    """
+    rows = read_lines(folder / SEGMENTS)
+    return float(rows[-1].get("checkpoint_seconds", 0.0)) if rows else 0.0
+
+
 def write_state(folder: Path, now: str, **numbers: Any) -> None:
-    """Write `progress.json`: what a status table shows of a run."""
+    """Write `progress.json`, what a status table shows of a run, and the attempt's sign of life.
+
+    Args:
+        folder: The run's checkpoint folder.
+        now: `running`, or how the attempt ended: one of `attempts.OUTCOMES`.
+        numbers: What the state is of.
+    """
+    attempt = attempts.seen(folder, now if now in attempts.OUTCOMES else None)
+    place = {name: attempt.get(name) for name in ("job", "segment", "nodes")}
     updated = datetime.datetime.now(datetime.UTC).isoformat("T", "seconds")
     write_json(
         folder / STATE,
-        {**numbers, "state": now, "updated": updated, "pid": os.getpid(),
+        {**numbers, **place, "state": now, "updated": updated, "pid": os.getpid(),
          "host": socket.gethostname()},
     )  # fmt: skip
 
 
-def mark_failed(folder: Path) -> None:
-    """Set the state to `failed`, keeping the numbers of the last one."""
+def mark(folder: Path, now: str) -> None:
+    """Set the state, keeping the numbers of the last one."""
     if folder.is_dir():
         path = folder / STATE
-        write_state(folder, "failed", **(read_json(path) if path.is_file() else {}))
+        write_state(folder, now, **(read_json(path) if path.is_file() else {}))
+
+
+def mark_failed(folder: Path) -> None:
+    """Set the state to `failed`, keeping the numbers of the last one."""
+    mark(folder, attempts.FAILED)
 
 
 def time_left(seconds: float) -> str:

@@ -1,13 +1,11 @@
-"""Which rank this process is, whatever launched it, and when it is to stop.
+"""Which rank this process is, whatever launched it.
 
 Three ways to the same trainer: alone with `--ranks N` (`spawn` starts N copies of this command),
 under torchrun, and under srun (`launch_slurm` reads its variables, `meeting` brings ranks
 together). In each of them one process takes the run's lock and decides for all.
 """
 
-import math
 import os
-import signal
 import socket
 import sys
 import time
@@ -147,24 +145,3 @@ def threads(ranks: Ranks, environment: Mapping[str, str] = os.environ) -> int:
         if environment.get(name, "").isdigit():
             return max(1, int(environment[name]))
     return max(1, len(os.sched_getaffinity(0)) // ranks.local_world)
-
-
-class StopRequest:
-    """True once this process should end its segment: a signal came, or the time is up.
-
-    Args:
-        seconds: Time from now until the segment has to end; infinite by default.
-    """
-
-    def __init__(self, seconds: float = math.inf) -> None:
-        self.deadline = time.monotonic() + seconds
-        self.signalled: str | None = None
-        for number in (signal.SIGTERM, signal.SIGUSR1):
-            signal.signal(number, self._take)
-
-    def _take(self, number: int, _frame: object) -> None:
-        self.signalled = signal.Signals(number).name
-
-    def asked(self, *, reserve: float = 0.0) -> bool:
-        """Whether to stop now, keeping `reserve` seconds for what is to be written."""
-        return self.signalled is not None or time.monotonic() + reserve >= self.deadline

@@ -19,6 +19,11 @@ from workflow_scripts.results import SCHEMA_VERSION
 IDENTITY = "identity.json"
 
 
+def checkpoint_folder(run: Path, run_digest: str) -> Path:
+    """Where a run's checkpoints lie, below the run's folder."""
+    return run / "checkpoints" / run_digest[:16]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Identity:
     """What determines a run's weights, and the digest over it."""
@@ -32,7 +37,7 @@ class Identity:
 
     def folder(self, run: Path) -> Path:
         """The run's checkpoint folder."""
-        return run / "checkpoints" / self.run_digest[:16]
+        return checkpoint_folder(run, self.run_digest)
 
     def stamp(self) -> dict[str, Any]:
         """The stamp of a segment: this identity's digests, current or pinned."""

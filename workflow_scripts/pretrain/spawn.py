@@ -19,6 +19,7 @@ from workflow_scripts.logs import log
 from workflow_scripts.pretrain import launch
 from workflow_scripts.pretrain.launch import Ranks
 
+STOPPED_STATUS = 128 + signal.SIGTERM  # exit status of a rank that was told to stop, and did
 _POLL_SECONDS = 0.1
 
 
@@ -36,7 +37,8 @@ def follow_parent(environment: Mapping[str, str] = os.environ) -> None:
 def start(ranks: Ranks, module: str, *, decided: str) -> None:
     """Start this command again once for each rank, and wait for all of them.
 
-    SIGTERM and SIGUSR1 are handed on. When a rank fails, the others are ended.
+    SIGTERM and SIGUSR1 are handed on. When a rank fails, the others are ended. If the ranks were
+    told to stop and did, this process exits as they did.
 
     Args:
         ranks: As `place` returned it, with `must_spawn`.
@@ -61,7 +63,7 @@ def start(ranks: Ranks, module: str, *, decided: str) -> None:
             )
             for rank in range(ranks.world)
         ]
-        for number in (signal.SIGTERM, signal.SIGUSR1):
+        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
             signal.signal(number, lambda got, _frame: _hand_on(children, got))
         try:
             _wait(children)
@@ -72,6 +74,8 @@ def start(ranks: Ranks, module: str, *, decided: str) -> None:
 
 
 def _hand_on(children: list[subprocess.Popen[bytes]], number: int) -> None:
+    # Ctrl-C has reached the ranks themselves, and a second one would not let them save.
+    number = signal.SIGTERM if number == signal.SIGINT else number
     for child in children:
         if child.poll() is None:
             child.send_signal(number)
@@ -82,6 +86,8 @@ def _wait(children: list[subprocess.Popen[bytes]]) -> None:
     while True:
         codes = [child.poll() for child in children]
         failed = [(rank, code) for rank, code in enumerate(codes) if code]
+        if any(code == STOPPED_STATUS for _, code in failed):
+            sys.exit(STOPPED_STATUS)
         if failed:
             rank, code = failed[0]
             pid = children[rank].pid

@@ -20,13 +20,22 @@ from workflow_scripts.models.flops import training_flops
 from workflow_scripts.pretrain import checkpoint, parallel, saved
 from workflow_scripts.pretrain.bad_steps import tell
 from workflow_scripts.pretrain.construct import adamw, meta_objective, order_of, scaling_of
-from workflow_scripts.pretrain.history import History, add_segment, log_row, rounded, write_state
-from workflow_scripts.pretrain.launch import Ranks, StopRequest
+from workflow_scripts.pretrain.history import (
+    History,
+    add_segment,
+    known_save_seconds,
+    log_row,
+    rounded,
+    write_state,
+)
+from workflow_scripts.pretrain.launch import Ranks
 from workflow_scripts.pretrain.meter import Clock, Window
 from workflow_scripts.pretrain.schedule import learning_rate
+from workflow_scripts.pretrain.staging import Staging
 from workflow_scripts.pretrain.stalled import AGREE, DATA, LOG, SAVE, STEP
 from workflow_scripts.pretrain.started import note_start
 from workflow_scripts.pretrain.step import NORM, Step
+from workflow_scripts.pretrain.stop import Outcome, StopRequest, Wish
 from workflow_scripts.pretrain.strategies import parts_of, share_of
 from workflow_scripts.pretrain.usage import usage_of
 from workflow_scripts.pretrain.watchdog import Watchdog
@@ -55,20 +64,6 @@ class Layout:
     stall_minutes: float = 30.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """Where a segment ended."""
-
-    end_step: int
-    total_steps: int
-    facts: dict[str, Any]
-
-    @property
-    def reason(self) -> str:
-        """`done`, or `walltime` when steps are left."""
-        return "done" if self.end_step >= self.total_steps else "walltime"
-
-
 class Trainer:
     """One segment of a run on this rank; made, it stands at the last checkpoint.
 
@@ -82,6 +77,7 @@ class Trainer:
         device: This rank's device.
         start: Model folder that the encoder begins with.
         watch: Told what this rank does.
+        staging: What copies shards to this node, for the facts.
 
     Raises:
         UserError: A batch, strategy and number of ranks that do not fit together.
@@ -90,9 +86,9 @@ class Trainer:
     def __init__(
         self, recipe: dict[str, Any], corpus: Corpus, *, folder: Path, teacher: Path | None,
         layout: Layout, ranks: Ranks, device: torch.device, watch: Watchdog,
-        start: Path | None = None,
+        start: Path | None = None, staging: Staging | None = None,
     ) -> None:  # fmt: skip
-        self.watch = watch
+        self.watch, self.staging = watch, staging
         self.recipe, self.corpus, self.folder = recipe, corpus, folder
         self.layout, self.ranks, self.device = layout, ranks, device
         self.order = order_of(recipe, corpus)
@@ -128,6 +124,7 @@ class Trainer:
         self.checkpoints = checkpoint.Saver(
             folder, objective=self.objective, optimizer=self.optimizer,
             keep=layout.keep_checkpoints, background=layout.async_checkpoints,
+            longest=known_save_seconds(folder) if ranks.is_first else 0.0,
         )  # fmt: skip
         self.feed = Feed(
             batches, start=self.step, workers=layout.workers, pin=device.type == "cuda"
@@ -160,8 +157,32 @@ class Trainer:
         return float(meta["seconds"]), meta.get("energy_j")
 
     def run(self, stop: StopRequest) -> Outcome:
-        """Train until the end or until asked to stop; either way a checkpoint is written."""
-        total, agreement = self.order.total_steps, parallel.Agreement()
+        """Train until the end or until asked to stop; either way a checkpoint is written.
+
+        If that was asked before the first step, there is nothing to do.
+        """
+        agreement = parallel.Agreement()
+        if self.ranks.is_first:
+            self._write_state("running")
+        stop.heed()
+        wish = Wish(agreement.now(stop.asked()))
+        if not wish:
+            wish = self._train(stop, agreement)
+        agreement.close()
+        self.watch.at(SAVE, self.step)
+        self.checkpoints.finish()
+        outcome = Outcome(
+            start_step=self.clock.first_step, end_step=self.step, wish=wish,
+            total_steps=self.order.total_steps, facts=self._facts(),
+        )  # fmt: skip
+        if self.ranks.is_first:
+            self._write_state(outcome.how)
+            if self.step > outcome.start_step:
+                add_segment(self.folder, {**outcome.facts, "outcome": outcome.how})
+        return outcome
+
+    def _train(self, stop: StopRequest, agreement: parallel.Agreement) -> Wish:
+        """The steps; returns what ended them, `GO_ON` at the end of the run."""
         self.watch.at(DATA, self.step)
         for batch in self.clock.timed(iter(self.feed)):
             self._train_step(batch)
@@ -169,20 +190,14 @@ class Trainer:
                 self._log()
             self.watch.at(AGREE, self.step)
             self.checkpoints.check()
-            ending = agreement.stop(stop.asked(reserve=self.checkpoints.reserve))
-            if ending or self.step == total or self.step % self.layout.checkpoint_every == 0:
+            wish = Wish(agreement.greatest(stop.asked(reserve=self.checkpoints.reserve)))
+            is_last = self.step == self.order.total_steps
+            if wish or is_last or self.step % self.layout.checkpoint_every == 0:
                 self._save()
-            if ending:
-                break
+            if wish:
+                return wish
             self.watch.at(DATA, self.step)
-        agreement.close()
-        self.watch.at(SAVE, self.step)
-        self.checkpoints.finish()
-        outcome = Outcome(end_step=self.step, total_steps=total, facts=self._facts())
-        if self.ranks.is_first:
-            self._write_state(outcome.reason)
-            add_segment(self.folder, outcome.facts)
-        return outcome
+        return Wish.GO_ON
 
     def _warn_of_windows(self) -> None:
         if not self.ranks.is_first:
@@ -255,10 +270,11 @@ class Trainer:
         return (self.order.total_steps - self.step) / speed if speed else 0.0
 
     def _write_state(self, state: str) -> None:
+        speed = rounded(self.clock.images_per_s(self.step)) or None  # none before the first step
         write_state(
             self.folder, state, step=self.step, total_steps=self.order.total_steps, loss=self.loss,
-            images_per_s=rounded(self.clock.images_per_s(self.step)),
-            seconds_left=round(self._seconds_left()), **self.latest,
+            images_per_s=speed, seconds_left=round(self._seconds_left()) if speed else None,
+            **self.latest,
         )  # fmt: skip
 
     def _save(self) -> None:
@@ -283,11 +299,13 @@ class Trainer:
             "workers": self.layout.workers,
             "worker_restarts": self.feed.restarts,
             "reads_retried": self.feed.retried,
+            "staged": self.staging.facts(self.feed.local) if self.staging else None,
             "device": torch.cuda.get_device_name(self.device) if cuda else "cpu",
             "start_step": self.clock.first_step,
             "end_step": self.step,
             "seconds": round(self.clock.seconds() - self.clock.earlier, 3),
             "images_per_s": rounded(self.clock.images_per_s(self.step)),
+            "checkpoint_seconds": round(self.checkpoints.longest, 3),
             **self.usage.facts(self.clock.images_per_s(self.step)),
             "rank_peak_memory_bytes": peak_memory_bytes(),
             "device_peak_memory_bytes": torch.cuda.max_memory_allocated() if cuda else None,

@@ -13,6 +13,7 @@ from workflow_scripts.digests import digest, file_sha256
 from workflow_scripts.errors import UserError
 from workflow_scripts.files import read_json
 from workflow_scripts.shards import layout
+from workflow_scripts.shards.copies import Copies
 from workflow_scripts.shards.reader import Shard
 from workflow_scripts.shards.selection import Selection, read_selection
 
@@ -44,19 +45,25 @@ class Corpus:
     Args:
         index_path: The corpus's `index.json`; shard paths in it are relative to its folder.
         split: Keep only this split's samples (`train`, `val`, `test`); all by default.
+        copies: Where copies of its shards are, or will be, on this node.
 
     Raises:
         UserError: No index, an index of a newer format, no sample of that split, or a selection
             that is not the index's.
     """
 
-    def __init__(self, index_path: Path | str, split: str | None = None) -> None:
-        self.path = Path(index_path)
+    def __init__(
+        self, index_path: Path | str, split: str | None = None, copies: Copies | None = None
+    ) -> None:
+        self.path, self.copies = Path(index_path), copies
         self.index = read_json(self.path)
         version = self.index.get("format_version", 0)
         if version > layout.FORMAT_VERSION:
             raise UserError(f"{self.path}: format version {version} is newer than this code")
-        self.shards = [Shard(self.path.parent / row["file"]) for row in self.index["shards"]]
+        self.shards = [
+            Shard(self.path.parent / row["file"], copies.of(row["sha256"]) if copies else None)
+            for row in self.index["shards"]
+        ]
         self.kind: str = self.index["kind"]
         self.channels: int = self.index["channels"]
         self.classes: list[str] = self.index["classes"]
@@ -94,6 +101,11 @@ class Corpus:
 
     def __len__(self) -> int:
         return int(self._starts[-1] if self._chosen is None else len(self._chosen))
+
+    @property
+    def local_reads(self) -> int:
+        """Samples that this process read from copies on its node."""
+        return 0 if self.copies is None else self.copies.reads
 
     def close(self) -> None:
         """Close the shards; each opens again when needed."""

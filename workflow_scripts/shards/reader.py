@@ -7,9 +7,10 @@ no harm: `pread` moves no file position.
 
 import io
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from workflow_scripts.errors import UserError
 from workflow_scripts.shards import layout
+from workflow_scripts.shards.copies import ShardCopy
 
 # What reading a sample needs beside its bytes: of images 24 bytes a sample, of chips 16 a band.
 _COLUMNS = {
@@ -34,13 +36,17 @@ class SampleError(UserError):
 
 @dataclass(frozen=True, kw_only=True)
 class _Opened:
-    """An open shard: the pool or the counts begin at byte `start` of the file."""
+    """An open shard: the pool or the counts begin at byte `start` of the file.
+
+    `copy` is the local copy, if the file is that.
+    """
 
     file: io.FileIO
     kind: str
     start: int
     chip_shape: tuple[int, ...]
     columns: dict[str, NDArray[Any]]
+    copy: ShardCopy | None = None
 
 
 class Shard:
@@ -50,14 +56,16 @@ class Shard:
 
     Args:
         path: The HDF5 file.
+        copy: Its copy on this node, if there may be one: samples are read from that when it is
+            there, all else from the file.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = Path(path)
+    def __init__(self, path: Path, copy: ShardCopy | None = None) -> None:
+        self.path, self.copy = Path(path), copy
         self._opened: _Opened | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "_opened": None}
+        return {**self.__dict__, "_opened": None}
 
     @contextmanager
     def hdf5(self) -> Iterator[h5py.File]:
@@ -100,24 +108,50 @@ class Shard:
             )
 
     def _open(self) -> _Opened:
-        """Open the file and read where its samples are, unless that is known already."""
+        """The file or its copy, opened, and where its samples are, unless that is known already."""
         if self._opened is None:
-            with self.hdf5() as file:
-                kind = str(file.attrs["kind"])
-                columns = {name: file[name][:] for name in _COLUMNS[kind]}
-                if kind == layout.IMAGES:
-                    start, shape = self._place(file[layout.POOL], np.uint8), ()
-                else:
-                    start = self._place(file[layout.COUNTS], np.uint16)
-                    shape = tuple(file[layout.COUNTS].shape[1:])
-            try:
-                stream = io.FileIO(self.path)
-            except OSError as error:
-                raise UserError(f"{self.path}: cannot be opened ({error.strerror})") from None
-            self._opened = _Opened(
-                file=stream, kind=kind, start=start, chip_shape=shape, columns=columns
-            )
+            self._opened = self._open_copy() or self._open_file()
+        elif self.copy is not None and time.monotonic() >= self.copy.next_look:
+            stream = self.copy.opened()
+            if stream is not None:  # the same bytes at the same places
+                self._opened.file.close()
+                self._opened = replace(self._opened, file=stream, copy=self.copy)
         return self._opened
+
+    def _open_file(self) -> _Opened:
+        with self.hdf5() as file:
+            kind = str(file.attrs["kind"])
+            columns = {name: file[name][:] for name in _COLUMNS[kind]}
+            if kind == layout.IMAGES:
+                start, shape = self._place(file[layout.POOL], np.uint8), ()
+            else:
+                start = self._place(file[layout.COUNTS], np.uint16)
+                shape = tuple(file[layout.COUNTS].shape[1:])
+        try:
+            stream = io.FileIO(self.path)
+        except OSError as error:
+            raise UserError(f"{self.path}: cannot be opened ({error.strerror})") from None
+        return _Opened(file=stream, kind=kind, start=start, chip_shape=shape, columns=columns)
+
+    def _open_copy(self) -> _Opened | None:
+        stream = self.copy.opened() if self.copy is not None else None
+        if self.copy is None or stream is None:
+            return None
+        with stream:
+            try:
+                opened = Shard(self.copy.path)._open()
+            except Exception as error:  # a damaged file shows itself in many ways
+                self.copy.give_up(f"cannot be read ({error})")
+                return None
+        return replace(opened, copy=self.copy)
+
+    def _left_copy(self, index: int) -> bool:
+        """Whether a sample was read from the local copy, which is given up now."""
+        if self._opened is None or self._opened.copy is None:
+            return False
+        self._opened.copy.give_up(f"is damaged at sample {index}, or cannot be read")
+        self.close()
+        return True
 
     def _place(self, dataset: h5py.Dataset, dtype: type[np.generic]) -> int:
         """Where a contiguous dataset begins in the file.
@@ -255,6 +289,8 @@ class Shard:
             raise self._error(index, f"has {done} of {buffer.nbytes} bytes: the file is cut off")
         if isal_zlib.crc32(buffer) != opened.columns[layout.CRC32][index]:
             raise self._error(index, "does not match its checksum")
+        if opened.copy is not None:
+            opened.copy.copies.reads += 1
 
     def _error(self, index: int, what: str) -> SampleError:
         try:
@@ -272,6 +308,14 @@ class Shard:
         Raises:
             SampleError: They cannot be read or do not match their checksum.
         """
+        try:
+            return self._image(index)
+        except SampleError:
+            if not self._left_copy(index):
+                raise
+            return self._image(index)
+
+    def _image(self, index: int) -> bytearray:
         opened = self._open()
         start, end = opened.columns[layout.OFFSETS][index : index + 2].tolist()
         data = bytearray(end - start)
@@ -299,7 +343,12 @@ class Shard:
         Raises:
             SampleError: They cannot be read or do not match their checksum.
         """
-        self._read(index, self._open().start + index * buffer.nbytes, buffer)
+        try:
+            self._read(index, self._open().start + index * buffer.nbytes, buffer)
+        except SampleError:
+            if not self._left_copy(index):
+                raise
+            self._read(index, self._open().start + index * buffer.nbytes, buffer)
 
     def blocks(
         self, chips: int, rows: NDArray[np.int64] | None = None

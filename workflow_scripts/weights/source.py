@@ -1,18 +1,21 @@
 """Where pretrained weights come from: a local file, or the Hugging Face hub by timm's name.
 
 The hub is asked by its own client, which honours HF_HOME, HF_ENDPOINT, HF_HUB_OFFLINE and the
-proxies of the environment. A token is taken from HF_TOKEN alone.
+proxies of the environment. A token is taken from HF_TOKEN alone. A Slurm job asks no hub: there the
+client's cache alone counts.
 """
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import constants, hf_hub_download
+from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RemoteEntryNotFoundError
 from huggingface_hub.utils import disable_progress_bars
 
+from workflow_scripts import slurm
 from workflow_scripts.errors import UserError
 from workflow_scripts.logs import log
 
@@ -44,8 +47,9 @@ def find_source(recipe: dict[str, Any], pretrained: dict[str, Any], *, place: Pa
         place: Where a file fetched by hand may be put, for the advice in an error.
 
     Raises:
-        UserError: The file is missing, timm knows no weights of that name, or the hub does not
-            answer; tells which file to get, where to put it and the line of the configuration.
+        UserError: The file is missing, timm knows no weights of that name, the hub does not answer,
+            or this is a Slurm job; tells which file to get, where to put it and the line of the
+            configuration.
     """
     name = recipe["weights"]
     if recipe["file"]:
@@ -60,16 +64,30 @@ def find_source(recipe: dict[str, Any], pretrained: dict[str, Any], *, place: Pa
             f"the tag of some to the name, or set weights.{name}.file to a file of weights"
         )
     try:
-        path = _download(repository, pretrained.get("hf_hub_filename"))
+        file = pretrained.get("hf_hub_filename")
+        names = (file,) if file else HUB_FILES
+        path = _cached(repository, names) if slurm.own_job() else _download(repository, names)
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise UserError(_by_hand(name, repository, place, error)) from error
     return Source(path=path, name=f"{repository}/{path.name}", revision=_revision(path))
 
 
-def _download(repository: str, file: str | None) -> Path:
+def _cached(repository: str, names: Sequence[str]) -> Path:
+    """The first of some files that the client's cache has; even its offline ways ask the hub."""
+    for name in names:
+        found = try_to_load_from_cache(repository, name)
+        if isinstance(found, str):
+            return Path(found)
+    raise LocalEntryNotFoundError(
+        f"Slurm job {slurm.own_job()}: jobs download nothing, and its cache "
+        f"{constants.HF_HUB_CACHE} has no such file"
+    )
+
+
+def _download(repository: str, names: Sequence[str]) -> Path:
     disable_progress_bars()
     log.info("asking the Hugging Face hub for %s", repository)
-    *first, last = (file,) if file else HUB_FILES
+    *first, last = names
     token = os.environ.get("HF_TOKEN") or False
     for name in first:
         try:
@@ -89,7 +107,9 @@ def _by_hand(name: str, repository: str, place: Path, error: Exception) -> str:
     address = f"{constants.ENDPOINT}/{repository}/resolve/main/{HUB_FILES[0]}"
     return (
         f"weights.{name}: {repository} cannot be had from the Hugging Face hub ({cause}).\n"
-        f"Start again where there is network (`snakemake fetch_all`), or get\n  {address}\n"
+        "Start again where there is network, in this folder:\n"
+        "  snakemake --profile profiles/local-fetch fetch_all\n"
+        f"or get\n  {address}\n"
         f"by other means, put it at {place} and say so in the configuration:\n"
         f"  weights: {{{name}: {{file: {place}}}}}"
     )

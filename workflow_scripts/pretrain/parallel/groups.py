@@ -164,7 +164,7 @@ def from_first(number: int, device: torch.device) -> int:
 
 
 class Agreement:
-    """Ranks agree at step boundaries that one of them wants to stop.
+    """Ranks agree at step boundaries on what one of them wants: the greatest number counts.
 
     The answer is one step late: the message of a step travels while the next one is computed, on
     a process group of its own that no device waits for.
@@ -175,22 +175,30 @@ class Agreement:
         self._flag: Tensor | None = None
         self._work: Any = None
 
-    def stop(self, wanted: bool) -> bool:
-        """Whether any rank wanted to stop at the last boundary (at this one, for one rank)."""
+    def now(self, wanted: int) -> int:
+        """The greatest that any rank wants, without delay: ranks wait for each other."""
+        if self._group is None:
+            return wanted
+        flag = torch.tensor([wanted])
+        dist.all_reduce(flag, op=dist.ReduceOp.MAX, group=self._group)
+        return int(flag.item())
+
+    def greatest(self, wanted: int) -> int:
+        """The greatest that any rank wanted at the last boundary (at this one, for one rank)."""
         if self._group is None:
             return wanted
         answer = self._answer()
-        self._flag = torch.tensor([int(wanted)])
+        self._flag = torch.tensor([wanted])
         self._work = dist.all_reduce(
             self._flag, op=dist.ReduceOp.MAX, group=self._group, async_op=True
         )
         return answer
 
-    def _answer(self) -> bool:
+    def _answer(self) -> int:
         if self._flag is None or self._work is None:
-            return False
+            return 0
         self._work.wait()
-        return bool(self._flag.item())
+        return int(self._flag.item())
 
     def close(self) -> None:
         """Wait for the last message."""

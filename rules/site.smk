@@ -1,0 +1,69 @@
+# What the site of a Slurm profile asks for and allows, told before any job is submitted.
+import functools
+
+from snakemake.logging import logger
+
+from workflow_scripts.driver import only_plans
+from workflow_scripts.plan.node_hours import rows, table
+from workflow_scripts.site_checks import OnSite, needs_network
+from workflow_scripts.sites import Profile
+
+
+def written(resources):
+    """Resources as the profile writes them, not yet evaluated."""
+    return {name: one.raw for name, one in resources.items()} if resources else {}
+
+
+PROFILE = Profile(
+    defaults=written(workflow.resource_settings._parsed_default_resources),
+    pretrain=written((workflow.resource_settings.overwrite_resources or {}).get("pretrain")),
+)
+# Only the driver checks; jobs have been checked.
+SITE = None
+if workflow.is_main_process and PROFILE.site:
+    SITE = refuse_as_workflow_error(lambda: OnSite(CONFIG, PROFILE))
+
+
+def say_costs():
+    """Tell what the runs of `all` may take of the site."""
+    try:
+        logger.info(table(rows(CONFIG, profile=PROFILE)))
+    except UserError as error:  # of a run of `all` that is not asked for
+        logger.warning(f"WARNING: {error}")
+
+
+if SITE and only_plans():
+    say_costs()
+    # A plan may be made before all is set and fetched. What `all` needs is not yet known to Snakemake.
+    unmade = [name for name in wanted_weights(CONFIG) if not JOBS.weights(name).result.is_file()]
+    unready = SITE.not_ready(needs_network(CONFIG, [("weights", (name,)) for name in unmade]))
+    if unready:
+        logger.warning(f"WARNING: {unready}")
+
+
+@functools.cache
+def fits_site(run):
+    """Refuse a run that the site would not take, with all others of `all` that it would not."""
+    if SITE:
+        try:
+            SITE.refuse([run])
+        except UserError:
+            refuse_as_workflow_error(lambda: SITE.refuse([run, *wanted_runs(CONFIG)]))
+
+
+def refuse_to_submit():
+    """Refuse to start jobs where something is not set or not fetched, or a run does not fit.
+
+    Raises:
+        WorkflowError: Tells all of it.
+    """
+    if SITE is None:
+        return
+    jobs = [(job.rule.name, tuple(job.wildcards)) for job in workflow.dag.needrun_jobs()]
+    runs = [names[0] for rule, names in jobs if rule == "pretrain"]
+    refuse_as_workflow_error(lambda: SITE.refuse(runs))
+    unready = SITE.not_ready(needs_network(CONFIG, jobs))
+    if unready:
+        raise WorkflowError(unready)
+    if runs:
+        say_costs()

@@ -1,0 +1,51 @@
+"""A run that is not finished at the end of its chain: how much is left, and what to raise."""
+
+from pathlib import Path
+from typing import Any
+
+from workflow_scripts.errors import UserError
+from workflow_scripts.files import read_json
+from workflow_scripts.pretrain import attempts
+from workflow_scripts.pretrain.history import SEGMENTS, read_lines
+from workflow_scripts.pretrain.run_digest import checkpoint_folder
+
+
+def finished_segment(path: Path, run: Path) -> dict[str, Any]:
+    """The last segment of a run that is done.
+
+    Args:
+        path: The segment's JSON.
+        run: The run's folder.
+
+    Raises:
+        UserError: Steps are left; says how many, and how many segments they need.
+    """
+    segment: dict[str, Any] = read_json(path)
+    if segment["reason"] == "done":
+        return segment
+    end, total, number = segment["end_step"], segment["total_steps"], int(path.stem)
+    each = steps_in_a_walltime(checkpoint_folder(run, segment["run_digest"]))
+    each = each or max(1, end // number)
+    needed = number + -(-(total - end) // each)
+    key = f"runs.{run.name}"
+    raise UserError(
+        f"{path}: run {run.name} is at step {end} of {total} and the time of its last segment is "
+        f"up; {total - end} steps are left, and a segment makes about {each}. Raise "
+        f"{key}.segments from {number} to {needed} and start again: it goes on from step {end}. "
+        f"With more {key}.launch.walltime_minutes, where the site allows that, fewer are enough "
+        "(one more at least: segments that ended are not begun again)"
+    )
+
+
+def steps_in_a_walltime(folder: Path) -> int | None:
+    """Steps of the last job that trained until its time was up; None if nobody knows.
+
+    A segment's JSON would tell too many where jobs were killed and another one went on.
+
+    Args:
+        folder: The run's checkpoint folder.
+    """
+    for row in reversed(read_lines(folder / SEGMENTS)):
+        if row.get("outcome") == attempts.WALLTIME:
+            return int(row["end_step"] - row["start_step"])
+    return None

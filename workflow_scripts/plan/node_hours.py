@@ -1,0 +1,127 @@
+"""What the runs of `all` may take of a machine: nodes, ranks, batch jobs and node-hours at most.
+
+Every segment is counted with its whole time limit, so a run costs no more than this unless it dies
+and is started again.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from workflow_scripts.config import Config
+from workflow_scripts.config_check import load_config
+from workflow_scripts.config_encoders import Swin, Vit, named_encoder
+from workflow_scripts.config_runs import RunBase
+from workflow_scripts.errors import UserError
+from workflow_scripts.models.library import LIBRARY
+from workflow_scripts.pretrain.strategies import shard_count, share_of
+from workflow_scripts.sites import NO_PROFILE, Geometry, Profile, geometry
+from workflow_scripts.wanted import wanted_runs
+
+_HEAD = ("run", "encoder", "nodes", "ranks", "batch a rank", "strategy", "segments", "node-hours")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A run as it is laid over the machine.
+
+    Attributes:
+        name: Of the run.
+        encoder: In words.
+        nodes: Of one segment.
+        ranks: Processes on all nodes, one a GPU.
+        batch: Samples of a rank in a step.
+        strategy: One of `strategies.NAMES`.
+        segments: Batch jobs, one after the other.
+        minutes: Time limit of one of them.
+    """
+
+    name: str
+    encoder: str
+    nodes: int
+    ranks: int
+    batch: int
+    strategy: str
+    segments: int
+    minutes: int
+
+    @property
+    def node_hours(self) -> float:
+        """The most that all segments take."""
+        return self.nodes * self.segments * self.minutes / 60
+
+
+def rows(config: Config, *, profile: Profile = NO_PROFILE) -> list[Row]:
+    """A row for each run of `all`, with those that these need.
+
+    Args:
+        config: The configuration.
+        profile: The site's, whose geometry goes before that of each run's `launch`.
+
+    Raises:
+        UserError: The ranks cannot share a batch evenly, or cannot have the strategy.
+    """
+    return [
+        _row(config.runs[name], geometry(config, name, profile)) for name in wanted_runs(config)
+    ]
+
+
+def _row(run: RunBase, laid: Geometry) -> Row:
+    try:
+        batch = share_of(run.batch, laid.ranks)
+        shard_count(run.launch.strategy, laid.ranks)
+    except UserError as error:
+        raise UserError(f"runs.{laid.run}: {error}") from None
+    return Row(
+        name=laid.run, encoder=_in_words(run.encoder), nodes=laid.nodes, ranks=laid.ranks,
+        batch=batch, strategy=run.launch.strategy, segments=laid.segments, minutes=laid.minutes,
+    )  # fmt: skip
+
+
+def _in_words(encoder: Vit | Swin) -> str:
+    """Such as `vit_base, 224 px`, or `vit 192 × 6, 64 px` of one that has no name."""
+    plain, size = encoder.plain(), encoder.image_size
+    for name in LIBRARY:
+        if named_encoder(name).plain() | {"image_size": size} == plain:
+            return f"{name}, {size} px"
+    return f"{encoder.family} {encoder.width} × {'-'.join(map(str, plain['depths']))}, {size} px"
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows and their sum, as text."""
+    lines: list[tuple[str, ...]] = [_HEAD]
+    for row in rows:
+        lines.append(
+            (row.name, row.encoder, f"{row.nodes}", f"{row.ranks}", f"{row.batch}", row.strategy,
+             f"{row.segments} × {row.minutes} min", f"{row.node_hours:,.1f}")
+        )  # fmt: skip
+    lines.append(("sum, at most", *[""] * 6, f"{sum(row.node_hours for row in rows):,.1f}"))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    to_the_left = {0, 1, 5}
+    return "\n".join(
+        "  ".join(
+            f"{cell:<{width}}" if place in to_the_left else f"{cell:>{width}}"
+            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in lines
+    )
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of `python -m workflow_scripts.plan node-hours`."""
+    add = parser.add_argument
+    add("--configfile", type=Path, nargs="*", default=[], help="over the embedded default")
+    add("--ranks-per-node", type=int,
+        help="of the site, before that of each run (Frontier: 8)")  # fmt: skip
+
+
+def plan(arguments: argparse.Namespace) -> None:
+    """Print the table of the runs of `all`."""
+    if arguments.ranks_per_node is not None and arguments.ranks_per_node < 1:
+        raise UserError(f"--ranks-per-node is {arguments.ranks_per_node}; expected 1 or more")
+    config = load_config(*arguments.configfile)
+    count = arguments.ranks_per_node
+    profile = Profile(defaults={}, pretrain={"tasks_per_node": count}) if count else NO_PROFILE
+    sys.stdout.write(table(rows(config, profile=profile)) + "\n")
