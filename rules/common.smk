@@ -65,6 +65,7 @@ if workflow.is_main_process:
 onstart:
     if workflow.non_local_exec:
         refuse_to_submit()
+        say_node_hours()
         refuse_as_workflow_error(translate_states)
     note_start(runs=f"{RESULTS}/runs", submits=workflow.non_local_exec)
     if not workflow.touch:
