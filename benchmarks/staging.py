@@ -68,7 +68,7 @@ def recipe(steps: int, count: int) -> dict[str, Any]:
     """A small ViT by MAE for some steps."""
     return {
         "objective": "mae", "seed": 0, "epochs": steps / (count // BATCH), "batch": BATCH,
-        "split": None, "precision": "fp32", "shuffle_window": 4, "gfm": None, "augment": None,
+        "split": None, "precision": "fp32", "shuffle_window": None, "gfm": None, "augment": None,
         "encoder": {"family": "vit", "image_size": 128, "patch": 16, "width": 192, "depths": [4],
                     "heads": [3], "mlp_ratio": 4.0, "window": None},
         "decoder": {"width": 96, "depth": 1, "heads": 3},
