@@ -27,12 +27,12 @@ class OnSite:
 
     # --- what the user still has to set or to fetch ----------------------------------------------
 
-    def not_ready(self, missing: Sequence[str] = (), *, command: str = "fetch_all") -> str | None:
+    def not_ready(self, missing: Sequence[str] = (), *, fetch: str = "fetch_all") -> str | None:
         """What keeps jobs from being submitted, and what to type; None if nothing does.
 
         Args:
             missing: What `needs_network` found.
-            command: What follows the profile in the command that fetches it.
+            fetch: What follows the profile in the command that fetches it.
         """
         unset = [name for name in self.site.environment if self._is_missing(name)]
         said = [f"{name} is not set: {self.site.environment[name].what}" for name in unset]
@@ -45,7 +45,7 @@ class OnSite:
             lines += ["Type, with values of your own:", *_indented(typed)]
         if missing:
             told = "Jobs download nothing. Where the network is, in this folder:"
-            lines += [told, *_indented([f"{FETCH} {command}"])]
+            lines += [told, *_indented([f"{FETCH} {fetch}"])]
         return "\n".join(lines)
 
     def _is_missing(self, name: str) -> bool:
