@@ -1,10 +1,11 @@
 # What the site of a Slurm profile asks for and allows, told before any job is submitted.
 import functools
+import sys
 
 from snakemake.logging import logger
 
 from workflow_scripts.driver import only_plans
-from workflow_scripts.plan.node_hours import rows, table
+from workflow_scripts.plan import node_hours
 from workflow_scripts.site_checks import OnSite, needs_network
 from workflow_scripts.sites import Profile
 
@@ -24,21 +25,18 @@ if workflow.is_main_process and PROFILE.site:
     SITE = refuse_as_workflow_error(lambda: OnSite(CONFIG, PROFILE))
 
 
-def say_costs():
-    """Tell what the runs of `all` may take of the site."""
-    try:
-        logger.info(table(rows(CONFIG, profile=PROFILE)))
-    except UserError as error:  # of a run of `all` that is not asked for
-        logger.warning(f"WARNING: {error}")
+def say_node_hours():
+    """Tell what the runs of `all` may take of the site; standard output is for plans and graphs."""
+    sys.stderr.write(f"{node_hours.table(node_hours.rows(CONFIG, PROFILE))}\n")
 
 
 if SITE and only_plans():
-    say_costs()
     # A plan may be made before all is set and fetched. What `all` needs is not yet known to Snakemake.
     unmade = [name for name in wanted_weights(CONFIG) if not JOBS.weights(name).result.is_file()]
     unready = SITE.not_ready(needs_network(CONFIG, [("weights", (name,)) for name in unmade]))
     if unready:
         logger.warning(f"WARNING: {unready}")
+    say_node_hours()
 
 
 @functools.cache
@@ -60,10 +58,9 @@ def refuse_to_submit():
     if SITE is None:
         return
     jobs = [(job.rule.name, tuple(job.wildcards)) for job in workflow.dag.needrun_jobs()]
-    runs = [names[0] for rule, names in jobs if rule == "pretrain"]
-    refuse_as_workflow_error(lambda: SITE.refuse(runs))
+    refuse_as_workflow_error(
+        lambda: SITE.refuse(names[0] for rule, names in jobs if rule == "pretrain")
+    )
     unready = SITE.not_ready(needs_network(CONFIG, jobs))
     if unready:
         raise WorkflowError(unready)
-    if runs:
-        say_costs()
