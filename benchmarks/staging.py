@@ -68,7 +68,7 @@ def recipe(steps: int, count: int) -> dict[str, Any]:
     """A small ViT by MAE for some steps."""
     return {
         "objective": "mae", "seed": 0, "epochs": steps / (count // BATCH), "batch": BATCH,
-        "split": None, "precision": "fp32", "shuffle_window": 4, "gfm": None, "augment": None,
+        "split": None, "precision": "fp32", "shuffle_window": None, "gfm": None, "augment": None,
         "encoder": {"family": "vit", "image_size": 128, "patch": 16, "width": 192, "depths": [4],
                     "heads": [3], "mlp_ratio": 4.0, "window": None},
         "decoder": {"width": 96, "depth": 1, "heads": 3},
@@ -106,23 +106,28 @@ def train(folder: Path, index: Path, own: dict[str, Any], options: tuple[str, ..
     }
 
 
-def rate(index: Path, work: Callable[[Path, str], Any]) -> float:
-    """GB/s of what is done with some shards and their checksums, one after the other."""
+def rate(index: Path, work: Callable[[Path, str], Any]) -> tuple[float, float]:
+    """GB/s, and seconds of a core for a GB, of what is done with shards, one after the other."""
     rows = json.loads(index.read_text())["shards"][:4]
     files = {index.parent / row["file"]: row["sha256"] for row in rows}
-    began = time.perf_counter()
+    size = sum(path.stat().st_size for path in files) / 1e9
+    began, worked = time.perf_counter(), time.process_time()
     for path, sha256 in files.items():
         work(path, sha256)
-    return sum(path.stat().st_size for path in files) / 1e9 / (time.perf_counter() - began)
+    return size / (time.perf_counter() - began), (time.process_time() - worked) / size
 
 
-def rates_alone(folder: Path, index: Path) -> tuple[float, float]:
-    """GB/s of hashing shards, and of copying them with nothing beside it."""
+def alone(folder: Path, index: Path) -> dict[str, float]:
+    """What hashing shards, and copying them, takes with nothing beside it."""
     disk = folder / "alone"
     disk.mkdir()
-    found = rate(index, lambda path, _: file_sha256(path)), rate(index, CopyFolder(disk).copy)
+    hashed = rate(index, lambda path, _: file_sha256(path))
+    copied = rate(index, CopyFolder(disk).copy)
     shutil.rmtree(disk)
-    return found
+    return {
+        "hash_gb_per_s": hashed[0], "hash_core_s_per_gb": hashed[1],
+        "copy_gb_per_s": copied[0], "copy_core_s_per_gb": copied[1],
+    }  # fmt: skip
 
 
 def main() -> None:
@@ -141,17 +146,17 @@ def main() -> None:
         index = write_corpus(folder / "corpus", max(4, round(size / 0.2)))
         own = recipe(arguments.steps, json.loads(index.read_text())["count"])
         found: dict[str, list[Any]] = {name: [] for name in WAYS}
-        alone = []
+        rates = []
         for number in range(rounds):
-            alone.append(rates_alone(folder, index))
+            rates.append(alone(folder, index))
             for name in sorted(WAYS, reverse=bool(number % 2)):
                 found[name].append(train(folder, index, own, WAYS[name]))
     finally:
         shutil.rmtree(folder)
-    report(found, alone)
+    report(found, rates)
 
 
-def report(found: dict[str, list[Any]], alone: list[tuple[float, float]]) -> None:
+def report(found: dict[str, list[Any]], rates: list[dict[str, float]]) -> None:
     """The table and the last line."""
 
     def median(name: str, key: str) -> float:
@@ -160,8 +165,7 @@ def report(found: dict[str, list[Any]], alone: list[tuple[float, float]]) -> Non
     keys = ("start_s", "data_wait", "chips_per_s")
     figures = {f"{name}_{key}": round(median(name, key), 4) for name in WAYS for key in keys}
     staged = [row["staged"] for row in found["copying"]]
-    figures["hash_gb_per_s"] = statistics.median(hashed for hashed, _ in alone)
-    figures["copy_gb_per_s"] = statistics.median(copied for _, copied in alone)
+    figures |= {name: statistics.median(row[name] for row in rates) for name in rates[0]}
     figures["beside_training_gb_per_s"] = statistics.median(
         s["bytes"] / 1e9 / s["seconds"] for s in staged
     )

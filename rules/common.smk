@@ -73,6 +73,7 @@ onstart:
             lambda: refuse_doubles(
                 map(named, workflow.dag.jobs),
                 map(named, workflow.dag.needrun_jobs()),
+                folder=Path(workflow.workdir_init),
                 runs=Path(RESULTS) / "runs",
                 submits=workflow.non_local_exec,
             )
@@ -84,7 +85,7 @@ onsuccess:
 
 
 onerror:
-    logger.error(where_to_look(submits=workflow.non_local_exec))
+    logger.error(where_to_look(runs=Path(RESULTS) / "runs", submits=workflow.non_local_exec))
 
 
 def one_of(names):

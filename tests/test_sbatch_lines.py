@@ -87,6 +87,7 @@ def test_every_rule_that_is_no_local_one_is_submitted(frontier, other):
 def test_a_line_of_frontier(frontier, title, asked):
     line = frontier[2][title]
     asked += "" if title.startswith("pretrain") else " --core-spec=8"
+    asked += " --gpus-per-node=8" if title.startswith("probe") else ""
     assert options(line) == f"--parsable -A abc-123 -p batch {asked}"
 
 
@@ -99,7 +100,8 @@ def test_a_line_of_frontier(frontier, title, asked):
         ("tile sample-modis_2026-01-01",
          "-t 60 --nodes=1 --no-requeue --ntasks=1 --cpus-per-task=32"),
         ("export scenes-mae", "-t 60 --nodes=1 --no-requeue --ntasks=1 --cpus-per-task=32"),
-        ("probe scenes-mae_photos", "-t 60 --nodes=1 --no-requeue --ntasks=1 --cpus-per-task=32"),
+        ("probe scenes-mae_photos",
+         "-t 60 --nodes=1 --no-requeue --ntasks=1 --cpus-per-task=32 --gpus-per-node=1"),
     ],
 )  # fmt: skip
 def test_a_line_of_another_site(other, title, asked):
@@ -112,7 +114,8 @@ def test_what_all_lines_have_and_what_none_has(frontier, other):
             rule = title.split()[0]
             assert not [word for word in line.words if word.startswith(("--mem", "--gres"))], title
             assert line.option("--output").startswith(f"{workspace.folder}/logs/slurm/rule_{rule}/")
-            assert (line.option("--gpus-per-node") is None) == (rule != "pretrain"), title
+            on_gpus = rule in ("pretrain", "probe")
+            assert (line.option("--gpus-per-node") is not None) == on_gpus, title
             assert (line.option("--signal") is None) == (rule != "pretrain"), title
 
 
@@ -126,7 +129,7 @@ def test_jobs_use_the_cores_they_ask_for_whatever_the_drivers_host_has(frontier)
     assert "threads: 2" not in shell  # the driver has one core, and Snakemake cut them
     for stage in ("tile", "pack", "fetch"):
         assert re.search(rf"workflow_scripts\.{stage} .* --workers 56 ", shell), stage
-    assert re.search(r"workflow_scripts\.probe .* --threads 56 ", shell)
+    assert re.search(r"workflow_scripts\.probe .* --threads 56 --device auto ", shell)
     assert "OMP_NUM_THREADS" not in shell
 
 

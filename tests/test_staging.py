@@ -31,7 +31,7 @@ from workflow_scripts.shards.copy_folder import CopyFolder, own_folder
 from workflow_scripts.shards.corpus import Corpus, content_digest
 from workflow_scripts.shards.writer import ImageSample, write_image_shard
 
-WINDOWS = tiny_recipe(shuffle_window=2, epochs=4)
+WINDOWS = tiny_recipe(shuffle_window=2, epochs=2)
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +62,7 @@ def facts(run, number=1):
     return json.loads((run / "segments" / f"{number}.provenance.json").read_text())["staged"]
 
 
-def until(condition, seconds=30):
+def until(condition, seconds=120):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
@@ -101,7 +101,7 @@ def test_ranks_and_workers_read_copies_and_see_what_they_saw_without(tmp_path, d
     assert told["bytes"] == sum(path.stat().st_size for path in index.parent.glob("*.h5"))
     assert told["seconds"] > 0
     assert told["folder"] == str(folder_of(disk, index))
-    assert 0 < told["samples_read"] <= 4 * 60 // 2
+    assert 0 < told["samples_read"] <= 2 * 60 // 2
     assert facts(plain) is None
 
 
@@ -222,6 +222,18 @@ def test_a_rank_that_copies_nothing_reads_the_same_folder(tmp_path, disk):
         assert other.copies.folder == folder_of(disk, index)
         assert not other.copies.folder.exists()
         assert other.facts(7)["samples_read"] == 7
+
+
+def test_a_copier_that_was_killed_is_told_and_what_it_copied_is_read(tmp_path, disk, caplog):
+    index = tiny_images(tmp_path / "corpus")
+    with caplog.at_level(logging.WARNING), copying(disk, index, WINDOWS, tmp_path) as one:
+        until(lambda: len(names(folder_of(disk, index))) == 2)
+        one._copying.kill()
+        corpus = Corpus(index, "train", one.copies)
+        corpus.image(0)
+        told = one.facts(corpus.local_reads)
+    assert "its copier ended with status -9" in caplog.text
+    assert told == {"folder": str(folder_of(disk, index)), "samples_read": 1}
 
 
 def hung(index):

@@ -13,6 +13,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.fake_slurm import line, program, squeue
 from workflow_scripts import slurm, status
+from workflow_scripts.driver import where_to_look
 from workflow_scripts.files import exclusive
 from workflow_scripts.run_state import run_state
 
@@ -102,6 +103,16 @@ def test_an_attempt_without_a_step_yet_is_starting():
     told(attempts=[attempt(began="2026-11-21T04:00:00+00:00")])
     with exclusive(MAE / "run.json"):
         assert run_state(MAE, []).state == "starting"
+
+
+def test_a_driver_whose_jobs_failed_says_where_to_look():
+    told(attempts=[attempt(outcome="failed", log="logs/pretrain/mae/3.attempts/4711.log")])
+    told(MAE.with_name("other"), attempts=[attempt(outcome="walltime")])
+    text = where_to_look(runs=MAE.parent, submits=True)
+    assert text.startswith("Run mae failed; its log: logs/pretrain/mae/3.attempts/4711.log\n")
+    assert "Run other" not in text
+    assert "logs/slurm/" in text
+    assert "logs/slurm/" not in where_to_look(runs=MAE.parent, submits=False)
 
 
 def test_a_run_without_files_is_queued_or_not_started(folder, tmp_path, monkeypatch):

@@ -59,12 +59,12 @@ def folder(tmp_path, monkeypatch):
 
 def refusal(jobs=SEGMENTS, needed=SEGMENTS, *, submits=False):
     with pytest.raises(UserError) as error:
-        survivors.refuse_doubles(jobs, needed, runs=RUNS, submits=submits)
+        survivors.refuse_doubles(jobs, needed, folder=Path.cwd(), runs=RUNS, submits=submits)
     return str(error.value)
 
 
 def accept(jobs=SEGMENTS, needed=SEGMENTS, *, submits=False):
-    survivors.refuse_doubles(jobs, needed, runs=RUNS, submits=submits)
+    survivors.refuse_doubles(jobs, needed, folder=Path.cwd(), runs=RUNS, submits=submits)
 
 
 def test_who_holds_a_lock_is_told_without_taking_it(folder):
