@@ -65,6 +65,7 @@ if workflow.is_main_process:
 onstart:
     if workflow.non_local_exec:
         refuse_to_submit()
+        say_node_hours()
         refuse_as_workflow_error(translate_states)
     note_start(runs=f"{RESULTS}/runs", submits=workflow.non_local_exec)
     if not workflow.touch:
@@ -72,6 +73,7 @@ onstart:
             lambda: refuse_doubles(
                 map(named, workflow.dag.jobs),
                 map(named, workflow.dag.needrun_jobs()),
+                folder=Path(workflow.workdir_init),
                 runs=Path(RESULTS) / "runs",
                 submits=workflow.non_local_exec,
             )
@@ -83,7 +85,7 @@ onsuccess:
 
 
 onerror:
-    logger.error(where_to_look(submits=workflow.non_local_exec))
+    logger.error(where_to_look(runs=Path(RESULTS) / "runs", submits=workflow.non_local_exec))
 
 
 def one_of(names):

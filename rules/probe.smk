@@ -19,6 +19,7 @@ rule probe:
     threads: 2
     resources:
         cpus_per_task=cores,
+        device="cpu",
         folder=lambda w: f"{RESULTS}/runs/{w.run}",
     params:
         recipe=recipe("probe", "run", "benchmark"),
@@ -26,4 +27,4 @@ rule probe:
     shell:
         "python -m workflow_scripts.probe --recipe {params.recipe:q} --run {resources.folder:q}"
         " --index {input.index:q} --corpus {input.corpus:q} --output {output.result:q}"
-        " --threads {resources.cpus_per_task} 2> {log:q}"
+        " --threads {resources.cpus_per_task} --device {resources.device} 2> {log:q}"

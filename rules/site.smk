@@ -1,9 +1,11 @@
 # What the site of a Slurm profile asks for and allows, told before any job is submitted.
 import functools
+import sys
 
 from snakemake.logging import logger
 
 from workflow_scripts.driver import only_plans
+from workflow_scripts.plan import node_hours
 from workflow_scripts.site_checks import OnSite, needs_network
 from workflow_scripts.sites import Profile
 
@@ -22,12 +24,19 @@ SITE = None
 if workflow.is_main_process and PROFILE.site:
     SITE = refuse_as_workflow_error(lambda: OnSite(CONFIG, PROFILE))
 
+
+def say_node_hours():
+    """Tell what the runs of `all` may take of the site; standard output is for plans and graphs."""
+    sys.stderr.write(f"{node_hours.table(node_hours.rows(CONFIG, PROFILE))}\n")
+
+
 if SITE and only_plans():
     # A plan may be made before all is set and fetched. What `all` needs is not yet known to Snakemake.
     unmade = [name for name in wanted_weights(CONFIG) if not JOBS.weights(name).result.is_file()]
     unready = SITE.not_ready(needs_network(CONFIG, [("weights", (name,)) for name in unmade]))
     if unready:
         logger.warning(f"WARNING: {unready}")
+    say_node_hours()
 
 
 @functools.cache

@@ -11,6 +11,7 @@ from tiny_runs import (
     assert_same,
     run_ranks,
     simmim_recipe,
+    start,
     tensors,
     tiny_batches,
     tiny_images,
@@ -183,3 +184,14 @@ def test_too_many_in_a_row_end_the_run_with_the_names_of_the_samples(tmp_path, m
     good = Trainee(index)
     good.load(folder, 6)
     assert all(value.isfinite().all() for value in good.tensors().values())
+
+
+@pytest.mark.distributed
+def test_of_several_ranks_one_says_why_the_run_ends(tmp_path):
+    optim = {**tiny_recipe()["optim"], "base_lr": 1e30, "warmup_epochs": 0.0}
+    job = start(tiny_recipe(optim=optim), tiny_images(tmp_path / "c"), tmp_path / "run",
+                "--ranks", "2", "--log-every", "1", "--bad-steps", "2")  # fmt: skip
+    text = job.communicate(timeout=90)[1]
+    assert job.returncode == 1
+    assert text.count("of 2 steps in a row is not finite") == 1
+    assert "rank 0 of 2 failed with exit status 1; its message is above" in text

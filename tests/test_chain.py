@@ -120,6 +120,20 @@ def test_a_segment_without_time_for_a_step_fails_and_says_what_took_it(tmp_path)
     assert train_here(RECIPE, index, run)["reason"] == "done"
 
 
+def test_the_time_of_a_checkpoint_is_left_from_the_first_step_on(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("workflow_scripts.logs.log.propagate", True)
+    index, run = tiny_images(tmp_path / "corpus"), tmp_path / "run"
+    train_here(RECIPE, index, run, steps=3)
+    lines = folder_of(run) / "segments.jsonl"
+    (row,) = map(json.loads, lines.read_text().splitlines())
+    assert row["checkpoint_seconds"] > 0
+    assert "went into training: raise runs.run.launch.walltime_minutes" in caplog.text
+    # Two of them would not fit into the walltime after the next step.
+    lines.write_text(json.dumps({**row, "checkpoint_seconds": 6e5}) + "\n")
+    second = train_here(RECIPE, index, run, "--walltime-s", "1e6", number=2)
+    assert (second["end_step"], second["reason"]) == (4, "walltime")
+
+
 def test_a_segment_is_named_by_its_number(tmp_path):
     record = Record(path=tmp_path / "first.json", previous=None, identity=None, run=tmp_path)
     with pytest.raises(UserError, match=r"first\.json: a segment's JSON is named by its number"):

@@ -11,7 +11,7 @@ import networkx as nx
 import psutil
 import pytest
 
-from workflow_scripts import driver, driver_notes, resume, stale, status
+from workflow_scripts import driver, driver_notes, resume, stale
 from workflow_scripts.dag_picture import MOST_JOBS, draw, job_graph, layers
 from workflow_scripts.differences import differences
 from workflow_scripts.errors import UserError
@@ -221,37 +221,6 @@ def test_long_edges_pass_between_the_boxes(tmp_path):
     draw(graph, tmp_path / "two.svg")
     assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
     assert (tmp_path / "one.svg").read_text().count("<text") == 3  # boxes alone have a text
-
-
-def progress_of(folder, **changes):
-    found = {
-        "state": "running", "step": 30, "total_steps": 120, "images_per_s": 88.4, "loss": 0.51234,
-        "data_wait": 0.03, "mfu": 0.41, "seconds_left": 3725.0,
-        "updated": "2026-11-21T03:00:00+00:00", "pid": os.getpid(),
-        "host": socket.gethostname(), **changes,
-    }  # fmt: skip
-    place = folder / "checkpoints" / ("d" * 16)
-    place.mkdir(parents=True)
-    (folder / "identity.json").write_text(json.dumps({"run_digest": "d" * 64}))
-    (place / "progress.json").write_text(json.dumps(found))
-
-
-def test_status_tells_how_far_a_run_is(tmp_path):
-    progress_of(tmp_path / "mae")
-    (tmp_path / "new").mkdir()
-    assert status.row(tmp_path / "new")[1] == "not started"
-    row = status.row(tmp_path / "mae")
-    assert row[:8] == ("mae", "running", "30 of 120", "88", "3%", "41%", "1:02:05", "0.5123")
-    lines = status.table([row]).splitlines()
-    assert lines[0].split()[:3] == ["run", "state", "step"]
-    assert lines[1].index("running") == lines[0].index("state")
-
-
-def test_status_sees_that_a_run_died(tmp_path):
-    gone = psutil.Popen(["true"])
-    gone.wait()
-    progress_of(tmp_path / "mae", pid=gone.pid)
-    assert status.row(tmp_path / "mae")[1] == "died"
 
 
 def test_stale_says_that_a_run_would_leave_its_checkpoints_behind(tmp_path):

@@ -11,9 +11,11 @@ from tests.conftest import ROOT
 from workflow_scripts.config_check import load_config
 from workflow_scripts.plan import __main__ as plan
 from workflow_scripts.plan.node_hours import rows, table
+from workflow_scripts.sites import Profile
 
 PAGE = (ROOT / "docs" / "frontier.md").read_text(encoding="utf-8")
 EXAMPLE = ROOT / "examples" / "frontier.yaml"
+NODE = Profile(defaults={}, pretrain={"tasks_per_node": 8})
 SHELL = "\n".join(re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL))
 LINES = [line.partition(" #")[0].strip() for line in SHELL.splitlines() if line]
 SMK = [ROOT / "Snakefile", *(ROOT / "rules").glob("*.smk")]
@@ -59,7 +61,7 @@ def test_links_lead_to_pages_and_headings():
 
 
 def test_the_costs_on_the_page_are_those_of_the_plan():
-    assert f"```\n{table(rows(load_config(EXAMPLE), ranks_per_node=8))}\n```" in PAGE
+    assert f"```\n{table(rows(load_config(EXAMPLE), NODE))}\n```" in PAGE
 
 
 def test_the_number_of_jobs_on_the_page_is_that_of_the_plan():

@@ -9,8 +9,9 @@ import pytest
 from tests.conftest import ROOT
 from tests.workspace import Workspace
 from workflow_scripts.config_check import load_config
-from workflow_scripts.plan.node_hours import rows
+from workflow_scripts.plan.node_hours import rows, table
 from workflow_scripts.planned import planned_jobs
+from workflow_scripts.sites import Profile
 
 pytestmark = pytest.mark.pipeline
 
@@ -88,11 +89,11 @@ def plan(workspace):
     """What planning the example prints where nobody has an account."""
     command = ("snakemake", "--profile", "profiles/frontier", "-n", "all")
     mine = [word for name in os.environ if name.startswith("ORBWEAVER_") for word in ("-u", name)]
-    return workspace.run("env", *mine, *command, "--configfile", str(EXAMPLE)).stdout
+    return workspace.run("env", *mine, *command, "--configfile", str(EXAMPLE))
 
 
 def test_the_example_is_planned_without_data_and_without_an_account(plan):
-    counts = dict(re.findall(r"^(\w+) +(\d+)$", plan, re.M))
+    counts = dict(re.findall(r"^(\w+) +(\d+)$", plan.stdout, re.M))
     config = load_config(EXAMPLE)
     assert int(counts["tile"]) == 2 * 365
     assert int(counts["pretrain"]) == sum(config.runs[run].segments for run in config.all.runs)
@@ -101,17 +102,23 @@ def test_the_example_is_planned_without_data_and_without_an_account(plan):
     assert int(counts["total"]) == 1569  # as docs/frontier.md says
 
 
+def test_the_plan_warns_of_the_account_and_tells_the_node_hours_beside_it(plan):
+    assert "ORBWEAVER_ACCOUNT is not set" in plan.stdout
+    profile = Profile(defaults={}, pretrain={"tasks_per_node": 8})
+    assert table(rows(load_config(EXAMPLE), profile)) in plan.stderr
+
+
 def test_the_plan_shows_the_nodes_and_minutes_of_every_segment(plan):
-    blocks = re.split(r"^(?=(?:local)?rule \w+:$)", plan, flags=re.M)
+    blocks = re.split(r"^(?=(?:local)?rule \w+:$)", plan.stdout, flags=re.M)
     shown = {}
     for block in blocks:
         run = re.search(r"wildcards: run=([\w-]+), segment=1$", block, re.M)
         if run and block.startswith("rule pretrain:"):
             shown[run[1]] = dict(re.findall(r"(mpi|nodes|tasks_per_node|runtime)=(\w+)", block))
     assert shown == {
-        row.name: {"mpi": "srun", "nodes": f"{row.nodes}", "tasks_per_node": "8",
-                   "runtime": f"{row.minutes}"}
-        for row in rows(load_config(EXAMPLE), ranks_per_node=8)
+        row.laid.run: {"mpi": "srun", "nodes": f"{row.laid.nodes}", "tasks_per_node": "8",
+                       "runtime": f"{row.laid.minutes}"}
+        for row in rows(load_config(EXAMPLE))
     }  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 import argparse
 import io
 import json
+import threading
 
 import numpy as np
 import pytest
@@ -17,7 +18,8 @@ from workflow_scripts.digests import file_sha256
 from workflow_scripts.errors import UserError
 from workflow_scripts.files import write_json
 from workflow_scripts.models.encoders import random_encoder, timm_architecture
-from workflow_scripts.probe.__main__ import overlap, probe
+from workflow_scripts.probe import features
+from workflow_scripts.probe.__main__ import device_of, overlap, probe
 from workflow_scripts.probe.encoder import Features, load_model, set_image_size
 from workflow_scripts.probe.features import extract, read_chip, read_image
 from workflow_scripts.probe.linear import (
@@ -290,6 +292,41 @@ def test_features_of_one_layer_are_timms_own(stripes, tmp_path):
         pooled = Features(encoder, pooling=pooling, layers=1)
         found = extract(corpus, pooled, model=model, size=16)
         np.testing.assert_allclose(found, wanted.numpy(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("device", "most"), [("cpu", 2), ("cpu:0", 1)])
+def test_a_device_encodes_one_batch_at_a_time_and_cores_one_each(
+    stripes, tmp_path, monkeypatch, device, most
+):
+    """Batches of one sample; `cpu:0` stands for a device that is not the cores."""
+    model, encoder = load_model(export(tmp_path / "run"))
+    corpus = Corpus(stripes, "test")
+    monkeypatch.setattr(features, "BATCH", 1)
+    pooled = Features(encoder, pooling="mean", layers=1)
+    counting, all_here, at_once = threading.Lock(), threading.Event(), [0, 0]
+
+    def counted(images):
+        with counting:
+            at_once[0] += 1
+            at_once[1] = max(at_once)
+            if at_once[0] == 2:
+                all_here.set()
+        all_here.wait(30 if most == 2 else 0.02)
+        with counting:
+            at_once[0] -= 1
+        return pooled(images)
+
+    counted.to = pooled.to
+    found = extract(corpus, counted, model=model, size=16, device=device, threads=2)
+    assert at_once[1] == most
+    np.testing.assert_array_equal(found, extract(corpus, pooled, model=model, size=16))
+
+
+def test_auto_is_a_gpu_where_there_is_one(monkeypatch):
+    for there, device in ((True, "cuda"), (False, "cpu")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
+        assert device_of("auto") == device
+        assert device_of("cpu") == "cpu"
 
 
 @pytest.mark.parametrize("encoder", [VIT, SWIN])

@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+from base64 import b64decode
 
 import pytest
 
@@ -86,6 +87,7 @@ def test_every_rule_that_is_no_local_one_is_submitted(frontier, other):
 def test_a_line_of_frontier(frontier, title, asked):
     line = frontier[2][title]
     asked += "" if title.startswith("pretrain") else " --core-spec=8"
+    asked += " --gpus-per-node=8" if title.startswith("probe") else ""
     assert options(line) == f"--parsable -A abc-123 -p batch {asked}"
 
 
@@ -98,7 +100,8 @@ def test_a_line_of_frontier(frontier, title, asked):
         ("tile sample-modis_2026-01-01",
          "-t 60 --nodes=1 --no-requeue --ntasks=1 --cpus-per-task=32"),
         ("export scenes-mae", "-t 60 --nodes=1 --no-requeue --ntasks=1 --cpus-per-task=32"),
-        ("probe scenes-mae_photos", "-t 60 --nodes=1 --no-requeue --ntasks=1 --cpus-per-task=32"),
+        ("probe scenes-mae_photos",
+         "-t 60 --nodes=1 --no-requeue --ntasks=1 --cpus-per-task=32 --gpus-per-node=1"),
     ],
 )  # fmt: skip
 def test_a_line_of_another_site(other, title, asked):
@@ -111,10 +114,9 @@ def test_what_all_lines_have_and_what_none_has(frontier, other):
             rule = title.split()[0]
             assert not [word for word in line.words if word.startswith(("--mem", "--gres"))], title
             assert line.option("--output").startswith(f"{workspace.folder}/logs/slurm/rule_{rule}/")
-            assert (line.option("--gpus-per-node") is None) == (rule != "pretrain"), title
+            on_gpus = rule in ("pretrain", "probe")
+            assert (line.option("--gpus-per-node") is not None) == on_gpus, title
             assert (line.option("--signal") is None) == (rule != "pretrain"), title
-            # Its command evaluates the profile's resources again, on the node.
-            assert "--set-resources" in line.option("--wrap"), title
 
 
 def test_a_segment_after_the_end_asks_for_one_node_and_minutes(frontier):
@@ -127,14 +129,21 @@ def test_jobs_use_the_cores_they_ask_for_whatever_the_drivers_host_has(frontier)
     assert "threads: 2" not in shell  # the driver has one core, and Snakemake cut them
     for stage in ("tile", "pack", "fetch"):
         assert re.search(rf"workflow_scripts\.{stage} .* --workers 56 ", shell), stage
-    assert re.search(r"workflow_scripts\.probe .* --threads 56 ", shell)
+    assert re.search(r"workflow_scripts\.probe .* --threads 56 --device auto ", shell)
     assert "OMP_NUM_THREADS" not in shell
+
+
+def test_a_job_gets_the_profiles_resources_to_evaluate_again_on_its_node(frontier):
+    command = frontier[2]["tile sample-modis_2026-01-01"].option("--wrap")
+    handed_on = re.search(r"--set-resources (.*?) --", command)[1]
+    words = [b64decode(word.strip("'")[len("base64//") :]).decode() for word in handed_on.split()]
+    assert "tile:cpus_per_task=56" in words
 
 
 def test_the_ranks_are_started_with_the_sites_flags(frontier, tmp_path):
     workspace, slurm, _, printed = frontier
     line = next(
-        line.strip() for line in printed.splitlines()
+        line.strip().removeprefix("Shell command: ") for line in printed.splitlines()
         if "workflow_scripts.pretrain" in line and "runs/scenes-mae/segments/1.json" in line
     )  # fmt: skip
     srun = slurm.folder / "srun"

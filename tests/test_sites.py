@@ -13,6 +13,7 @@ from workflow_scripts.config_check import check_config
 from workflow_scripts.errors import UserError
 from workflow_scripts.site_checks import OnSite, needs_network
 from workflow_scripts.sites import Limit, Profile, geometry, limits, load_site, plain
+from workflow_scripts.slurm import partitions
 
 HOME = {"ORBWEAVER_ACCOUNT": "abc123", "ORBWEAVER_PARTITION": "batch"}
 # As `scontrol --all --oneliner show partition` of Slurm 22.05 prints it, shortened.
@@ -140,7 +141,7 @@ def test_a_wrong_site_file_is_told(tmp_path):
 
 
 def bins(site, partition):
-    return [(limit.nodes, limit.minutes) for limit in limits(site, partition)]
+    return [(limit.nodes, limit.minutes) for limit in limits(site, partition, partitions())]
 
 
 def test_frontiers_bins_are_those_of_the_user_guide(slurm):
@@ -160,13 +161,13 @@ def test_a_site_without_a_table_asks_slurm(slurm):
     assert bins(site, "gpu-a100") == [(4, 2190)]
     assert bins(site, "long") == [(9, None)]
     with pytest.raises(UserError, match="no partition is called 'gpu'; there are batch, gpu-a100"):
-        limits(site, "gpu")
+        limits(site, "gpu", partitions())
 
 
 def test_a_site_of_which_nobody_says_anything_has_no_limits(slurm, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
-    assert limits(load_site("slurm"), "gpu") == []
-    assert limits(load_site("frontier"), "extended") == [Limit(nodes=64, minutes=1440)]
+    assert limits(load_site("slurm"), "gpu", partitions()) == []
+    assert limits(load_site("frontier"), "extended", {}) == [Limit(nodes=64, minutes=1440)]
 
 
 # --- runs ----------------------------------------------------------------------------------------

@@ -59,12 +59,12 @@ def folder(tmp_path, monkeypatch):
 
 def refusal(jobs=SEGMENTS, needed=SEGMENTS, *, submits=False):
     with pytest.raises(UserError) as error:
-        survivors.refuse_doubles(jobs, needed, runs=RUNS, submits=submits)
+        survivors.refuse_doubles(jobs, needed, folder=Path.cwd(), runs=RUNS, submits=submits)
     return str(error.value)
 
 
 def accept(jobs=SEGMENTS, needed=SEGMENTS, *, submits=False):
-    survivors.refuse_doubles(jobs, needed, runs=RUNS, submits=submits)
+    survivors.refuse_doubles(jobs, needed, folder=Path.cwd(), runs=RUNS, submits=submits)
 
 
 def test_who_holds_a_lock_is_told_without_taking_it(folder):
@@ -84,7 +84,7 @@ def test_a_trainer_that_outlived_a_local_driver_is_refused_by_name():
         text = refusal()
         assert f"run mae: trained by process {process.pid} on {socket.gethostname()}" in text
         assert "`make resume` waits for them" in text
-        assert f"`kill {process.pid} (on {socket.gethostname()})`" in text
+        assert f"`kill {process.pid}` on {socket.gethostname()}" in text
         accept(SEGMENTS, [("probe", ("mae", "ucm"))])  # its segments are all there
         accept([("pretrain", ("other", "1"))], [("pretrain", ("other", "1"))])
     accept()

@@ -37,12 +37,6 @@ def test_rulegraph_prints_nothing_but_the_graph(workspace):
     assert done.stdout.startswith("---\ntitle: DAG\n---\nflowchart TB")
 
 
-def test_frontier_profile_plans_the_whole_dag(workspace):
-    done = workspace.run("snakemake", "--profile", "profiles/frontier", "-n", "all")
-    assert "pretrain" in done.stdout
-    assert "mpi=srun" in done.stdout
-
-
 def test_dag_is_redrawn_each_time(workspace):
     path = workspace.folder / "results" / "dag.svg"
     workspace.run("snakemake", "dag")
@@ -60,14 +54,6 @@ def test_mistyped_key_stops_before_any_job(workspace):
     assert "reprot: unknown key" in done.stderr
     assert "did you mean 'report'?" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def test_submitting_without_an_account_is_refused_before_any_job(workspace):
-    command = ("snakemake", "--profile", "profiles/frontier", "all")
-    done = workspace.run("env", "-u", "ORBWEAVER_ACCOUNT", *command, check=False)
-    assert done.returncode != 0
-    assert "export ORBWEAVER_ACCOUNT" in done.stdout + done.stderr
-    assert not list((workspace.folder / "data").glob("shards/*"))
 
 
 @pytest.mark.parametrize(

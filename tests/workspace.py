@@ -39,8 +39,13 @@ class Workspace:
 
     @property
     def environment(self) -> dict[str, str]:
-        """This process's environment without what could lead the copy elsewhere."""
-        kept = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+        """This process's environment without what could lead the copy elsewhere.
+
+        And without what keeps Python from storing compiled modules: Snakemake is started often, and
+        would be compiled each time.
+        """
+        left_out = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")
+        kept = {k: v for k, v in os.environ.items() if k not in left_out}
         path = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", "")])
         return {**kept, "PATH": path, "OMP_NUM_THREADS": "1"}
 

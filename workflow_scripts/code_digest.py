@@ -7,6 +7,7 @@ versions of other packages are recorded as provenance and do not make a result s
 import ast
 import functools
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,26 @@ def _text(node: Any) -> str:
     return f"{type(node).__name__}({','.join(f'{name}={_text(value)}' for name, value in fields)})"
 
 
+@dataclass(frozen=True)
+class _Module:
+    """What a module imports of this package, and its code without docstrings, as text."""
+
+    imported: frozenset[str]
+    code: str
+
+
+def _read(file: Path, module: str) -> _Module:
+    is_package = file.name == "__init__.py"
+    return _parsed(file.read_text(encoding="utf-8"), module, is_package=is_package)
+
+
+@functools.cache  # most modules serve several stages, and every job starts with this
+def _parsed(source: str, module: str, *, is_package: bool) -> _Module:
+    tree = ast.parse(source)
+    imported = frozenset(_imported(tree, module, is_package=is_package))
+    return _Module(imported, _text(_without_docstrings(tree)))
+
+
 def import_closure(stage: str, root: Path | None = None) -> dict[str, Path]:
     """The modules that a stage's program can run, by name, less those in `NEUTRAL`.
 
@@ -129,8 +150,7 @@ def import_closure(stage: str, root: Path | None = None) -> dict[str, Path]:
         if file is None:  # a function or class imported from its module
             continue
         closure[module] = file
-        tree = ast.parse(file.read_text(encoding="utf-8"))
-        waiting.extend(_imported(tree, module, is_package=file.name == "__init__.py"))
+        waiting.extend(_read(file, module).imported)
         waiting.append(module.rpartition(".")[0])  # importing a module runs its package first
     closure.pop("", None)
     return dict(sorted(closure.items()))
@@ -141,8 +161,7 @@ def code_digest(stage: str, root: Path | None = None) -> str:
     """Hexadecimal sha256 over the code that can change a stage's result."""
     total = hashlib.sha256()
     for module, file in import_closure(stage, root).items():
-        tree = _without_docstrings(ast.parse(file.read_text(encoding="utf-8")))
-        total.update(f"{module}\n{_text(tree)}\n".encode())
+        total.update(f"{module}\n{_read(file, module).code}\n".encode())
         if file.name == "__init__.py":
             for data in sorted(file.parent.iterdir()):
                 if data.suffix in DATA_SUFFIXES:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from workflow_scripts.jobs import Jobs
+from workflow_scripts.run_state import run_state
 from workflow_scripts.staleness import refuse_unrecorded
 
 CONFIG_VARIABLE = "ORBWEAVER_CONFIG"  # the merged configuration as JSON, set for every job
@@ -52,19 +53,24 @@ def prepare_jobs(config_json: str) -> None:
     os.environ[CONFIG_VARIABLE] = config_json
 
 
-def where_to_look(*, submits: bool) -> str:
+def where_to_look(*, runs: Path, submits: bool) -> str:
     """What to read and to do after jobs failed.
 
     Args:
+        runs: The folder of all runs.
         submits: Whether the driver submits jobs to Slurm.
     """
+    states = [run_state(folder, []) for folder in sorted(runs.glob("*")) if folder.is_dir()]
+    lines = [f"Run {one.run} {one.state}; its log: {one.log}" for one in states if one.log]
     slurm = ", what Slurm says of it below logs/slurm/" if submits else ""
-    return (
-        "A job's own log is named in its error above and lies below logs/"
-        f"{slurm}; `python -m workflow_scripts.status` shows how far each run is, every start's "
-        "log and its last lines.\n"
-        "`make resume`, or the same command, goes on: what is done stays done, and training goes "
-        "on from its last checkpoint."
+    return "\n".join(
+        [
+            *lines,
+            f"A job's own log is named in its error above and lies below logs/{slurm}; "
+            "`python -m workflow_scripts.status` shows how far each run is and why it failed.",
+            "`make resume`, or the same command, goes on: what is done stays done, and training "
+            "goes on from its last checkpoint.",
+        ]
     )
 
 

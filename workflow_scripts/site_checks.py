@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 
 from workflow_scripts import slurm
@@ -86,6 +87,10 @@ class OnSite:
         """How a run is laid over the site."""
         return geometry(self.config, run, self.profile)
 
+    @cached_property
+    def _found(self) -> dict[str, slurm.Partition]:
+        return slurm.partitions()
+
     def refuse(self, runs: Iterable[str]) -> None:
         """Refuse runs that the site would not take, or that could not start.
 
@@ -114,7 +119,7 @@ class OnSite:
     def _beyond(self, runs: list[str], partition: str) -> Iterator[str]:
         """What a partition does not give."""
         try:
-            table = limits(self.site, partition)
+            table = limits(self.site, partition, self._found)
         except UserError as error:
             yield f"slurm_partition: {error}"
             return

@@ -109,6 +109,9 @@ class Profile:
         return any(f"${variable}" in str(value).replace("{", "") for value in written)
 
 
+NO_PROFILE = Profile(defaults={}, pretrain={})
+
+
 def plain(value: Any) -> Any:
     """A resource as Snakemake will see it: variables filled in, quotes taken off.
 
@@ -168,14 +171,18 @@ def geometry(config: Config, run: str, profile: Profile) -> Geometry:
     )
 
 
-def limits(site: Site, partition: str) -> list[Limit]:
-    """What jobs of a partition may ask for, small jobs first, as the site's file and Slurm say.
+def limits(site: Site, partition: str, found: Mapping[str, slurm.Partition]) -> list[Limit]:
+    """What jobs of a partition may ask for, small jobs first.
+
+    Args:
+        site: What its file says.
+        partition: A name.
+        found: What Slurm says, by name; empty if it does not.
 
     Raises:
         UserError: There is no such partition.
     """
     table = sorted(site.partitions.get(partition, []), key=lambda limit: limit.nodes)
-    found = slurm.partitions()
     names = sorted({*site.partitions, *found})
     if not table and partition not in found:
         if not names:

@@ -99,6 +99,11 @@ class Job:
         """Whether it has no nodes yet."""
         return self.state == "PENDING"
 
+    @property
+    def has_nodes(self) -> bool:
+        """Whether it works on its nodes, or they are being made ready."""
+        return self.state not in ("PENDING", "COMPLETING")
+
     def _part(self, name: str) -> str:
         match = _COMMENT.fullmatch(self.comment)
         return (match[name] if match else None) or ""
@@ -174,7 +179,7 @@ def _submits(process: dict[str, Any], folder: str) -> bool:
 # --- the site ------------------------------------------------------------------------------------
 
 
-def job() -> str | None:
+def own_job() -> str | None:
     """The number of the batch job that this process is part of; None outside one."""
     return os.environ.get("SLURM_JOB_ID") or None
 

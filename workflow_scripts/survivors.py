@@ -29,7 +29,7 @@ class Survivor:
 
     Attributes:
         text: Who it is and since when, for a message.
-        stop: The command that ends it.
+        stop: What ends it.
         work: The job that it does, as the plugin comments jobs, of a run whatever its segment;
             None where that cannot be told.
     """
@@ -51,7 +51,7 @@ def trainers(runs: Path) -> dict[str, str]:
 
 
 def refuse_doubles(
-    jobs: Iterable[Named], needed: Iterable[Named], *, runs: Path, submits: bool
+    jobs: Iterable[Named], needed: Iterable[Named], *, folder: Path, runs: Path, submits: bool
 ) -> None:
     """Refuse to start a driver while jobs of its own graph are queued or running.
 
@@ -61,6 +61,7 @@ def refuse_doubles(
     Args:
         jobs: All jobs of the graph: one that is done already would be made again under its readers.
         needed: Those that are to run.
+        folder: Where the driver was started, and its jobs are.
         runs: The folder of all runs.
         submits: Whether this driver submits jobs to Slurm.
 
@@ -69,7 +70,9 @@ def refuse_doubles(
     """
     planned = {_work(_comment(job)) for job in jobs}
     trained = {_work(_comment(job)) for job in needed}
-    found = [one for one in _queued(submits=submits) if one.work is None or one.work in planned]
+    found = [
+        one for one in _queued(folder, submits=submits) if one.work is None or one.work in planned
+    ]
     found += [one for one in _training(runs, found) if one.work in trained]
     if found:
         raise UserError(
@@ -89,7 +92,7 @@ def wait_for_all(runs: Path, *, submitted: bool) -> None:
     told, said, pause = "", 0.0, _FIRST_PAUSE
     while True:
         try:
-            found = _queued(submits=submitted)
+            found = _queued(Path.cwd(), submits=submitted)
             found += _training(runs, found)
             text = f"waiting for jobs of an earlier driver:\n{_listed(found)}\n{_to_stop(found)}"
         except UserError as error:
@@ -103,17 +106,16 @@ def wait_for_all(runs: Path, *, submitted: bool) -> None:
         pause = min(1.5 * pause, _LONGEST_PAUSE)
 
 
-def _queued(*, submits: bool) -> list[Survivor]:
+def _queued(folder: Path, *, submits: bool) -> list[Survivor]:
     """Jobs that Slurm has, and submissions on their way to it."""
-    here = Path.cwd()
     found = [
         Survivor(
-            text=f"process {number} on this host is submitting a job", stop=f"kill {number}",
+            text=f"process {number} on this host is submitting a job", stop=f"`kill {number}`",
             work=None,
         )
-        for number in slurm.submitting(here)
+        for number in slurm.submitting(folder)
     ]  # fmt: skip
-    jobs = slurm.jobs(here)
+    jobs = slurm.jobs(folder)
     if jobs is None and submits:
         raise UserError(
             "squeue is not on this host or does not answer, so that it cannot be seen which jobs "
@@ -144,7 +146,7 @@ def _stop(who: str) -> str:
     if job:
         return f"scancel {job[1]}"
     process = re.match(r"process (\d+) on (\S+)", who)
-    return f"kill {process[1]} (on {process[2]})" if process else "end it"
+    return f"`kill {process[1]}` on {process[2]}" if process else "end it"
 
 
 def _comment(job: Named) -> str:
@@ -167,5 +169,5 @@ def _to_stop(found: list[Survivor]) -> str:
     """How not to wait: one scancel for all jobs, and what else is to be ended."""
     jobs = [one.stop.removeprefix("scancel ") for one in found if one.stop.startswith("scancel ")]
     others = [one.stop for one in found if not one.stop.startswith("scancel ")]
-    commands = ([f"`scancel {' '.join(jobs)}`"] if jobs else []) + [f"`{one}`" for one in others]
+    commands = ([f"`scancel {' '.join(jobs)}`"] if jobs else []) + others
     return f"To go on at once, from the last checkpoints: {', '.join(commands)}"

@@ -16,7 +16,7 @@ from workflow_scripts.config_encoders import Swin, Vit, named_encoder
 from workflow_scripts.config_runs import RunBase
 from workflow_scripts.errors import UserError
 from workflow_scripts.models.library import LIBRARY
-from workflow_scripts.pretrain.strategies import shard_count, share_of
+from workflow_scripts.sites import NO_PROFILE, Geometry, Profile, geometry
 from workflow_scripts.wanted import wanted_runs
 
 _HEAD = ("run", "encoder", "nodes", "ranks", "batch a rank", "strategy", "segments", "node-hours")
@@ -27,56 +27,43 @@ class Row:
     """A run as it is laid over the machine.
 
     Attributes:
-        name: Of the run.
+        laid: Over which nodes, ranks and jobs.
         encoder: In words.
-        nodes: Of one segment.
-        ranks: Processes on all nodes, one a GPU.
         batch: Samples of a rank in a step.
         strategy: One of `strategies.NAMES`.
-        segments: Batch jobs, one after the other.
-        minutes: Time limit of one of them.
     """
 
-    name: str
+    laid: Geometry
     encoder: str
-    nodes: int
-    ranks: int
-    batch: int
+    batch: float
     strategy: str
-    segments: int
-    minutes: int
 
     @property
     def node_hours(self) -> float:
         """The most that all segments take."""
-        return self.nodes * self.segments * self.minutes / 60
+        return self.laid.nodes * self.laid.segments * self.laid.minutes / 60
 
 
-def rows(config: Config, *, ranks_per_node: int | None = None) -> list[Row]:
+def rows(config: Config, profile: Profile = NO_PROFILE) -> list[Row]:
     """A row for each run of `all`, with those that these need.
 
     Args:
         config: The configuration.
-        ranks_per_node: The site's, which goes before that of each run's `launch`.
-
-    Raises:
-        UserError: The ranks cannot share a batch evenly, or cannot have the strategy.
+        profile: The site's, whose geometry goes before that of each run's `launch`.
     """
-    return [_row(name, config.runs[name], ranks_per_node) for name in wanted_runs(config)]
+    return [
+        _row(config.runs[name], geometry(config, name, profile)) for name in wanted_runs(config)
+    ]
 
 
-def _row(name: str, run: RunBase, ranks_per_node: int | None) -> Row:
-    launch = run.launch
-    ranks = launch.nodes * (ranks_per_node or launch.ranks_per_node)
-    try:
-        batch = share_of(run.batch, ranks)
-        shard_count(launch.strategy, ranks)
-    except UserError as error:
-        raise UserError(f"runs.{name}: {error}") from None
+def _row(run: RunBase, laid: Geometry) -> Row:
+    # What a site would refuse, a batch that does not divide among them, is told by its checks.
     return Row(
-        name=name, encoder=_in_words(run.encoder), nodes=launch.nodes, ranks=ranks, batch=batch,
-        strategy=launch.strategy, segments=run.segments, minutes=launch.walltime_minutes,
-    )  # fmt: skip
+        laid=laid,
+        encoder=_in_words(run.encoder),
+        batch=run.batch / laid.ranks,
+        strategy=run.launch.strategy,
+    )
 
 
 def _in_words(encoder: Vit | Swin) -> str:
@@ -92,9 +79,10 @@ def table(rows: Sequence[Row]) -> str:
     """The rows and their sum, as text."""
     lines: list[tuple[str, ...]] = [_HEAD]
     for row in rows:
+        laid = row.laid
         lines.append(
-            (row.name, row.encoder, f"{row.nodes}", f"{row.ranks}", f"{row.batch}", row.strategy,
-             f"{row.segments} × {row.minutes} min", f"{row.node_hours:,.1f}")
+            (laid.run, row.encoder, f"{laid.nodes}", f"{laid.ranks}", f"{row.batch:g}",
+             row.strategy, f"{laid.segments} × {laid.minutes} min", f"{row.node_hours:,.1f}")
         )  # fmt: skip
     lines.append(("sum, at most", *[""] * 6, f"{sum(row.node_hours for row in rows):,.1f}"))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
@@ -121,4 +109,6 @@ def plan(arguments: argparse.Namespace) -> None:
     if arguments.ranks_per_node is not None and arguments.ranks_per_node < 1:
         raise UserError(f"--ranks-per-node is {arguments.ranks_per_node}; expected 1 or more")
     config = load_config(*arguments.configfile)
-    sys.stdout.write(table(rows(config, ranks_per_node=arguments.ranks_per_node)) + "\n")
+    ranks = arguments.ranks_per_node
+    profile = Profile(defaults={}, pretrain={"tasks_per_node": ranks} if ranks else {})
+    sys.stdout.write(table(rows(config, profile)) + "\n")

@@ -22,7 +22,7 @@ from workflow_scripts.pretrain.run_digest import (
 )
 from workflow_scripts.pretrain.schedule import missed_peak
 from workflow_scripts.pretrain.staging import Place, Staging, staged
-from workflow_scripts.pretrain.stop import StopRequest, training_time
+from workflow_scripts.pretrain.stop import StopRequest, ignore_usr1, training_time
 from workflow_scripts.pretrain.strategies import NAMES, check_layout
 from workflow_scripts.stage import run_stage, stage_parser
 
@@ -73,6 +73,11 @@ def _identity(arguments: argparse.Namespace, recipe: dict[str, Any]) -> Identity
     return current_identity(recipe, read_json(arguments.index), arguments.teacher, arguments.start)
 
 
+def _patience(arguments: argparse.Namespace) -> float:
+    """Seconds that ranks wait for each other: the job should live to say who did not come."""
+    return float(min(arguments.meet_s, arguments.walltime_s / 2))
+
+
 def _train(arguments: argparse.Namespace, record: Record, ranks: launch.Ranks) -> None:
     spawn.follow_parent()
     stop = StopRequest(training_time(arguments.walltime_s))
@@ -101,7 +106,7 @@ def _train_from(
         ranks=ranks,
         walltime_s=arguments.walltime_s,
         stop=stop,
-        patience_s=arguments.meet_s,
+        patience_s=_patience(arguments),
         staging=staging,
     )
 
@@ -135,19 +140,19 @@ def _guarded(arguments: argparse.Namespace, recipe: dict[str, Any], held: Meetin
             log.warning("%s", odd)
     earlier.tell(arguments.run, record.folder, asdict(identity))
     attempts.begin(record.folder, segment=record.number, ranks=ranks)
-    if ranks.must_spawn:
-        try:
+    try:
+        if ranks.must_spawn:
             spawn.start(ranks, MODULE, decided=identity.run_digest)
-        except UserError:
-            mark_failed(record.folder)  # rank 0 may not have lived to do it
-            raise
-    else:
-        _train(arguments, record, held.opened(identity.run_digest))
+        else:
+            _train(arguments, record, held.opened(identity.run_digest))
+    except UserError:
+        mark_failed(record.folder)  # rank 0 may not have lived, or not have come, to do it
+        raise
 
 
 def _follow(arguments: argparse.Namespace, ranks: launch.Ranks) -> None:
     """As one of a launcher's other ranks: do what rank 0 tells."""
-    patience = arguments.meet_s + arguments.wait_s  # rank 0 may wait for the lock
+    patience = _patience(arguments) + arguments.wait_s  # rank 0 may wait for the lock
     word = meeting.word_of_first(ranks, arguments.run, patience_s=patience)
     if "refused" in word:
         launch.leave_words_to_first()
@@ -158,6 +163,7 @@ def _follow(arguments: argparse.Namespace, ranks: launch.Ranks) -> None:
 
 def work(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
     """Run the stage: alone, as the parent of ranks, or as one rank."""
+    ignore_usr1()
     ranks, decided = launch.place(arguments.ranks), spawn.decided()
     run: Path = arguments.run
     if decided is not None:  # the parent's identity, though code may have been edited since

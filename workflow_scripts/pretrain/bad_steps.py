@@ -4,6 +4,7 @@ from workflow_scripts.errors import UserError
 from workflow_scripts.loader.order import Order
 from workflow_scripts.logs import log
 from workflow_scripts.pretrain import parallel
+from workflow_scripts.pretrain.launch import leave_words_to_first
 from workflow_scripts.pretrain.meter import Bad
 from workflow_scripts.shards.corpus import Corpus
 
@@ -19,10 +20,11 @@ def tell(bad: Bad, step: int, *, limit: int, corpus: Corpus, order: Order, is_fi
         limit: Skipped steps in a row that end the run.
         corpus: What is trained on.
         order: Which samples each step saw.
-        is_first: Whether this rank is the one that warns.
+        is_first: Whether this rank is the one that speaks.
 
     Raises:
-        UserError: It is one too many; names the samples of the ranks whose loss it was.
+        UserError: On rank 0, it is one too many; names the samples of the ranks whose loss it was.
+            The others end with it.
     """
     if bad.in_a_row < limit:
         if is_first:
@@ -31,9 +33,12 @@ def tell(bad: Bad, step: int, *, limit: int, corpus: Corpus, order: Order, is_fi
                 step + 1, bad.in_a_row,
             )  # fmt: skip
         return
+    suspects = _suspects(bad, step, corpus, order)
+    if not is_first:
+        leave_words_to_first()
     raise UserError(
         f"loss or gradient of {bad.in_a_row} steps in a row is not finite, the last of them step "
-        f"{step + 1}: {_suspects(bad, step, corpus, order)}. Lower optim.base_lr, set optim.clip, "
+        f"{step + 1}: {suspects}. Lower optim.base_lr, set optim.clip, "
         "or look at these samples; none of these steps changed the weights, and the last "
         "checkpoint is kept"
     )

@@ -89,11 +89,15 @@ class Saver:
         optimizer: Its AdamW.
         keep: How many of the last checkpoints stay; one at least.
         background: Return from `save` as soon as the values are copied to the host's memory.
+        longest: Seconds that a checkpoint is known to take, from an earlier segment.
+
+    Attributes:
+        longest: Seconds that the longest checkpoint took.
     """
 
     def __init__(
         self, root: Path, *, objective: nn.Module, optimizer: torch.optim.Optimizer,
-        keep: int = 2, background: bool = False,
+        keep: int = 2, background: bool = False, longest: float = 0.0,
     ) -> None:  # fmt: skip
         self.root, self.objective, self.optimizer = root, objective, optimizer
         self.keep, self.background = max(1, keep), background
@@ -102,7 +106,7 @@ class Saver:
         self._group = parallel.host_group()
         self._writer = self._from_first(secrets.randbits(31) if self._first else 0)
         self._future: Future[None] | None = None
-        self._longest = 0.0
+        self.longest = longest
         if background:
             cuda = torch.cuda.is_available()
             self._thread = ThreadPoolExecutor(1, "checkpoint")
@@ -154,8 +158,8 @@ class Saver:
     @property
     def reserve(self) -> float:
         """Seconds to leave for the last checkpoint of a segment, twice what the longest took."""
-        in_flight = self._longest if self.background else 0.0
-        return 2 * self._longest + in_flight
+        in_flight = self.longest if self.background else 0.0
+        return 2 * self.longest + in_flight
 
     def _write(self, step: int, tensors: Any, text: str, began: float) -> None:
         temporary = self.root / f".step-{step:09d}.{self._writer:08x}.tmp"
@@ -173,7 +177,7 @@ class Saver:
             if self._first:
                 shutil.rmtree(temporary, ignore_errors=True)
             raise UserError(self._failure(step, error)) from error
-        self._longest = max(self._longest, time.monotonic() - began)
+        self.longest = max(self.longest, time.monotonic() - began)
 
     def _publish(self, temporary: Path, step: int, text: str) -> None:
         """Give a whole folder its name, on the disk too, and let older ones go."""

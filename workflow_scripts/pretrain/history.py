@@ -68,6 +68,15 @@ def add_segment(folder: Path, facts: dict[str, Any]) -> None:
         file.write(json.dumps(facts) + "\n")
 
 
+def known_save_seconds(folder: Path) -> float:
+    """Seconds that a checkpoint took when the run was trained last; 0 if nobody knows.
+
+    One rank that leaves time for the first checkpoint of a segment has all leave it.
+    """
+    rows = read_lines(folder / SEGMENTS)
+    return float(rows[-1].get("checkpoint_seconds", 0.0)) if rows else 0.0
+
+
 def write_state(folder: Path, now: str, **numbers: Any) -> None:
     """Write `progress.json`, what a status table shows of a run, and the attempt's sign of life.
 

@@ -20,8 +20,8 @@ from workflow_scripts.pretrain.meeting import PATIENCE_S
 from workflow_scripts.pretrain.record import Record
 from workflow_scripts.pretrain.spawn import STOPPED_STATUS
 from workflow_scripts.pretrain.staging import Staging
-from workflow_scripts.pretrain.stop import StopRequest
-from workflow_scripts.pretrain.trainer import Layout, Outcome, Trainer
+from workflow_scripts.pretrain.stop import Outcome, StopRequest
+from workflow_scripts.pretrain.trainer import Layout, Trainer
 from workflow_scripts.pretrain.watchdog import Watchdog
 from workflow_scripts.shards.corpus import Corpus
 
@@ -94,6 +94,13 @@ def _leave(
             "segment %d was told to stop and did, at step %d of %d, which is saved. It has no "
             "JSON, since it is not over: the same command goes on with it",
             record.number, outcome.end_step, outcome.total_steps,
+        )  # fmt: skip
+    spent, trained = seconds_since_start(), outcome.facts["seconds"]
+    if outcome.how == attempts.WALLTIME and ranks.is_first and trained < spent / 2:
+        log.warning(
+            "of the %.0f s of this job only %.0f s went into training: raise "
+            "runs.%s.launch.walltime_minutes, or find out what took so long",
+            spent, trained, record.run.name,
         )  # fmt: skip
     parallel.from_first(0, device)  # a rank that fails has the others ended: rank 0 is ready now
     parallel.leave()

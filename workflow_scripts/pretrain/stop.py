@@ -10,7 +10,10 @@ import enum
 import math
 import signal
 import time
+from dataclasses import dataclass
+from typing import Any
 
+from workflow_scripts.pretrain import attempts
 from workflow_scripts.pretrain.launch import seconds_since_start
 
 _MARGIN_SHARE, _LONGEST_MARGIN = 0.1, 300.0
@@ -32,6 +35,14 @@ def training_time(walltime_s: float) -> float:
             last checkpoint, and whatever went on before this job's first process.
     """
     return walltime_s - min(_MARGIN_SHARE * walltime_s, _LONGEST_MARGIN)
+
+
+def ignore_usr1() -> None:
+    """Until there is a StopRequest, SIGUSR1 ends neither this process nor those that it starts.
+
+    A wish that comes so early is not lost: the deadline stands for it.
+    """
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 
 class StopRequest:
@@ -66,3 +77,23 @@ class StopRequest:
         if time.monotonic() + reserve >= self.deadline:
             return max(self._told, Wish.WALLTIME)
         return self._told
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """Where training ended, and what had been wished for."""
+
+    start_step: int
+    end_step: int
+    total_steps: int
+    wish: Wish
+    facts: dict[str, Any]
+
+    @property
+    def how(self) -> str:
+        """`done`, `stopped`, `walltime`, or `failed` if the time was up before the first step."""
+        if self.end_step >= self.total_steps:
+            return attempts.DONE
+        if self.wish == Wish.STOP:
+            return attempts.STOPPED
+        return attempts.WALLTIME if self.end_step > self.start_step else attempts.FAILED

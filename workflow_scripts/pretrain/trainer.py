@@ -17,10 +17,17 @@ from workflow_scripts.loader.normalise import Normalise
 from workflow_scripts.loader.order import FEWEST_BATCHES
 from workflow_scripts.logs import log
 from workflow_scripts.models.flops import training_flops
-from workflow_scripts.pretrain import attempts, checkpoint, parallel, saved
+from workflow_scripts.pretrain import checkpoint, parallel, saved
 from workflow_scripts.pretrain.bad_steps import tell
 from workflow_scripts.pretrain.construct import adamw, meta_objective, order_of, scaling_of
-from workflow_scripts.pretrain.history import History, add_segment, log_row, rounded, write_state
+from workflow_scripts.pretrain.history import (
+    History,
+    add_segment,
+    known_save_seconds,
+    log_row,
+    rounded,
+    write_state,
+)
 from workflow_scripts.pretrain.launch import Ranks
 from workflow_scripts.pretrain.meter import Clock, Window
 from workflow_scripts.pretrain.schedule import learning_rate
@@ -28,7 +35,7 @@ from workflow_scripts.pretrain.staging import Staging
 from workflow_scripts.pretrain.stalled import AGREE, DATA, LOG, SAVE, STEP
 from workflow_scripts.pretrain.started import note_start
 from workflow_scripts.pretrain.step import NORM, Step
-from workflow_scripts.pretrain.stop import StopRequest, Wish
+from workflow_scripts.pretrain.stop import Outcome, StopRequest, Wish
 from workflow_scripts.pretrain.strategies import parts_of, share_of
 from workflow_scripts.pretrain.usage import usage_of
 from workflow_scripts.pretrain.watchdog import Watchdog
@@ -55,26 +62,6 @@ class Layout:
     log_every: int = 10
     bad_steps: int = 10
     stall_minutes: float = 30.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """Where training ended, and what had been wished for."""
-
-    start_step: int
-    end_step: int
-    total_steps: int
-    wish: Wish
-    facts: dict[str, Any]
-
-    @property
-    def how(self) -> str:
-        """`done`, `stopped`, `walltime`, or `failed` if the time was up before the first step."""
-        if self.end_step >= self.total_steps:
-            return attempts.DONE
-        if self.wish == Wish.STOP:
-            return attempts.STOPPED
-        return attempts.WALLTIME if self.end_step > self.start_step else attempts.FAILED
 
 
 class Trainer:
@@ -137,6 +124,7 @@ class Trainer:
         self.checkpoints = checkpoint.Saver(
             folder, objective=self.objective, optimizer=self.optimizer,
             keep=layout.keep_checkpoints, background=layout.async_checkpoints,
+            longest=known_save_seconds(folder) if ranks.is_first else 0.0,
         )  # fmt: skip
         self.feed = Feed(
             batches, start=self.step, workers=layout.workers, pin=device.type == "cuda"
@@ -317,6 +305,7 @@ class Trainer:
             "end_step": self.step,
             "seconds": round(self.clock.seconds() - self.clock.earlier, 3),
             "images_per_s": rounded(self.clock.images_per_s(self.step)),
+            "checkpoint_seconds": round(self.checkpoints.longest, 3),
             **self.usage.facts(self.clock.images_per_s(self.step)),
             "rank_peak_memory_bytes": peak_memory_bytes(),
             "device_peak_memory_bytes": torch.cuda.max_memory_allocated() if cuda else None,

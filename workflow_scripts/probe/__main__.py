@@ -71,6 +71,13 @@ def check_recipe(recipe: dict[str, Any]) -> None:
         raise UserError(f"probe: holdout is {recipe['holdout']}; use a share between 0 and 1")
 
 
+def device_of(asked: str) -> str:
+    """`cpu` or `cuda`; for `auto`, what this host has."""
+    if asked != "auto":
+        return asked
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def judge_encoder(
     encoder: nn.Module,
     splits: dict[str, Corpus],
@@ -127,13 +134,14 @@ def probe(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
     index = read_json(arguments.index)
     run, benchmark = arguments.run.name, recipe["benchmark"]
     check_fits(model, index, run=run, benchmark=benchmark)
+    device = device_of(arguments.device)
     splits = {name: Corpus(arguments.index, name) for name in ("train", "test")}
     classes = splits["train"].classes
     check_labels(splits["train"].labels, splits["test"].labels, classes)
     corpus = Corpus(arguments.corpus) if arguments.corpus else None
 
     trained, untrained = both(
-        encoder, splits, model=model, recipe=recipe, device=arguments.device,
+        encoder, splits, model=model, recipe=recipe, device=device,
         threads=arguments.threads,
     )  # fmt: skip
     body = {
@@ -166,7 +174,7 @@ def probe(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
         arguments.output,
         stamp=stamp("probe", recipe, inputs),
         body=body,
-        facts={"device": arguments.device, "threads": arguments.threads},
+        facts={"device": device, "threads": arguments.threads},
     )
     top1 = [body[who]["top1"]["mean"] for who in ("encoder", "random")]
     log.info("%s on %s: top-1 %.1f %%, random weights %.1f %%", run, benchmark, *top1)
@@ -186,7 +194,10 @@ if __name__ == "__main__":
     parser.add_argument(
         "--corpus", type=Path, help="index.json of the run's corpus, to count shared test samples"
     )
-    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="default: cpu")
+    parser.add_argument(
+        "--device", default="cpu", choices=["cpu", "cuda", "auto"],
+        help="where encoders run; auto: on a GPU if there is one (default: cpu)",
+    )  # fmt: skip
     parser.add_argument(
         "--threads",
         type=int,

@@ -1,6 +1,8 @@
 """Benchmark samples → what the encoder sees → one feature vector a sample."""
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -109,7 +111,7 @@ def extract(
         model: The run's `model.json`, for the normalisation it was trained with.
         size: Input height and width in pixels.
         device: Where the encoder runs, `cpu` or `cuda`.
-        threads: How many batches are read and encoded at a time.
+        threads: How many batches are read at a time, and on cores encoded.
 
     Raises:
         UserError: A feature is not finite.
@@ -119,6 +121,8 @@ def extract(
     # Cards of runs that were exported before chips could miss pixels have the mean alone.
     missing = how.get("missing") or how["mean"]
     encoder.to(device)
+    # A GPU works on one batch at a time, and its memory would not hold one for each core.
+    turn = nullcontext() if device == "cpu" else Lock()
 
     def seen(row: int) -> Tensor:
         if corpus.kind == IMAGES:
@@ -130,7 +134,8 @@ def extract(
     def batch(start: int) -> NDArray[np.float32]:
         rows = range(start, min(start + BATCH, len(corpus)))
         images = torch.stack([seen(row) for row in rows])
-        found: NDArray[np.float32] = encoder(images.to(device))
+        with turn:
+            found: NDArray[np.float32] = encoder(images.to(device))
         broken = np.flatnonzero(~np.isfinite(found).all(axis=1))
         if len(broken):
             raise UserError(

@@ -66,7 +66,7 @@ def find_source(recipe: dict[str, Any], pretrained: dict[str, Any], *, place: Pa
     try:
         file = pretrained.get("hf_hub_filename")
         names = (file,) if file else HUB_FILES
-        path = _cached(repository, names) if slurm.job() else _download(repository, names)
+        path = _cached(repository, names) if slurm.own_job() else _download(repository, names)
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise UserError(_by_hand(name, repository, place, error)) from error
     return Source(path=path, name=f"{repository}/{path.name}", revision=_revision(path))
@@ -79,8 +79,8 @@ def _cached(repository: str, names: Sequence[str]) -> Path:
         if isinstance(found, str):
             return Path(found)
     raise LocalEntryNotFoundError(
-        f"Slurm job {slurm.job()}: jobs download nothing, and its cache {constants.HF_HUB_CACHE} "
-        "has no such file"
+        f"Slurm job {slurm.own_job()}: jobs download nothing, and its cache "
+        f"{constants.HF_HUB_CACHE} has no such file"
     )
 
 

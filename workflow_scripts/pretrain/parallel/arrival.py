@@ -84,7 +84,7 @@ class Arrival:
         Raises:
             UserError: Some do not come; names them. Or rank 0, which counts them, has died.
         """
-        self._all(self._stage(), "have not come")
+        self._all(self._stage("came"))
 
     @contextmanager
     def connecting(self) -> Iterator[None]:
@@ -93,10 +93,11 @@ class Arrival:
         Raises:
             UserError: Some do not get through; names them, or what this rank met.
         """
-        stage = self._stage()
+        begun, stage = self._stage("begun"), self._stage("connected")
+        begun.set(f"rank-{self.ranks.rank}", self.ranks.where)
         patience = self.patience + (0.0 if self.ranks.is_first else _LATER_S)
         # The block is within torch, which does not come back before a message's timeout.
-        guard = threading.Timer(patience, self._give_up, [stage.clone()])
+        guard = threading.Timer(patience, self._give_up, [begun.clone(), stage.clone()])
         guard.daemon = True
         guard.start()
         try:
@@ -107,13 +108,14 @@ class Arrival:
             ) from error
         finally:
             guard.cancel()
-        self._all(stage, "are not connected to the others")
+        self._all(stage)
 
-    def _stage(self) -> Any:
+    def _stage(self, name: str) -> Any:
+        """Where ranks tell that they have got so far."""
         self._stages += 1
-        return dist.PrefixStore(f"arrival-{self._stages}", self._store)
+        return dist.PrefixStore(f"{name}-{self._stages}", self._store)
 
-    def _all(self, stage: Any, what: str) -> None:
+    def _all(self, stage: Any) -> None:
         """Come to a stage and wait for all."""
         stage.set(f"rank-{self.ranks.rank}", self.ranks.where)
         count = stage.add("count", 1)
@@ -124,7 +126,7 @@ class Arrival:
         while count < self.ranks.world:
             if time.monotonic() >= end:
                 stage.set("verdict", "missing")
-                raise UserError(self._missing(stage, what))
+                raise UserError(self._missing(stage))
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
             count = stage.add("count", 0)
@@ -143,30 +145,35 @@ class Arrival:
         if stage.get("verdict") != b"all":
             leave_words_to_first()
 
-    def _missing(self, stage: Any, what: str) -> str:
-        """What rank 0 says of ranks that have not come to a stage."""
+    def _missing(self, *stages: Any) -> str:
+        """What rank 0 says of the ranks that have not come to the first stage that any lacks."""
         ranks = self.ranks
-        came = {
-            rank: stage.get(f"rank-{rank}").decode()
-            for rank in range(ranks.world)
-            if stage.check([f"rank-{rank}"])
-        }
-        missing = [rank for rank in range(ranks.world) if rank not in came]
+        for stage in stages:
+            came = {
+                rank: stage.get(f"rank-{rank}").decode()
+                for rank in range(ranks.world)
+                if stage.check([f"rank-{rank}"])
+            }
+            missing = [rank for rank in range(1, ranks.world) if rank not in came]
+            if missing:
+                break
+        else:
+            return f"{_who(ranks)} is not connected to the other ranks, which are. {_NETWORK}"
         nodes = ranks.step.nodes if ranks.step else ()
-        silent = [node for node in nodes if node not in came.values()]
+        silent = [node for node in nodes if node not in {*came.values(), ranks.where}]
         of_node = f" (no rank of {_some(silent)})" if silent else ""
         port = f" at {ranks.server.address}:{ranks.server.port}" if ranks.server else ""
         return (
-            f"{_who(ranks)} waits{port} for {len(missing)} of {ranks.world} ranks that {what} "
-            f"after {self.patience:.0f} s: {_some(_ranges(missing))}{of_node}. See what the log "
-            f"says of them; they may have died, or no way leads from their nodes to this one. "
-            f"{_NETWORK}"
+            f"{_who(ranks)} waits{port} for {len(missing)} of {ranks.world} ranks, which after "
+            f"{self.patience:.0f} s have not come or are not connected: "
+            f"{_some(_ranges(missing))}{of_node}. See what the log says of them; they may have "
+            f"died, or no way leads from their nodes to this one. {_NETWORK}"
         )
 
-    def _give_up(self, stage: Any) -> None:
+    def _give_up(self, begun: Any, stage: Any) -> None:
         """End this process, whose main thread is within torch and cannot be told."""
         if self.ranks.is_first:
-            log.error("%s", self._missing(stage, "are not connected to the others"))
+            log.error("%s", self._missing(begun, stage))
             stage.set("verdict", "missing")
         elif not stage.check(["verdict"]):
             log.error("%s is not connected to the other ranks. %s", _who(self.ranks), _NETWORK)

@@ -57,7 +57,7 @@ def join(ranks: Ranks, *, timeout_s: float, patience_s: float = PATIENCE_S) -> t
         device = torch.device("cuda", device_number(ranks, torch.cuda.device_count()))
         torch.cuda.set_device(device)
     if ranks.world > 1:
-        _allow_connections()
+        _limit_connections()
         _arrival = Arrival(ranks, patience_s=patience_s)
         _arrival.all_came()
         with _arrival.connecting():
@@ -72,11 +72,25 @@ def join(ranks: Ranks, *, timeout_s: float, patience_s: float = PATIENCE_S) -> t
                 # group.
                 device_id=device if device.type == "cuda" else None,
             )
+            _try_out(None, device)
     return device
 
 
-def _allow_connections() -> None:
-    """As many open files as this process may have: each connection to a rank is one."""
+def _try_out(group: Any, device: torch.device) -> None:
+    """See that a message passes, now and not in the first step."""
+    probe = torch.zeros(1, device=device)
+    dist.all_reduce(probe, group=group)
+    probe.item()  # waits for a device
+
+
+def _limit_connections() -> None:
+    """Fewer connections between hosts, and as many as this process may have.
+
+    By default each gloo group connects all ranks to all: a million connections among a thousand
+    ranks, and as many questions to the store. So a rank connects to another one when it has
+    something to tell it, which for a sum are two others.
+    """
+    os.environ.setdefault("TORCH_GLOO_LAZY_INIT", "1")
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
@@ -115,23 +129,13 @@ def mesh_of(device: torch.device, sizes: dict[str, int]) -> DeviceMesh:
 def host_group() -> Any:
     """A new group of all ranks for messages between hosts that no device waits for; None alone.
 
-    Every rank calls it. A rank connects to those that it has something to tell, a few in a sum:
-    all to all would be a million connections among a thousand ranks.
+    Every rank calls it.
     """
-    if _arrival is None or not dist.is_initialized():
+    if _arrival is None:
         return None
-    kinds: Any = dist  # its stubs lack the class of gloo's options
-    options, gloo = kinds.ProcessGroupGloo._Options(), kinds.ProcessGroupGloo
-    options._timeout = _timeout
-    names = os.environ.get("GLOO_SOCKET_IFNAME")
-    options._devices = (
-        [gloo.create_device(interface=name, lazy_init=True) for name in names.split(",")]
-        if names
-        else [gloo.create_default_device(lazy_init=True)]
-    )
     with _arrival.connecting():
-        group: Any = dist.new_group(backend=_GLOO, timeout=_timeout, pg_options=options)
-        dist.all_reduce(torch.zeros(1), group=group)  # see now that it works
+        group: Any = dist.new_group(backend=_GLOO, timeout=_timeout)
+        _try_out(group, torch.device("cpu"))
     return group
 
 
