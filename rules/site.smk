@@ -15,9 +15,11 @@ def written(resources):
     return {name: one.raw for name, one in resources.items()} if resources else {}
 
 
+SET = workflow.resource_settings.overwrite_resources or {}
 PROFILE = Profile(
     defaults=written(workflow.resource_settings._parsed_default_resources),
-    pretrain=written((workflow.resource_settings.overwrite_resources or {}).get("pretrain")),
+    pretrain=written(SET.get("pretrain")),
+    others={rule: written(found) for rule, found in SET.items() if rule != "pretrain"},
 )
 # Only the driver checks; jobs have been checked.
 SITE = None
