@@ -195,9 +195,13 @@ class Cluster:
 
     def kill_node(self, name: str) -> None:
         """Kill a node with all that runs on it; Slurm finds it out after SlurmdTimeout."""
-        stop = daemons.processes_with(f"ORBWEAVER_TEST_DAEMON={self._mark(name)}")
-        daemons.kill(daemons.descendants(stop))
+        # Those first who could tell Slurm of the end of the others: a dead node tells nothing.
         self._daemons[name].end(signal.SIGKILL)
+        while stewards := daemons.processes_with(f"ORBWEAVER_TEST_DAEMON={self._mark(name)}"):
+            tasks = daemons.descendants(stewards) - stewards
+            daemons.kill(stewards)
+            daemons.kill(tasks)
+            time.sleep(0.05)
 
     def revive_node(self, name: str) -> None:
         """Start a killed node again and wait until Slurm uses it."""

@@ -27,7 +27,7 @@ def test_only_geometry_walltime_lead_and_polling_differ_from_the_shipped_profile
         ("max-status-checks-per-second",),
     }
     extra = ("set-resources", "pretrain", "slurm_extra")
-    assert ours[extra].replace("USR1@30", "USR1@300") == theirs[extra]
+    assert ours[extra].replace("USR1@5", "USR1@300") == theirs[extra]
 
 
 def test_the_profile_is_written_as_derived(tmp_path):
@@ -48,6 +48,19 @@ def test_a_step_runs_on_both_nodes_and_is_accounted_for(slurm):
 
 
 @pytest.mark.slurm
+def test_slurm_takes_the_shipped_geometry_and_flags_as_they_are(slurm):
+    asked = shipped()["set-resources"]["pretrain"]
+    line = (
+        f"sbatch --test-only -A {slurm.account} -p batch --nodes=2 -t 120 -C {asked['constraint']}"
+        f" --ntasks-per-node={asked['tasks_per_node']} --cpus-per-task={asked['cpus_per_task']}"
+    )
+    words = [*line.split(), *asked["slurm_extra"].strip("'").split()]
+    slurm.run(*words, "--wrap", "true")
+    with pytest.raises(AssertionError, match="Requested node configuration is not available"):
+        slurm.run(*words, "--cpus-per-task=8", "--wrap", "true")  # 56 of the 64 cores are for jobs
+
+
+@pytest.mark.slurm
 def test_accounts_are_enforced(slurm):
     with pytest.raises(AssertionError, match="Invalid account"):
         slurm.run("srun", "-A", "nobody", "true")
@@ -61,6 +74,8 @@ def test_a_killed_node_takes_its_processes_with_it_and_comes_back(slurm):
                         "-o", "/dev/null", "-w", name, "--wrap", " ".join(sleep)))  # fmt: skip
     slurm.wait_for(lambda: slurm.state(job) == "RUNNING", "the job")
     slurm.kill_node(name)
-    slurm.wait_for(lambda: slurm.state(job) == "NODE_FAIL", "the failure")
-    slurm.revive_node(name)
+    try:
+        slurm.wait_for(lambda: slurm.state(job) == "NODE_FAIL", "the failure", seconds=90)
+    finally:
+        slurm.revive_node(name)
     assert slurm.node_state(name) == "IDLE"
