@@ -15,9 +15,11 @@ def written(resources):
     return {name: one.raw for name, one in resources.items()} if resources else {}
 
 
+SET = workflow.resource_settings.overwrite_resources or {}
 PROFILE = Profile(
     defaults=written(workflow.resource_settings._parsed_default_resources),
-    pretrain=written((workflow.resource_settings.overwrite_resources or {}).get("pretrain")),
+    pretrain=written(SET.get("pretrain")),
+    others={rule: written(found) for rule, found in SET.items() if rule != "pretrain"},
 )
 # Only the driver checks; jobs have been checked.
 SITE = None
@@ -30,10 +32,23 @@ def say_node_hours():
     sys.stderr.write(f"{node_hours.table(node_hours.rows(CONFIG, PROFILE))}\n")
 
 
+def not_ready(jobs):
+    """What keeps jobs (rule and wildcards of each) from being submitted; None if nothing does."""
+    given = [str(file) for file in workflow.overwrite_configfiles or ()]
+    # `fetch_all` makes what `all` needs.
+    others = [
+        f"{DATA}/weights/{names[0]}/model.json"
+        for rule, names in jobs
+        if rule == "weights" and names[0] not in wanted_weights(CONFIG)
+    ]
+    fetch = shlex.join(["fetch_all", *others, *(["--configfile", *given] if given else [])])
+    return SITE.not_ready(needs_network(CONFIG, jobs), fetch=fetch)
+
+
 if SITE and only_plans():
     # A plan may be made before all is set and fetched. What `all` needs is not yet known to Snakemake.
     unmade = [name for name in wanted_weights(CONFIG) if not JOBS.weights(name).result.is_file()]
-    unready = SITE.not_ready(needs_network(CONFIG, [("weights", (name,)) for name in unmade]))
+    unready = not_ready([("weights", (name,)) for name in unmade])
     if unready:
         logger.warning(f"WARNING: {unready}")
     say_node_hours()
@@ -61,6 +76,6 @@ def refuse_to_submit():
     refuse_as_workflow_error(
         lambda: SITE.refuse(names[0] for rule, names in jobs if rule == "pretrain")
     )
-    unready = SITE.not_ready(needs_network(CONFIG, jobs))
+    unready = not_ready(jobs)
     if unready:
         raise WorkflowError(unready)

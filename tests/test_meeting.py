@@ -6,14 +6,16 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from srun_ranks import in_step, srun_variables, task
-from tiny_runs import ROOT, arguments, curve, tiny_images, tiny_recipe, train_here
+from tiny_runs import ROOT, arguments, curve, run_ranks, tiny_images, tiny_recipe, train_here
 
 from workflow_scripts.errors import UserError
 from workflow_scripts.files import exclusive
-from workflow_scripts.pretrain import address, launch, meeting
+from workflow_scripts.pretrain import address, launch, meeting, parallel
 
 TOLD = "*.meeting-*"
 RUN_MODULE = "import runpy, sys\ntry:\n    runpy.run_module('workflow_scripts.pretrain', " \
@@ -271,7 +273,6 @@ def step(**changes):
 
 def test_the_address_told_is_one_that_other_nodes_reach(monkeypatch):
     named(monkeypatch)
-    assert address.own_address(step(), {"MASTER_ADDR": "10.0.0.1"}) == "10.0.0.1"
     assert address.own_address(step(nodes=1, per_node=2), {}) == "127.0.0.1"
     # The other node is this host: what reaches it is what it reaches.
     named(monkeypatch, frontier00002=["127.0.1.1"], here=["10.9.9.9"])
@@ -292,3 +293,44 @@ def test_a_host_without_any_network_is_alone(monkeypatch):
     named(monkeypatch)
     monkeypatch.setattr(address, "_NOBODY", "240.0.0.1:not an address")
     assert address.own_address(step(), {}) == "127.0.0.1"
+
+
+def test_an_address_that_is_given_is_told_and_doubted_if_it_is_anothers(monkeypatch, caplog):
+    monkeypatch.setattr("workflow_scripts.logs.log.propagate", True)
+    assert address.own_address(step(), {"MASTER_ADDR": "127.0.0.1"}) == "127.0.0.1"
+    assert not caplog.text
+    assert address.own_address(step(), {"MASTER_ADDR": "203.0.113.7"}) == "203.0.113.7"
+    assert "MASTER_ADDR is 203.0.113.7, which is no address of frontier00001" in caplog.text
+
+
+def test_a_rank_may_have_as_many_connections_as_its_hard_limit_allows(tmp_path):
+    code = (
+        "import resource as r; from workflow_scripts.pretrain.parallel import groups; "
+        "r.setrlimit(r.RLIMIT_NOFILE, (64, r.getrlimit(r.RLIMIT_NOFILE)[1])); "
+        "groups._limit_connections(); soft, hard = r.getrlimit(r.RLIMIT_NOFILE); "
+        "assert soft == hard > 64"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+@pytest.mark.distributed
+def test_of_several_ranks_a_few_are_connected_to_each_other(tmp_path):
+    run_ranks(4, few_connections, tmp_path)
+
+
+def few_connections(ranks, folder):
+    parallel.join(ranks, timeout_s=60)
+    before = sockets()
+    group = parallel.host_group()
+    # One that listens and one for each neighbour; all to all would be four with it.
+    assert sockets() - before <= 3
+    assert group is not None
+    parallel.leave()
+
+
+def sockets():
+    found = 0
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # the one that lists the folder
+            found += str(descriptor.readlink()).startswith("socket:")
+    return found

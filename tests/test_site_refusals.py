@@ -59,10 +59,13 @@ def test_an_account_of_others_and_weights_to_download_are_told_together(workspac
     command = ready(workspace, slurm, ORBWEAVER_ACCOUNT="xyz")
     teacher = "runs={scenes-gfm: {teacher: swin-base-in22k}}"
     target = "results/runs/scenes-gfm/weights.safetensors"
-    text = refused(workspace, slurm, *command, target, "--config", teacher)
+    text = refused(
+        workspace, slurm, *command, target, "--configfile", "tiny.yaml", "--config", teacher
+    )
     assert "account 'xyz' is none of yours: you have abc123, def456" in text
     assert "data/weights/swin-base-in22k/model.json is not here" in text
-    assert "  snakemake --profile profiles/local-fetch fetch_all\n" in text
+    cure = re.search(r"^  snakemake --profile profiles/local-fetch (.*)$", text, re.M)[1].split()
+    assert cure == ["fetch_all", "--configfile", str(workspace.folder / "tiny.yaml")]
 
 
 @pytest.mark.parametrize("how", [[], ["-n"]])

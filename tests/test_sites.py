@@ -57,11 +57,12 @@ def shipped(name):
     return found
 
 
-def profile(name="frontier", *, defaults=None, **pretrain):
+def profile(name="frontier", *, defaults=None, others=None, **pretrain):
     found = shipped(name)
     return Profile(
         defaults=found["default-resources"] | (defaults or {}),
         pretrain=found["set-resources"]["pretrain"] | pretrain,
+        others=others or {},
     )
 
 
@@ -236,9 +237,21 @@ def test_jobs_of_other_rules_are_held_against_the_partition_too(slurm, monkeypat
     slurm(partitions=REAL.replace("MaxTime=1-12:30:00", "MaxTime=00:30:00"))
     monkeypatch.setenv("ORBWEAVER_PARTITION", "gpu-a100")
     config = configured(scenes_mae={"launch": {"walltime_minutes": 20}})
-    text = mistakes(config, "scenes-mae", on=profile("slurm"))
-    assert "default-resources.runtime of the profile: 60 minutes" in text
+    text = mistakes(config, "scenes-mae", on=profile("slurm", others={"tile": {}, "pack": {}}))
+    assert text.count("default-resources.runtime of the profile: 60 minutes") == 1
     assert "scenes-mae" not in text
+
+
+def test_a_rule_with_a_partition_of_its_own_is_held_against_that(at_home):
+    long = {"probe": {"runtime": 1440}}
+    text = mistakes(configured(), "scenes-mae", on=profile(others=long))
+    assert text.splitlines()[1:] == [
+        "  set-resources.probe.runtime of the profile: 1440 minutes, but partition batch gives a "
+        "job of one node 120 at most; use that"
+    ]
+    long["probe"]["slurm_partition"] = "extended"
+    OnSite(configured(), profile(others=long)).refuse(["scenes-mae"])
+    OnSite(configured(), profile(slurm_partition="extended", runtime=1440)).refuse(["scenes-mae"])
 
 
 def test_of_several_partitions_one_must_fit(slurm, monkeypatch):

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from workflow_scripts import slurm
 from workflow_scripts.config import Config
@@ -23,18 +24,15 @@ class OnSite:
         self.config = config
         self.profile = profile
         self.site: Site = load_site(profile.site)
-        named = str(profile.of_runs("slurm_partition") or "")
-        # Not said yet: a plan takes the site's usual one, and `not_ready` asks for it.
-        self.partition = next(iter(self.site.partitions), "") if "$" in named else named
 
     # --- what the user still has to set or to fetch ----------------------------------------------
 
-    def not_ready(self, missing: Sequence[str] = (), *, command: str = "fetch_all") -> str | None:
+    def not_ready(self, missing: Sequence[str] = (), *, fetch: str = "fetch_all") -> str | None:
         """What keeps jobs from being submitted, and what to type; None if nothing does.
 
         Args:
             missing: What `needs_network` found.
-            command: What follows the profile in the command that fetches it.
+            fetch: What follows the profile in the command that fetches it.
         """
         unset = [name for name in self.site.environment if self._is_missing(name)]
         said = [f"{name} is not set: {self.site.environment[name].what}" for name in unset]
@@ -47,7 +45,7 @@ class OnSite:
             lines += ["Type, with values of your own:", *_indented(typed)]
         if missing:
             told = "Jobs download nothing. Where the network is, in this folder:"
-            lines += [told, *_indented([f"{FETCH} {command}"])]
+            lines += [told, *_indented([f"{FETCH} {fetch}"])]
         return "\n".join(lines)
 
     def _is_missing(self, name: str) -> bool:
@@ -97,12 +95,12 @@ class OnSite:
         Raises:
             UserError: All that is wrong, one line a mistake, with what to write instead.
         """
-        found = list(self._mistakes(list(dict.fromkeys(runs))))
+        found = [*self._of_runs(list(dict.fromkeys(runs))), *self._of_other_jobs()]
         if found:
             head = f"profile {self.profile.site} cannot run this configuration:"
-            raise UserError("\n".join([head, *_indented(found)]))
+            raise UserError("\n".join([head, *_indented(dict.fromkeys(found))]))
 
-    def _mistakes(self, runs: list[str]) -> Iterator[str]:
+    def _of_runs(self, runs: list[str]) -> Iterator[str]:
         for run in runs:
             entry, laid = self.config.runs[run], self.geometry(run)
             shape = {"nodes": laid.nodes, "ranks_per_node": laid.ranks_per_node}
@@ -112,30 +110,51 @@ class OnSite:
                 yield f"{mistake} ({per_node})"
             yield from self._beyond_qos(laid)
             yield from self._too_short(laid)
-        # Of several partitions Slurm takes the one that a job fits.
-        names = [name for name in self.partition.split(",") if name]
-        yield from min((list(self._beyond(runs, name)) for name in names), key=len, default=())
+            # Of several partitions Slurm takes the one that a job fits.
+            names = self._partitions(self.profile.of_runs("slurm_partition"))
+            yield from min((list(self._beyond(laid, name)) for name in names), key=len, default=())
 
-    def _beyond(self, runs: list[str], partition: str) -> Iterator[str]:
-        """What a partition does not give."""
+    def _of_other_jobs(self) -> Iterator[str]:
+        """Time limits of the other rules, whose jobs have one node."""
+        for rule, own in {"": {}, **self.profile.others}.items():
+            key = f"set-resources.{rule}" if "runtime" in own else "default-resources"
+            names = self._partitions(self.profile.of_jobs("slurm_partition", rule))
+            minutes = self.profile.of_jobs("runtime", rule)
+            found = [list(self._longer(f"{key}.runtime", minutes, name)) for name in names]
+            yield from min(found, key=len, default=())
+
+    def _partitions(self, named: Any) -> list[str]:
+        """The partitions that a resource names; before it is set the site's usual one."""
+        if "$" in str(named):
+            return list(self.site.partitions)[:1]
+        return [name for name in str(named or "").split(",") if name]
+
+    def _table(self, partition: str) -> list[Limit]:
+        return limits(self.site, partition, self._found)
+
+    def _longer(self, key: str, minutes: Any, partition: str) -> Iterator[str]:
+        """More time than the partition gives a job of one node."""
         try:
-            table = limits(self.site, partition, self._found)
+            table = self._table(partition)
+        except UserError as error:
+            yield f"slurm_partition: {error}"
+            return
+        longest = table[0].minutes if table else None
+        if isinstance(minutes, int) and longest is not None and minutes > longest:
+            yield (
+                f"{key} of the profile: {minutes} minutes, but partition {partition} gives a job "
+                f"of one node {longest} at most; use that"
+            )
+
+    def _beyond(self, laid: Geometry, partition: str) -> Iterator[str]:
+        """More nodes or more time than a job of the partition gets."""
+        try:
+            table = self._table(partition)
         except UserError as error:
             yield f"slurm_partition: {error}"
             return
         if not table:
             return
-        minutes, longest = self.profile.of_jobs("runtime"), table[0].minutes
-        if isinstance(minutes, int) and longest is not None and minutes > longest:
-            yield (
-                f"default-resources.runtime of the profile: {minutes} minutes, but partition "
-                f"{partition} gives a job of one node {longest} at most; use that"
-            )
-        for run in runs:
-            yield from self._too_large(self.geometry(run), partition, table)
-
-    def _too_large(self, laid: Geometry, partition: str, table: list[Limit]) -> Iterator[str]:
-        """More nodes or more time than a job of the partition gets."""
         if laid.nodes > table[-1].nodes:
             yield (
                 f"{self._key(laid, 'nodes')}: {_nodes(laid.nodes)}, but partition "

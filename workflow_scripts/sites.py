@@ -7,7 +7,7 @@ wants to be told, and its limits. `site_checks` compares the two with the config
 import ast
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -85,14 +85,16 @@ class Profile:
     Attributes:
         defaults: Its `default-resources`.
         pretrain: Its `set-resources` of rule pretrain.
+        others: Those of other rules, by rule.
     """
 
     defaults: Values
     pretrain: Values
+    others: Mapping[str, Values] = field(default_factory=dict)
 
-    def of_jobs(self, name: str) -> Any:
-        """What jobs get unless their rule says otherwise; None if the profile does not say."""
-        return plain(self.defaults.get(name))
+    def of_jobs(self, name: str, rule: str = "") -> Any:
+        """What jobs of a rule get, or of any other rule; None if the profile does not say."""
+        return plain(self.others.get(rule, {}).get(name, self.defaults.get(name)))
 
     def of_runs(self, name: str) -> Any:
         """What the jobs of rule pretrain get; None if the profile does not say."""

@@ -28,7 +28,7 @@ from workflow_scripts.shards.corpus import Corpus
 
 MODULE = "workflow_scripts.loader.copier"
 _POLL_SECONDS = 0.5
-_NICE = 10  # a tenth of a core that others want too; all of one that is idle
+_NICE = 19  # what others leave of a core; all of one that is idle
 _MOST_FAILURES = 10  # then the file system is at fault, and each read would be one more burden
 
 Sources = dict[str, Path]  # shards by checksum, in the order of reading

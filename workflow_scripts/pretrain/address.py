@@ -6,6 +6,7 @@ import socket
 from collections.abc import Mapping
 
 from workflow_scripts.errors import UserError
+from workflow_scripts.logs import log
 from workflow_scripts.pretrain.launch_slurm import Step
 
 _LOOPBACK = "127.0.0.1"
@@ -47,6 +48,11 @@ def own_address(step: Step, environment: Mapping[str, str] = os.environ) -> str:
     network that the default route leads to. A host that has none of them has only itself.
     """
     if given := environment.get("MASTER_ADDR"):
+        if not any(map(_is_ours, _resolved(given))):
+            log.warning(
+                "MASTER_ADDR is %s, which is no address of %s, where rank 0 is: if the other ranks "
+                "cannot reach it, unset it", given, step.node,
+            )  # fmt: skip
         return given
     others = [node for node in step.nodes if node != step.node]
     if not others:
@@ -68,6 +74,16 @@ def _towards(host: str) -> str | None:
         except OSError:
             continue
     return None
+
+
+def _is_ours(address: str) -> bool:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as here:
+            here.bind((address, 0))
+    except OSError:
+        return False
+    return True
 
 
 def _resolved(host: str) -> list[str]:

@@ -135,6 +135,7 @@ def probe(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
     run, benchmark = arguments.run.name, recipe["benchmark"]
     check_fits(model, index, run=run, benchmark=benchmark)
     device = device_of(arguments.device)
+    log.info("encoders run on %s", device)
     splits = {name: Corpus(arguments.index, name) for name in ("train", "test")}
     classes = splits["train"].classes
     check_labels(splits["train"].labels, splits["test"].labels, classes)

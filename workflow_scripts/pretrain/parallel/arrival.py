@@ -84,7 +84,7 @@ class Arrival:
         Raises:
             UserError: Some do not come; names them. Or rank 0, which counts them, has died.
         """
-        self._all(self._stage("came"))
+        self._all("came")
 
     @contextmanager
     def connecting(self) -> Iterator[None]:
@@ -93,11 +93,12 @@ class Arrival:
         Raises:
             UserError: Some do not get through; names them, or what this rank met.
         """
-        begun, stage = self._stage("begun"), self._stage("connected")
-        begun.set(f"rank-{self.ranks.rank}", self.ranks.where)
+        self._stages += 1
+        begun, connected = f"begun-{self._stages}", f"connected-{self._stages}"
+        _stage(self._store, begun).set(f"rank-{self.ranks.rank}", self.ranks.where)
         patience = self.patience + (0.0 if self.ranks.is_first else _LATER_S)
         # The block is within torch, which does not come back before a message's timeout.
-        guard = threading.Timer(patience, self._give_up, [begun.clone(), stage.clone()])
+        guard = threading.Timer(patience, self._give_up, [begun, connected])
         guard.daemon = True
         guard.start()
         try:
@@ -108,15 +109,11 @@ class Arrival:
             ) from error
         finally:
             guard.cancel()
-        self._all(stage)
+        self._all(connected)
 
-    def _stage(self, name: str) -> Any:
-        """Where ranks tell that they have got so far."""
-        self._stages += 1
-        return dist.PrefixStore(f"{name}-{self._stages}", self._store)
-
-    def _all(self, stage: Any) -> None:
+    def _all(self, name: str) -> None:
         """Come to a stage and wait for all."""
+        stage = _stage(self._store, name)
         stage.set(f"rank-{self.ranks.rank}", self.ranks.where)
         count = stage.add("count", 1)
         if not self.ranks.is_first:
@@ -170,14 +167,21 @@ class Arrival:
             f"died, or no way leads from their nodes to this one. {_NETWORK}"
         )
 
-    def _give_up(self, begun: Any, stage: Any) -> None:
+    def _give_up(self, *names: str) -> None:
         """End this process, whose main thread is within torch and cannot be told."""
+        store = self._store.clone()  # a call that waits holds its connection
+        begun, stage = (_stage(store, name) for name in names)
         if self.ranks.is_first:
             log.error("%s", self._missing(begun, stage))
             stage.set("verdict", "missing")
         elif not stage.check(["verdict"]):
             log.error("%s is not connected to the other ranks. %s", _who(self.ranks), _NETWORK)
         os._exit(1)
+
+
+def _stage(store: Any, name: str) -> Any:
+    """Where ranks tell that they have got so far."""
+    return dist.PrefixStore(name, store)
 
 
 def _who(ranks: Ranks) -> str:
