@@ -3,7 +3,7 @@
 #   - in each training job by envs/launch.sh, before srun; there it also unpacks the packed
 #     environment onto each node's NVMe, from which thousands of ranks start as fast as one.
 #
-# It needs ORBWEAVER_PROJECT, the project's folder on Orion. May be set: ORBWEAVER_ENV (the Python
+# It needs ORBWEAVER_PROJECT, the project's folder on Orion. May be exported: ORBWEAVER_ENV (the Python
 # environment there; $ORBWEAVER_PROJECT/orbweaver-env by default; packed beside it with
 # `conda-pack -p $ORBWEAVER_ENV -o $ORBWEAVER_ENV.tar.gz`), ORBWEAVER_MODULES (other versions).
 
@@ -65,10 +65,9 @@ _orbweaver_all() {
     "set the project's folder first: export ORBWEAVER_PROJECT=/lustre/orion/<project>/scratch/$USER" || return
   : "${ORBWEAVER_ENV:=$ORBWEAVER_PROJECT/orbweaver-env}" "${ORBWEAVER_NVME:=/mnt/bb/$USER}"
   _orbweaver_modules && _orbweaver_variables || return
+  export PATH=$ORBWEAVER_ENV/bin:$PATH # after the modules: miniforge3 brings a Python of its own
   if [[ -n ${SLURM_JOB_ID:-} && -n ${ORBWEAVER_NODES:-} ]]; then
     _orbweaver_job
-  else
-    export PATH=$ORBWEAVER_ENV/bin:$PATH
   fi
 }
 

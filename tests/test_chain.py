@@ -132,6 +132,9 @@ def test_the_time_of_a_checkpoint_is_left_from_the_first_step_on(tmp_path, caplo
     lines.write_text(json.dumps({**row, "checkpoint_seconds": 6e5}) + "\n")
     second = train_here(RECIPE, index, run, "--walltime-s", "1e6", number=2)
     assert (second["end_step"], second["reason"]) == (4, "walltime")
+    # That segment's own was quick, and counts from now on.
+    third = train_here(RECIPE, index, run, "--walltime-s", "1e6", number=3)
+    assert third["reason"] == "done"
 
 
 def test_a_segment_is_named_by_its_number(tmp_path):

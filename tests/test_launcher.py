@@ -132,6 +132,20 @@ def test_frontier_says_so_when_there_is_no_packed_environment(site):
     assert [line for line in calls(site) if "--ranks" in line]
 
 
+def test_frontier_has_ranks_start_from_its_environment_and_not_from_a_modules_python(site):
+    settings = packed(site)
+    (site / "project/orbweaver-env.tar.gz").unlink()
+    for name in ("project/orbweaver-env/bin", "miniforge3/bin"):
+        python = site / name / "trainer"
+        python.parent.mkdir(parents=True)
+        python.write_text(f"#!/bin/bash\necho {name} >> {site}/calls\n")
+        python.chmod(0o755)
+    (site / "programs/srun").write_text('#!/bin/bash\nexec "${@:7:2}"\n')  # behind its flags
+    (site / "module.sh").write_text(f"module() {{ PATH={site}/miniforge3/bin:$PATH; }}\n")
+    assert launch(site, BASH_ENV=str(site / "module.sh"), **settings).returncode == 0
+    assert calls(site) == ["project/orbweaver-env/bin"]
+
+
 def test_frontier_on_a_login_node_loads_modules_and_takes_the_environment(site):
     (site / "project/orbweaver-env/bin").mkdir(parents=True)
     show = f"source {ENVS}/frontier.sh && echo $PATH && echo $GLOO_SOCKET_IFNAME"

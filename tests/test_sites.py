@@ -228,6 +228,14 @@ def test_a_value_of_the_profile_is_told_as_such(at_home):
     assert "runs.scenes-mae, set-resources.pretrain.runtime of the profile: 600 minutes" in text
 
 
+def test_one_rank_a_node_is_refused_since_the_plugin_submits_none_such(slurm):
+    text = mistakes(configured(), "scenes-mae", on=profile("slurm", tasks_per_node=1))
+    assert (
+        "runs.scenes-mae, set-resources.pretrain.tasks_per_node of the profile: 1 rank a node, but "
+        "Snakemake's Slurm plugin submits no srun of fewer than 2"
+    ) in text
+
+
 def test_a_plan_before_a_partition_is_set_takes_the_sites_usual_one(slurm):
     config = configured(scenes_mae={"launch": {"walltime_minutes": 600}})
     assert "partition batch gives" in mistakes(config, "scenes-mae")

@@ -110,6 +110,7 @@ class OnSite:
                 yield f"{mistake} ({per_node})"
             yield from self._beyond_qos(laid)
             yield from self._too_short(laid)
+            yield from self._too_few_ranks(laid)
             # Of several partitions Slurm takes the one that a job fits.
             names = self._partitions(self.profile.of_runs("slurm_partition"))
             yield from min((list(self._beyond(laid, name)) for name in names), key=len, default=())
@@ -194,12 +195,21 @@ class OnSite:
                 f"segment told {warning[1]} s before its end to stop; use more"
             )
 
+    def _too_few_ranks(self, laid: Geometry) -> Iterator[str]:
+        """A job that the Slurm plugin (2.8) takes for none of srun's."""
+        if laid.ranks_per_node == 1 and self.profile.of_runs("mpi"):
+            yield (
+                f"{self._key(laid, 'tasks_per_node')}: 1 rank a node, but Snakemake's Slurm plugin "
+                "submits no srun of fewer than 2; take nodes of two GPUs or more, or train on one "
+                "node with `snakemake all` in a batch script of your own"
+            )
+
     def _key(self, laid: Geometry, resource: str) -> str:
         """Where a value of a run is written."""
         if resource in self.profile.pretrain:
             return f"runs.{laid.run}, set-resources.pretrain.{resource} of the profile"
-        key = {"nodes": "nodes", "runtime": "walltime_minutes"}[resource]
-        return f"runs.{laid.run}.launch.{key}"
+        keys = {"runtime": "walltime_minutes", "tasks_per_node": "ranks_per_node"}
+        return f"runs.{laid.run}.launch.{keys.get(resource, resource)}"
 
 
 def needs_network(config: Config, jobs: Iterable[tuple[str, Sequence[str]]]) -> list[str]:

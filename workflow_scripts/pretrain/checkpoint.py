@@ -89,7 +89,7 @@ class Saver:
         optimizer: Its AdamW.
         keep: How many of the last checkpoints stay; one at least.
         background: Return from `save` as soon as the values are copied to the host's memory.
-        longest: Seconds that a checkpoint is known to take, from an earlier segment.
+        known: Seconds that a checkpoint took earlier, which count until one has been written.
 
     Attributes:
         longest: Seconds that the longest checkpoint took.
@@ -97,7 +97,7 @@ class Saver:
 
     def __init__(
         self, root: Path, *, objective: nn.Module, optimizer: torch.optim.Optimizer,
-        keep: int = 2, background: bool = False, longest: float = 0.0,
+        keep: int = 2, background: bool = False, known: float = 0.0,
     ) -> None:  # fmt: skip
         self.root, self.objective, self.optimizer = root, objective, optimizer
         self.keep, self.background = max(1, keep), background
@@ -106,7 +106,7 @@ class Saver:
         self._group = parallel.host_group()
         self._writer = self._from_first(secrets.randbits(31) if self._first else 0)
         self._future: Future[None] | None = None
-        self.longest = longest
+        self.known, self.longest = known, 0.0
         if background:
             cuda = torch.cuda.is_available()
             self._thread = ThreadPoolExecutor(1, "checkpoint")
@@ -157,9 +157,12 @@ class Saver:
 
     @property
     def reserve(self) -> float:
-        """Seconds to leave for the last checkpoint of a segment, twice what the longest took."""
-        in_flight = self.longest if self.background else 0.0
-        return 2 * self.longest + in_flight
+        """Seconds to leave for the last checkpoint of a segment, twice what the longest took.
+
+        In the background one more may be in flight.
+        """
+        # One that was slow once must not take its time from every later segment.
+        return (3 if self.background else 2) * (self.longest or self.known)
 
     def _write(self, step: int, tensors: Any, text: str, began: float) -> None:
         temporary = self.root / f".step-{step:09d}.{self._writer:08x}.tmp"

@@ -124,7 +124,7 @@ class Trainer:
         self.checkpoints = checkpoint.Saver(
             folder, objective=self.objective, optimizer=self.optimizer,
             keep=layout.keep_checkpoints, background=layout.async_checkpoints,
-            longest=known_save_seconds(folder) if ranks.is_first else 0.0,
+            known=known_save_seconds(folder) if ranks.is_first else 0.0,
         )  # fmt: skip
         self.feed = Feed(
             batches, start=self.step, workers=layout.workers, pin=device.type == "cuda"
