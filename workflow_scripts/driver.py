@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from workflow_scripts.driver_notes import refuse_unlock
 from workflow_scripts.jobs import Jobs
 from workflow_scripts.run_state import run_state
 from workflow_scripts.staleness import refuse_unrecorded
@@ -19,9 +20,13 @@ _HARMLESS = frozenset(
 def guard(jobs: Jobs, argv: Sequence[str] = tuple(sys.argv)) -> None:
     """Refuse to start on unrecorded results of another configuration or other code.
 
+    And to unlock the folder under a driver, as Snakemake proposes to whoever starts a second one.
+
     Raises:
         UserError: Says which, and the command that makes them again.
     """
+    if "--unlock" in argv:
+        refuse_unlock()
     if not _HARMLESS & set(argv):
         refuse_unrecorded(jobs.stamped(), _forced(argv), argv[1:])
 
