@@ -6,6 +6,8 @@ JOBS ?= 2
 BIN := $(CURDIR)/$(VENV)/bin
 # The jobs call `python`.
 export PATH := $(BIN):$(PATH)
+# Where it is set, every start of Python compiles torch, Snakemake and all they import anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: all test setup lint resume clean-environment
 

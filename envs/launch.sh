@@ -24,8 +24,6 @@ ORBWEAVER_STARTED=$(date +%s)
 export ORBWEAVER_STARTED
 
 export OMP_NUM_THREADS=$CORES_PER_RANK
-# Ranks keep a connection to many others, and shards open; the soft limit is often 1,024.
-ulimit -n "$(ulimit -Hn)"
 
 if [[ $OVER == 1 ]]; then
   exec "$@" --ranks 1

@@ -335,7 +335,7 @@ def test_another_recipe_or_corpus_trains_in_a_folder_of_its_own_and_says_what_di
     assert f'set runs.run.pinned: "{old}"' in caplog.text
     facts = json.loads((run / "segments" / "1.provenance.json").read_text())
     assert [row["step"] for row in facts["other_checkpoints"]] == [10]
-    assert [f"run began anew beside checkpoint {words}".strip()] == status.notes(run)
+    assert [f"run began anew beside checkpoint {words}".strip()] == status.anew(run)
     again = train_here(tiny_recipe(seed=4), index, run, "--pinned", old)
     assert again["run_digest"] == first["run_digest"]
 

@@ -28,6 +28,8 @@ CLIENTS = (
     "sacct", "sacctmgr", "sbatch", "sbcast", "scancel", "scontrol", "sinfo", "squeue", "srun",
     "sshare",
 )  # fmt: skip
+PREFIX = "orbweaver-slurm-"
+OWNER = "owner"  # holds the id of the process that started the cluster
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # MariaDB reads one statement a line here.
 DATABASE_USER = """\
@@ -51,13 +53,27 @@ def missing() -> str:
     if not sys.platform.startswith("linux") or os.geteuid() != 0:
         return "a Slurm of one's own needs Linux and root"
     lacking = [name for name in (*PROGRAMS, *CLIENTS) if not _found(name)]
-    if lacking:
-        return f"a Slurm of one's own needs the programs {', '.join(lacking)}"
-    return "" if Path("/sys/fs/cgroup").is_dir() else "slurmd needs a folder /sys/fs/cgroup"
+    return f"a Slurm of one's own needs the programs {', '.join(lacking)}" if lacking else ""
 
 
 def _found(program: str) -> str:
     return shutil.which(program, path=SYSTEM_PATH) or ""
+
+
+def _clear(folder: Path) -> None:
+    # Job processes may start others while they are being killed.
+    while left := daemons.processes_with(str(folder)):
+        daemons.kill(left)
+        time.sleep(0.05)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def sweep() -> None:
+    """Clear what is left of clusters whose tests were killed: jobs outlive their daemons."""
+    for note in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/{OWNER}"):
+        owner = note.read_text()
+        if owner and not Path("/proc", owner).exists():
+            _clear(note.parent)
 
 
 class Cluster:
@@ -69,8 +85,9 @@ class Cluster:
     def __init__(self) -> None:
         # Not pytest's folder: user munge must be able to reach its socket, and a socket's path
         # may have no more than 107 characters.
-        self.folder = Path(tempfile.mkdtemp(prefix="slurm-"))
+        self.folder = Path(tempfile.mkdtemp(prefix=PREFIX))
         self.folder.chmod(0o755)
+        (self.folder / OWNER).write_text(str(os.getpid()))
         controller, accounting, database, *nodes = daemons.free_ports(3 + len(NODES))
         self._ports = Ports(controller, accounting, database, tuple(nodes))
         self._daemons: dict[str, Daemon] = {}
@@ -129,11 +146,7 @@ class Cluster:
         for name in reversed(self._daemons):
             self._daemons[name].end(signal.SIGKILL)
         self._daemons.clear()
-        # Job processes may start others while they are being killed.
-        while left := daemons.processes_with(str(self.folder)):
-            daemons.kill(left)
-            time.sleep(0.05)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        _clear(self.folder)
 
     def _start(self, name: str, *command: str) -> Daemon:
         log = self.folder / "log" / f"{name}.log"

@@ -1,11 +1,12 @@
 """One real Slurm for all tests that want it."""
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
 
-from tests.slurm.cluster import Cluster, missing
+from tests.slurm.cluster import Cluster, missing, sweep
 
 
 @pytest.fixture(scope="session")
@@ -16,5 +17,9 @@ def slurm() -> Iterator[Cluster]:
         pytest.fail(lacking)
     if lacking:
         pytest.skip(lacking)
+    sweep()
+    # Whoever ends the tests ends the jobs as well.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     with Cluster() as cluster:
         yield cluster
+    signal.signal(signal.SIGTERM, before)

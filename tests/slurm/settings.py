@@ -29,8 +29,12 @@ def write_settings(folder: Path, ports: Ports) -> None:
         (devices / name).touch()
     (etc / "slurm.conf").write_text(_slurm(folder, ports))
     (etc / "gres.conf").write_text(f"Name=gpu File={devices}/gpu[0-{GPUS - 1}]\n")
-    # There is a file system of cgroups, but the daemons must leave it alone.
-    (etc / "cgroup.conf").write_text("CgroupAutomount=no\n")
+    # Nothing here uses control groups, yet slurmd ends where it finds none, and with version 2 it
+    # asks systemd for some: let it take an empty folder for those of version 1.
+    (folder / "cgroup").mkdir()
+    (etc / "cgroup.conf").write_text(
+        f"CgroupPlugin=cgroup/v1\nCgroupAutomount=no\nCgroupMountpoint={folder}/cgroup\n"
+    )
     database = etc / "slurmdbd.conf"
     database.touch(mode=0o600)  # slurmdbd refuses one that others can read
     database.write_text(_slurmdbd(folder, ports))

@@ -21,7 +21,11 @@ def site(slurm, tmp_path_factory):
 def whole(site):
     """The site after `all` on two nodes; then one run made twice more, on this machine."""
     driver = site.submit("driver.log", "all")
-    assert driver.wait(timeout=1500) == 0, site.text("driver.log")
+    try:
+        assert driver.wait(timeout=1500) == 0, site.text("driver.log")
+    finally:  # the cluster is for others, too
+        driver.kill()
+        site.cluster.run("scancel", "--user=root")
     site.here(*(f"results/runs/{run}/segments/1.json" for run in ("alone", "pair")))
     return site
 
