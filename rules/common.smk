@@ -25,6 +25,7 @@ from workflow_scripts.errors import UserError
 from workflow_scripts.files import read_json
 from workflow_scripts.job_states import translate_states
 from workflow_scripts.jobs import Jobs
+from workflow_scripts.submission import submit_patiently
 from workflow_scripts.survivors import refuse_doubles
 from workflow_scripts.wanted import (
     card_benchmarks,
@@ -67,6 +68,7 @@ onstart:
         refuse_to_submit()
         say_node_hours()
         refuse_as_workflow_error(translate_states)
+        refuse_as_workflow_error(submit_patiently)
     note_start(runs=f"{RESULTS}/runs", submits=workflow.non_local_exec)
     if not workflow.touch:
         refuse_as_workflow_error(

@@ -9,6 +9,7 @@ from tiny_runs import curve, tiny_images, tiny_recipe, train_here
 
 from workflow_scripts.errors import UserError
 from workflow_scripts.pretrain import attempts, saved
+from workflow_scripts.pretrain.history import SEGMENTS, add_segment, read_lines
 from workflow_scripts.pretrain.record import Record
 from workflow_scripts.pretrain.trainer import Trainer
 
@@ -144,6 +145,15 @@ def test_the_time_of_a_checkpoint_is_left_from_the_first_step_on(tmp_path, caplo
     # That segment's own was quick, and counts from now on.
     third = train_here(RECIPE, index, run, "--walltime-s", "1e6", number=3)
     assert third["reason"] == "done"
+
+
+def test_a_record_that_was_cut_off_spoils_no_later_one(tmp_path):
+    add_segment(tmp_path, {"end_step": 1})
+    with (tmp_path / SEGMENTS).open("a") as file:
+        file.write('{"end_st')  # and its node was gone
+    for step in (2, 3):
+        add_segment(tmp_path, {"end_step": step})
+    assert [row["end_step"] for row in read_lines(tmp_path / SEGMENTS)] == [1, 2, 3]
 
 
 def test_a_segment_is_named_by_its_number(tmp_path):

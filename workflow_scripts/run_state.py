@@ -9,6 +9,8 @@ from typing import Any
 
 from workflow_scripts.files import holder, read_json
 from workflow_scripts.pretrain import attempts as starts
+from workflow_scripts.pretrain.history import STATE
+from workflow_scripts.pretrain.run_digest import IDENTITY, checkpoint_folder
 from workflow_scripts.slurm import Job
 
 # The states beside the outcomes of an attempt.
@@ -97,13 +99,24 @@ def run_state(folder: Path, jobs: Sequence[Job]) -> RunState:
     )
 
 
+def latest_checkpoints(folder: Path) -> Path | None:
+    """The checkpoint folder of a run's last start; None if it was never started.
+
+    Args:
+        folder: The run's folder.
+    """
+    identity = folder / IDENTITY
+    if not identity.is_file():
+        return None
+    return checkpoint_folder(folder, read_json(identity)["run_digest"])
+
+
 def _written(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """What the latest checkpoint folder holds: the last progress, and all attempts."""
-    identity = folder / "identity.json"
-    if not identity.is_file():
+    place = latest_checkpoints(folder)
+    if place is None:
         return {}, []
-    place = folder / "checkpoints" / read_json(identity)["run_digest"][:16]
-    progress = place / "progress.json"
+    progress = place / STATE
     return (read_json(progress) if progress.is_file() else {}), starts.read(place)
 
 

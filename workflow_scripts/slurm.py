@@ -55,6 +55,11 @@ def ask(program: str, *arguments: str, limit_s: float = _LIMIT_SECONDS) -> str |
     return done.stdout
 
 
+def answers() -> bool:
+    """Whether Slurm's controller answers, without which no job can be submitted."""
+    return ask("squeue", "--me", "--noheader", "-o", "%i") is not None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """A job that Slurm has not yet done with, submitted by a driver of this workflow.

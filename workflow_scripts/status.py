@@ -18,9 +18,8 @@ from pathlib import Path
 from workflow_scripts import slurm
 from workflow_scripts.driver_notes import lives, notes
 from workflow_scripts.errors import UserError
-from workflow_scripts.files import read_json
 from workflow_scripts.pretrain.earlier import in_words, told
-from workflow_scripts.run_state import RunState, run_state
+from workflow_scripts.run_state import RunState, latest_checkpoints, run_state
 
 _COLUMNS = (
     "run", "state", "seg", "step", "img/s", "wait", "MFU", "loss", "left", "nodes", "node-h",
@@ -100,11 +99,10 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def anew(folder: Path) -> list[str]:
     """What a run's line does not say: that it began anew beside checkpoints of other digests."""
-    identity = folder / "identity.json"
-    if not identity.is_file() or (folder / "summary.json").is_file():
+    place = latest_checkpoints(folder)
+    if place is None or (folder / "summary.json").is_file():
         return []
-    rows = told(folder / "checkpoints" / read_json(identity)["run_digest"][:16])
-    return [f"{folder.name} began anew beside checkpoint {in_words(row)}" for row in rows]
+    return [f"{folder.name} began anew beside checkpoint {in_words(row)}" for row in told(place)]
 
 
 def drivers() -> list[str]:

@@ -181,7 +181,12 @@ class Cluster:
 
     def _start_database(self) -> None:
         home = self.folder / "database"
-        common = ["--no-defaults", f"--datadir={home}", "--user=root"]
+        # A server removes at its start what others have in a temporary folder that they share.
+        temporary = self.folder / "temporary"
+        temporary.mkdir()
+        common = [
+            "--no-defaults", f"--datadir={home}", f"--tmpdir={temporary}", "--user=root",
+        ]  # fmt: skip
         self.run(
             "mariadb-install-db", *common, "--auth-root-authentication-method=normal",
             "--skip-test-db", "--skip-log-bin",

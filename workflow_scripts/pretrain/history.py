@@ -45,6 +45,10 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def _write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
+    write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+
+
 def rounded(value: float) -> float:
     """Seven significant digits: what float32 holds."""
     return float(f"{value:.7g}")
@@ -62,7 +66,7 @@ class History:
     def __init__(self, folder: Path, *, step: int) -> None:
         self.path = folder / CURVE
         kept = [row for row in read_lines(self.path) if row["step"] <= step]
-        write_text(self.path, "".join(json.dumps(row) + "\n" for row in kept))
+        _write_lines(self.path, kept)
 
     def add(self, row: dict[str, Any]) -> None:
         """Append a line, whole or (killed) cut off at the end of the file."""
@@ -72,8 +76,8 @@ class History:
 
 def add_segment(folder: Path, facts: dict[str, Any]) -> None:
     """Record how fast and on what a segment ran, for the provenance of the export."""
-    with (folder / SEGMENTS).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(facts) + "\n")
+    # As a whole: a line that a dying node cut off would be joined with the next one.
+    _write_lines(folder / SEGMENTS, [*read_lines(folder / SEGMENTS), facts])
 
 
 def known_save_seconds(folder: Path) -> float:
