@@ -1,9 +1,11 @@
 # What the site of a Slurm profile asks for and allows, told before any job is submitted.
 import functools
+import os
 import sys
 
 from snakemake.logging import logger
 
+from workflow_scripts import slurm
 from workflow_scripts.driver import only_plans
 from workflow_scripts.plan import node_hours
 from workflow_scripts.site_checks import OnSite, needs_network
@@ -79,3 +81,4 @@ def refuse_to_submit():
     unready = not_ready(jobs)
     if unready:
         raise WorkflowError(unready)
+    os.environ[slurm.JOBS_VARIABLE] = "1"

@@ -18,6 +18,7 @@ from model_folders import shaken_model, weights_recipe, write_folder
 from safetensors.torch import load_file, save, save_file
 from tiny_runs import ROOT, simmim_recipe, tiny_chips, tiny_images
 
+from workflow_scripts import slurm
 from workflow_scripts.digests import file_sha256
 from workflow_scripts.errors import UserError
 from workflow_scripts.objectives.gfm import Teacher
@@ -273,7 +274,7 @@ def test_a_name_is_enough_where_the_hub_answers_and_offline_once_it_did(tmp_path
     for path in (folder / "model.json", folder / "model.provenance.json"):
         assert "hf_secret" not in path.read_text()
     assert "hf_secret" not in done.stdout + done.stderr
-    for offline in ({"HF_HUB_OFFLINE": "1"}, {"SLURM_JOB_ID": "41"}):
+    for offline in ({"HF_HUB_OFFLINE": "1"}, {slurm.JOBS_VARIABLE: "1"}):
         (folder / "model.json").unlink()
         again = in_a_process(tmp_path, endpoint=endpoint, **offline)
         assert again.returncode == 0, again.stderr
@@ -283,11 +284,11 @@ def test_a_name_is_enough_where_the_hub_answers_and_offline_once_it_did(tmp_path
 def test_a_slurm_job_asks_no_hub_and_says_where_to_fetch(tmp_path, monkeypatch):
     Hub.content, Hub.asked = b"never sent", []
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setenv("SLURM_JOB_ID", "41")
+    monkeypatch.setenv(slurm.JOBS_VARIABLE, "1")
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
-        with pytest.raises(UserError, match="Slurm job 41: jobs download nothing") as error:
+        with pytest.raises(UserError, match="jobs on Slurm download nothing") as error:
             made(tmp_path / "data" / "weights", architecture=VIT)
         server.shutdown()
     assert Hub.asked == []

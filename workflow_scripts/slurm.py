@@ -14,6 +14,7 @@ import psutil
 
 from workflow_scripts.logs import log
 
+JOBS_VARIABLE = "ORBWEAVER_ON_SLURM"  # set for the jobs of a Slurm profile
 _LIMIT_SECONDS = 30.0
 _LONGEST_ENDING = timedelta(minutes=5)
 _COMMENT = re.compile(r"rule_(?P<rule>.+?)(?:_wildcards_(?P<wildcards>.*))?")
@@ -184,9 +185,12 @@ def _submits(process: dict[str, Any], folder: str) -> bool:
 # --- the site ------------------------------------------------------------------------------------
 
 
-def own_job() -> str | None:
-    """The number of the batch job that this process is part of; None outside one."""
-    return os.environ.get("SLURM_JOB_ID") or None
+def is_job() -> bool:
+    """Whether a driver with a Slurm profile started this process; such jobs download nothing.
+
+    Other batch jobs may: fetching on a transfer node is one.
+    """
+    return bool(os.environ.get(JOBS_VARIABLE))
 
 
 def accounts() -> list[str]:

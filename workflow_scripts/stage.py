@@ -78,13 +78,23 @@ def run_program(
 
 
 def run_stage(
-    parser: argparse.ArgumentParser, work: Callable[[argparse.Namespace, dict[str, Any]], None]
+    parser: argparse.ArgumentParser,
+    work: Callable[[argparse.Namespace, dict[str, Any]], None],
+    *,
+    writes: bool = True,
 ) -> None:
-    """`run_program` for a stage: its work gets the arguments and the recipe."""
+    """`run_program` for a stage: its work gets the arguments and the recipe.
+
+    Args:
+        parser: The stage's.
+        work: What it does.
+        writes: Whether this process writes results, which carry the digest of the code; of a
+            thousand ranks one does.
+    """
 
     def stage(arguments: argparse.Namespace) -> None:
-        # The digest of the code that runs, should it be edited now.
-        code_digest(parser.prog.rpartition(".")[2])
+        if writes:  # the digest of the code that runs, should it be edited now
+            code_digest(parser.prog.rpartition(".")[2])
         work(arguments, read_recipe(arguments.recipe))
 
     run_program(parser, stage)

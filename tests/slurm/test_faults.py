@@ -115,7 +115,8 @@ def test_a_segment_after_the_last_starts_no_ranks(story):
 @pytest.mark.parametrize(
     ("run", "state", "outcomes"),
     [
-        ("cancelled", "CANCELLED", {"stopped"}),
+        # A Slurm without cgroups signals srun too, which may kill its ranks before they are done.
+        ("cancelled", "CANCELLED", {None, "stopped"}),
         # The other ranks may have time to say that they failed.
         ("killed", "FAILED", {None, "failed"}),
         ("stranded", "NODE_FAIL", {None}),

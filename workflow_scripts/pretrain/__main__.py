@@ -180,4 +180,4 @@ def work(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    run_stage(parser(), work)
+    run_stage(parser(), work, writes=launch.place(1).is_first)

@@ -50,7 +50,8 @@ def start(ranks: Ranks, module: str, *, decided: str) -> None:
     """
     with tempfile.TemporaryDirectory(prefix="orbweaver-") as folder:
         shared = {launch.PARENT: str(os.getpid()), launch.STORE: str(Path(folder) / "store")}
-        shared |= {launch.DECIDED: decided, launch.STARTED: str(launch.OWN_START)}
+        started = os.environ.get(launch.STARTED, str(launch.OWN_START))  # a launcher may be older
+        shared |= {launch.DECIDED: decided, launch.STARTED: started}
         if "GLOO_SOCKET_IFNAME" not in os.environ:
             shared["GLOO_SOCKET_IFNAME"] = "lo"  # a host's name need not resolve on a laptop
         if "OMP_NUM_THREADS" not in os.environ:

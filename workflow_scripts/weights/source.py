@@ -1,8 +1,8 @@
 """Where pretrained weights come from: a local file, or the Hugging Face hub by timm's name.
 
 The hub is asked by its own client, which honours HF_HOME, HF_ENDPOINT, HF_HUB_OFFLINE and the
-proxies of the environment. A token is taken from HF_TOKEN alone. A Slurm job asks no hub: there the
-client's cache alone counts.
+proxies of the environment. A token is taken from HF_TOKEN alone. A job of a Slurm
+profile asks no hub: there the client's cache alone counts.
 """
 
 import os
@@ -48,8 +48,8 @@ def find_source(recipe: dict[str, Any], pretrained: dict[str, Any], *, place: Pa
 
     Raises:
         UserError: The file is missing, timm knows no weights of that name, the hub does not answer,
-            or this is a Slurm job; tells which file to get, where to put it and the line of the
-            configuration.
+            or this is a job of a Slurm profile; tells which file to get, where to put it and the
+            line of the configuration.
     """
     name = recipe["weights"]
     if recipe["file"]:
@@ -66,7 +66,8 @@ def find_source(recipe: dict[str, Any], pretrained: dict[str, Any], *, place: Pa
     try:
         file = pretrained.get("hf_hub_filename")
         names = (file,) if file else HUB_FILES
-        path = _cached(repository, names) if slurm.own_job() else _download(repository, names)
+        get = _cached if slurm.is_job() else _download
+        path = get(repository, names)
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise UserError(_by_hand(name, repository, place, error)) from error
     return Source(path=path, name=f"{repository}/{path.name}", revision=_revision(path))
@@ -79,7 +80,7 @@ def _cached(repository: str, names: Sequence[str]) -> Path:
         if isinstance(found, str):
             return Path(found)
     raise LocalEntryNotFoundError(
-        f"Slurm job {slurm.own_job()}: jobs download nothing, and its cache "
+        "jobs on Slurm download nothing, and the client's cache "
         f"{constants.HF_HUB_CACHE} has no such file"
     )
 
