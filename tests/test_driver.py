@@ -11,7 +11,7 @@ import networkx as nx
 import psutil
 import pytest
 
-from workflow_scripts import driver, driver_notes, resume, stale
+from workflow_scripts import driver, driver_notes, resume, stale, status
 from workflow_scripts.dag_picture import MOST_JOBS, draw, job_graph, layers
 from workflow_scripts.differences import differences
 from workflow_scripts.errors import UserError
@@ -138,6 +138,15 @@ def test_the_last_of_several_dead_drivers_is_resumed_then_the_one_before(note, g
     note(created=1.0, noted=2.0, arguments=["probe_ucm", "--profile", "profiles/frontier"])
     assert go_on() == ["probe_ucm", "--profile", "profiles/frontier"]
     assert go_on() == ["all"]  # the first had nothing to do, or was refused
+
+
+def test_status_says_how_a_driver_that_is_not_to_be_resumed_is_forgotten(note, living):
+    note(created=1.0, noted=1.0)
+    note(noted=2.0, **living)
+    ended, lives = status.drivers()
+    ((path, _), _) = driver_notes.notes()
+    assert ended.endswith(f"snakemake all --configfile my.yaml (to forget it: rm {path})")
+    assert lives == f"driver: process {living['pid']}, snakemake all --configfile my.yaml"
 
 
 def test_there_may_be_nothing_to_resume(note):

@@ -108,12 +108,17 @@ def anew(folder: Path) -> list[str]:
 def drivers() -> list[str]:
     """Who drives in this folder, or did and has not ended well."""
     lines = []
-    for _, note in notes():
+    for path, note in notes():
+        forget = ""
         if note["host"] != socket.gethostname():
             state = f"driver on {note['host']} (whether it lives is known there)"
+        elif lives(note):
+            state = "driver"
         else:
-            state = "driver" if lives(note) else "driver that ended before its work was done"
-        lines.append(f"{state}: process {note['pid']}, snakemake {shlex.join(note['arguments'])}")
+            state = "driver that ended before its work was done"
+            forget = f" (to forget it: rm {path})"
+        words = shlex.join(note["arguments"])
+        lines.append(f"{state}: process {note['pid']}, snakemake {words}{forget}")
     return lines
 
 
