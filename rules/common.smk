@@ -22,6 +22,7 @@ from workflow_scripts.digests import canonical
 from workflow_scripts.driver import guard, prepare_jobs, where_to_look
 from workflow_scripts.driver_notes import note_start, note_success
 from workflow_scripts.errors import UserError
+from workflow_scripts.export.unfinished import refuse_to_lose
 from workflow_scripts.files import read_json
 from workflow_scripts.job_states import translate_states
 from workflow_scripts.jobs import Jobs
@@ -48,6 +49,14 @@ def refuse_as_workflow_error(action):
 def named(job):
     """A job by its rule's name and the values of its wildcards."""
     return job.rule.name, tuple(job.wildcards)
+
+
+def keep_weights(needed):
+    """Refuse exports of finished runs that would fail, by the jobs (rule and wildcards) that run."""
+    for run in [names[0] for rule, names in needed if rule == "export"]:
+        last = CONFIG.runs[run].segments
+        if ("pretrain", (run, str(last))) not in needed:
+            refuse_as_workflow_error(lambda: refuse_to_lose(Path(RESULTS) / "runs" / run, last))
 
 
 # Snakemake's flag for its own report; at the start of a line its parser takes `report` for a keyword.
@@ -80,6 +89,7 @@ onstart:
                 submits=workflow.non_local_exec,
             )
         )
+        keep_weights({named(job) for job in workflow.dag.needrun_jobs()})
 
 
 onsuccess:

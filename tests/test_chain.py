@@ -108,6 +108,15 @@ def test_the_loss_of_checkpoints_is_told(chain, caplog, monkeypatch):
     assert "segment 2 ended at step 7, but the last checkpoint is of step 0" in caplog.text
 
 
+def test_a_checkpoint_without_its_numbers_is_named_with_what_to_do(tmp_path):
+    index, run = tiny_images(tmp_path / "corpus"), tmp_path / "run"
+    train_here(RECIPE, index, run, steps=3)
+    (folder_of(run) / "step-000000003" / saved.META).write_text("nonsense")
+    words = r"step-000000003: the checkpoint cannot be loaded \(meta\.json: .*; delete this folder"
+    with pytest.raises(UserError, match=words):
+        train_here(RECIPE, index, run, number=2)
+
+
 def test_a_segment_without_time_for_a_step_fails_and_says_what_took_it(tmp_path):
     index, run = tiny_images(tmp_path / "corpus"), tmp_path / "run"
     with pytest.raises(UserError, match=r"no time was left for the first step: .* of the 0 s .*"

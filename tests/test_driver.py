@@ -84,6 +84,23 @@ def test_a_living_driver_is_not_doubled(note, living, go_on):
         go_on()
 
 
+def test_the_folder_of_a_living_driver_is_not_unlocked(note, living):
+    words = ["snakemake", "--unlock"]
+    driver_notes.refuse_unlock()
+    note(created=1.0)
+    driver_notes.refuse_unlock()
+    note(noted=1.0, **living)
+    match = f"process {living['pid']}: snakemake all .*`kill -INT {living['pid']}`"
+    with pytest.raises(UserError, match=match):
+        driver.guard(None, words)  # before it asks for jobs
+
+
+def test_make_resume_unlocks_the_folder_in_whose_driver_it_stands(note, monkeypatch):
+    parent = psutil.Process(os.getppid())
+    note(pid=parent.pid, created=parent.create_time())
+    driver_notes.refuse_unlock()
+
+
 def test_a_driver_that_began_while_resume_waited_is_not_doubled(note, living, monkeypatch):
     note(created=1.0)
     monkeypatch.setattr(resume, "wait_for_all", lambda *_, **__: note(noted=1.0, **living))

@@ -13,6 +13,7 @@ from workflow_scripts.errors import UserError
 from workflow_scripts.export import __main__ as export
 from workflow_scripts.export.curve import last_means
 from workflow_scripts.export.reconstructions import chosen_samples
+from workflow_scripts.export.unfinished import refuse_to_lose
 from workflow_scripts.models.folder import content_digest
 from workflow_scripts.pretrain.run_digest import stored_identity
 from workflow_scripts.shards.corpus import Corpus
@@ -160,6 +161,13 @@ def test_an_unfinished_run_is_refused_with_the_steps_left_and_what_to_raise(tmp_
     with pytest.raises(UserError, match=r"makes about 2\. .* from 2 to 5 "):
         export_here(tiny_recipe(), index, run, number=2)
     assert not (run / "weights.safetensors").exists()
+    refuse_to_lose(run, 2)  # there is nothing to lose yet
+    (run / "weights.safetensors").touch()
+    refuse_to_lose(run, 3)  # a segment that is still to be trained
+    with pytest.raises(UserError, match=r"weights\.safetensors would be removed .* from 2 to 5 "):
+        refuse_to_lose(run, 2)
+    train_here(tiny_recipe(), index, run, number=3)
+    refuse_to_lose(run, 3)
 
 
 def test_a_run_whose_last_checkpoint_or_curve_is_missing_is_refused(tmp_path):

@@ -30,6 +30,30 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     assert os.listdir(tmp_path) == ["result.txt"]
 
 
+FULL = """
+import argparse
+from pathlib import Path
+from workflow_scripts.files import write_json
+from workflow_scripts.stage import add_log, run_program
+parser = argparse.ArgumentParser()
+add_log(parser)
+run_program(parser, lambda _: write_json(Path("result.json"), [1]))
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_full_disk_is_told_in_a_line_that_names_the_file(tmp_path):
+    (tmp_path / ".result.json.tmp").symlink_to("/dev/full")
+    done = subprocess.run(
+        [sys.executable, "-c", FULL], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "No space left on device: 'result.json'; make room" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert os.listdir(tmp_path) == []
+
+
 def test_what_a_kill_left_half_written_is_overwritten(tmp_path):
     path = tmp_path / "result.txt"
     (tmp_path / ".result.txt.tmp").write_text("half of another")

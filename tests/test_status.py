@@ -3,6 +3,7 @@
 import datetime
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -130,6 +131,8 @@ def test_a_start_that_failed_before_it_was_an_attempt_is_seen():
     log.parent.mkdir(parents=True)
     log.write_text("ERROR no such module\n")
     assert run_state(MAE, []).state == "walltime"  # it may be about to begin
+    text = where_to_look(runs=MAE.parent, submits=True)  # the driver knows that its jobs ended
+    assert text.startswith(f"Run mae failed; its log: {log}\n")
     now = time.time()
     os.utime(log, (now - 60, now - 60))
     found = run_state(MAE, [])
@@ -148,6 +151,20 @@ def shown(*arguments):
         env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True,
     )  # fmt: skip
     return done.stdout
+
+
+@pytest.mark.parametrize("name", ["attempts.json", "progress.json"])
+def test_a_damaged_file_of_one_run_hides_no_other(name):
+    told(attempts=[attempt(outcome="walltime")], state="walltime")
+    bad = MAE.with_name("bad")
+    told(bad, attempts=[attempt()])
+    path = bad / "checkpoints" / ("d" * 16) / name
+    path.write_text("nonsense")
+    text = shown()
+    assert re.search(r"^mae +walltime ", text, re.MULTILINE)
+    assert re.search(r"^bad +unreadable ", text, re.MULTILINE)
+    assert f"{path}: not valid JSON" in text
+    assert "Run bad" not in where_to_look(runs=MAE.parent, submits=True)
 
 
 def test_the_page_fits_a_terminal_and_tells_why_runs_failed(folder, tmp_path, monkeypatch):

@@ -6,8 +6,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from workflow_scripts.driver_notes import refuse_unlock
 from workflow_scripts.jobs import Jobs
-from workflow_scripts.run_state import run_state
+from workflow_scripts.run_state import run_states
 from workflow_scripts.staleness import refuse_unrecorded
 
 CONFIG_VARIABLE = "ORBWEAVER_CONFIG"  # the merged configuration as JSON, set for every job
@@ -19,9 +20,13 @@ _HARMLESS = frozenset(
 def guard(jobs: Jobs, argv: Sequence[str] = tuple(sys.argv)) -> None:
     """Refuse to start on unrecorded results of another configuration or other code.
 
+    And to unlock the folder under a driver, as Snakemake proposes to whoever starts a second one.
+
     Raises:
         UserError: Says which, and the command that makes them again.
     """
+    if "--unlock" in argv:
+        refuse_unlock()
     if not _HARMLESS & set(argv):
         refuse_unrecorded(jobs.stamped(), _forced(argv), argv[1:])
 
@@ -60,7 +65,7 @@ def where_to_look(*, runs: Path, submits: bool) -> str:
         runs: The folder of all runs.
         submits: Whether the driver submits jobs to Slurm.
     """
-    states = [run_state(folder, []) for folder in sorted(runs.glob("*")) if folder.is_dir()]
+    states = run_states(runs, [], settled=True)
     lines = [f"Run {one.run} {one.state}; its log: {one.log}" for one in states if one.log]
     slurm = ", what Slurm says of it below logs/slurm/" if submits else ""
     return "\n".join(

@@ -1,5 +1,7 @@
 """The notes that drivers leave: who drives in this folder, with which command, and does it live?"""
 
+import os
+import shlex
 import socket
 import sys
 import time
@@ -75,3 +77,28 @@ def lives(note: dict[str, Any]) -> bool:
         return same and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def how_to_stop(note: dict[str, Any]) -> str:
+    """The two ways to stop a driver; SIGTERM is none, it would first wait for all its jobs."""
+    pid = note["pid"]
+    return (
+        f"stop it with `kill -INT {pid}`, which cancels its jobs (each saves a checkpoint), or "
+        f"with `kill -KILL {pid}`, which leaves them running"
+    )
+
+
+def refuse_unlock() -> None:
+    """Refuse to unlock the folder of a driver that works in it.
+
+    Raises:
+        UserError: Names it. Its own `make resume` may unlock, having looked.
+    """
+    for _, note in notes():
+        here = note["host"] == socket.gethostname()
+        if here and note["pid"] not in (os.getpid(), os.getppid()) and lives(note):
+            raise UserError(
+                f"the folder is locked by a driver that still runs (process {note['pid']}: "
+                f"snakemake {shlex.join(note['arguments'])}): let it work, or {how_to_stop(note)}; "
+                "then `make resume`"
+            )

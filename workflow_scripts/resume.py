@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from workflow_scripts.driver import command
-from workflow_scripts.driver_notes import NOTES, lives, notes, take_over
+from workflow_scripts.driver_notes import NOTES, how_to_stop, lives, notes, take_over
 from workflow_scripts.errors import UserError
 from workflow_scripts.logs import log, start_logging
 from workflow_scripts.survivors import wait_for_all
@@ -47,7 +47,7 @@ def _refuse_living(note: dict[str, Any], *, assume_dead: bool) -> None:
     if note["host"] == here and note["pid"] != os.getpid() and lives(note):
         raise UserError(
             f"the driver still runs (process {note['pid']}), or a `make resume` waits in its "
-            f"place: let it work, or stop it with `kill {note['pid']}` and resume then"
+            f"place: let it work, or {how_to_stop(note)}; then resume"
         )
 
 

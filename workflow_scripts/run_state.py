@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from workflow_scripts.errors import UserError
 from workflow_scripts.files import holder, read_json
 from workflow_scripts.pretrain import attempts as starts
 from workflow_scripts.pretrain.history import STATE
@@ -15,7 +16,7 @@ from workflow_scripts.slurm import Job
 
 # The states beside the outcomes of an attempt.
 NEW, QUEUED, STARTING, RUNNING = "new", "queued", "starting", "running"
-DIED = "died"
+DIED, UNREADABLE = "died", "unreadable"
 _LOGS = Path("logs/pretrain")  # as rules/pretrain.smk has it; envs/launch.sh keeps one an attempt
 _NUMBERS = ("step", "total_steps", "images_per_s", "data_wait", "mfu", "loss", "seconds_left")
 _SECONDS_TO_BEGIN = 20.0  # from a job's first line in its log to its first sign of life
@@ -43,6 +44,7 @@ class RunState:
         node_hours_left: Of training, at the speed and on the nodes of the last attempt.
         updated: The last sign of life (ISO, UTC).
         log: The log of the last attempt, if the run failed or died.
+        trouble: Which of the run's files cannot be read, and what to do.
     """
 
     run: str
@@ -62,14 +64,33 @@ class RunState:
     node_hours_left: float | None = None
     updated: str | None = None
     log: str | None = None
+    trouble: str | None = None
 
 
-def run_state(folder: Path, jobs: Sequence[Job]) -> RunState:
+def run_states(runs: Path, jobs: Sequence[Job], *, settled: bool = False) -> list[RunState]:
+    """Where all runs below a folder are; of one with a damaged file that it has one.
+
+    Args:
+        runs: The folder of all runs.
+        jobs: What Slurm has in its queue; empty if it does not tell.
+        settled: No job begins just now.
+    """
+    found = []
+    for folder in sorted(path for path in runs.glob("*") if path.is_dir()):
+        try:
+            found.append(run_state(folder, jobs, settled=settled))
+        except UserError as error:
+            found.append(RunState(run=folder.name, state=UNREADABLE, trouble=str(error)))
+    return found
+
+
+def run_state(folder: Path, jobs: Sequence[Job], *, settled: bool = False) -> RunState:
     """Where a run is.
 
     Args:
         folder: The run's folder.
         jobs: What Slurm has in its queue; empty if it does not tell.
+        settled: No job begins just now: a log without a sign of life is that of a failure.
 
     Raises:
         UserError: A file that tells of it is not JSON.
@@ -78,8 +99,9 @@ def run_state(folder: Path, jobs: Sequence[Job]) -> RunState:
     last = attempts[-1] if attempts else {}
     job = _job_of(folder.name, jobs)
     state = _state(progress, last, job, held=holder(folder / "run.json") is not None)
-    if state not in (RUNNING, STARTING, QUEUED, starts.DONE) and (early := _early(folder, last)):
-        state, last = starts.FAILED, {**last, **early}
+    if state not in (RUNNING, STARTING, QUEUED, starts.DONE):
+        early = _early(folder, last, seconds_to_begin=0.0 if settled else _SECONDS_TO_BEGIN)
+        state, last = (starts.FAILED, {**last, **early}) if early else (state, last)
     segment = last.get("segment")
     log = last.get("log") or str(_LOGS / folder.name / f"{segment}.log")
     numbers = {name: progress.get(name) for name in _NUMBERS}
@@ -138,7 +160,7 @@ def _state(
     return (outcome or DIED) if began else NEW
 
 
-def _early(folder: Path, last: Mapping[str, Any]) -> dict[str, Any]:
+def _early(folder: Path, last: Mapping[str, Any], *, seconds_to_begin: float) -> dict[str, Any]:
     """Segment, job and log of a start that failed before it became an attempt; empty if none did.
 
     What is wrong with the configuration, the data or the environment is told in such a log alone.
@@ -147,7 +169,7 @@ def _early(folder: Path, last: Mapping[str, Any]) -> dict[str, Any]:
     written, log = max(logs, default=(0.0, Path()))
     segment = log.parent.name.removesuffix(".attempts")
     seen = datetime.fromisoformat(last["seen"]).timestamp() if last else 0.0
-    begins = time.time() - written < _SECONDS_TO_BEGIN
+    begins = time.time() - written < seconds_to_begin
     whole = (folder / "segments" / f"{segment}.json").is_file()
     if written <= seen or begins or whole or str(log) == last.get("log"):
         return {}

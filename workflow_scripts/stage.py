@@ -1,6 +1,7 @@
 """What every stage's command line shares: the recipe, the log, and how errors end."""
 
 import argparse
+import errno
 import json
 import sys
 from collections.abc import Callable
@@ -11,6 +12,8 @@ from workflow_scripts.code_digest import code_digest
 from workflow_scripts.errors import UserError
 from workflow_scripts.files import read_json
 from workflow_scripts.logs import log, start_logging
+
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 
 def stage_parser(stage: str, description: str) -> argparse.ArgumentParser:
@@ -66,8 +69,11 @@ def run_program(
     except UserError as error:
         log.error("%s", error)
         sys.exit(1)
-    except Exception:
-        log.exception("%s failed", parser.prog)
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            log.error("%s; make room, or mend the file system, and start again", error)
+        else:
+            log.exception("%s failed", parser.prog)
         sys.exit(1)
 
 

@@ -19,7 +19,7 @@ from workflow_scripts import slurm
 from workflow_scripts.driver_notes import lives, notes
 from workflow_scripts.errors import UserError
 from workflow_scripts.pretrain.earlier import in_words, told
-from workflow_scripts.run_state import RunState, latest_checkpoints, run_state
+from workflow_scripts.run_state import RunState, latest_checkpoints, run_states
 
 _COLUMNS = (
     "run", "state", "seg", "step", "img/s", "wait", "MFU", "loss", "left", "nodes", "node-h",
@@ -155,7 +155,9 @@ def page(runs: Path, states: list[RunState], jobs: list[slurm.Job] | None) -> st
         lines += ["", table(_JOB_COLUMNS, [job_row(job) for job in jobs[:_MOST_JOBS]]), *more]
     elif jobs is None and slurm.there("squeue"):
         lines += ["", "squeue does not answer: which jobs are queued is not known"]
-    notes = [line for one in states for line in anew(runs / one.run)] + drivers()
+    notes = [one.trouble for one in states if one.trouble]
+    notes += [line for one in states if not one.trouble for line in anew(runs / one.run)]
+    notes += drivers()
     return "\n".join([*lines, *([""] if notes else []), *notes, *why(states)]) + "\n"
 
 
@@ -176,9 +178,8 @@ def main() -> None:
     options = parser.parse_args()
     runs = options.results / "runs"
     jobs = slurm.jobs(Path.cwd(), limit_s=_PATIENCE_SECONDS)
+    states = run_states(runs, jobs or [])
     try:
-        folders = [folder for folder in sorted(runs.glob("*")) if folder.is_dir()]
-        states = [run_state(folder, jobs or []) for folder in folders]
         text = _json(states, jobs) if options.json else page(runs, states, jobs)
     except UserError as error:
         sys.exit(str(error))

@@ -10,6 +10,28 @@ from workflow_scripts.pretrain.history import SEGMENTS, read_lines
 from workflow_scripts.pretrain.run_digest import checkpoint_folder
 
 
+def refuse_to_lose(run: Path, segments: int) -> None:
+    """Refuse to export a finished run again from a segment before its last one.
+
+    Snakemake removes the weights before the job that would fail for want of steps.
+
+    Args:
+        run: The run's folder.
+        segments: As many as the configuration asks for now; lowered after the run was finished.
+
+    Raises:
+        UserError: Says how many it takes.
+    """
+    path = run / "segments" / f"{segments}.json"
+    weights = run / "weights.safetensors"
+    if not (weights.is_file() and path.is_file()):
+        return
+    try:
+        finished_segment(path, run)
+    except UserError as error:
+        raise UserError(f"{weights} would be removed and not be made again. {error}") from None
+
+
 def finished_segment(path: Path, run: Path) -> dict[str, Any]:
     """The last segment of a run that is done.
 

@@ -44,7 +44,15 @@ from workflow_scripts.errors import UserError
 from workflow_scripts.files import json_text, write_text
 from workflow_scripts.logs import log
 from workflow_scripts.pretrain import parallel
-from workflow_scripts.pretrain.saved import META, latest, read_meta, remove, step_folder, steps
+from workflow_scripts.pretrain.saved import (
+    META,
+    latest,
+    read_meta,
+    remove,
+    step_folder,
+    steps,
+    unreadable,
+)
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 _AHEAD = 10_000_000  # bytes copied from the device ahead of writing, torch's own default
@@ -250,16 +258,12 @@ def load(
     Raises:
         UserError: The checkpoint cannot be read or does not fit the model.
     """
-    folder = step_folder(root, step)
     tensors = _tensors(objective, optimizer)
     try:
         with _quiet():
-            dcp.load(tensors, checkpoint_id=folder, no_dist=not dist.is_initialized())
-        meta = read_meta(root, step)
-    except (*_FAILURES, UserError) as error:
-        before = [other for other in steps(root) if other < step]
-        raise UserError(
-            f"{folder}: the checkpoint cannot be loaded ({_cause(error)}); delete this folder to "
-            + (f"go on from the one of step {before[-1]}" if before else "begin the run anew")
-        ) from error
-    return meta
+            dcp.load(
+                tensors, checkpoint_id=step_folder(root, step), no_dist=not dist.is_initialized()
+            )
+    except _FAILURES as error:
+        raise unreadable(root, step, _cause(error)) from error
+    return read_meta(root, step)

@@ -7,6 +7,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
+from workflow_scripts.errors import UserError
 from workflow_scripts.files import read_json, write_json, write_text
 from workflow_scripts.logs import log
 from workflow_scripts.pretrain import attempts
@@ -23,17 +24,24 @@ NOT_TERMS = frozenset(
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The rows of a JSON-lines file; a last line that a kill cut off is left out."""
+    """The rows of a JSON-lines file; a last line that a kill cut off is left out.
+
+    Raises:
+        UserError: Another line is no row.
+    """
     if not path.is_file():
         return []
     rows = []
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = path.read_bytes().splitlines()
     for number, line in enumerate(lines, 1):
         try:
-            rows.append(json.loads(line))
-        except ValueError:
+            rows.append(dict(json.loads(line)))
+        except (ValueError, TypeError):
             if number < len(lines):
-                raise
+                raise UserError(
+                    f"{path}: line {number} of {len(lines)} is no JSON object; delete this line "
+                    "(of the run's record, no training is lost) and start again"
+                ) from None
     return rows
 
 

@@ -3,12 +3,13 @@
 `checkpoint` writes and loads them and states the contract.
 """
 
+import json
 import re
 import shutil
 from pathlib import Path
 from typing import Any
 
-from workflow_scripts.files import read_json
+from workflow_scripts.errors import UserError
 from workflow_scripts.logs import log
 
 META = "meta.json"
@@ -35,9 +36,33 @@ def latest(root: Path) -> int | None:
 
 
 def read_meta(root: Path, step: int) -> dict[str, Any]:
-    """What was saved beside the tensors: plain numbers of the trainer."""
-    meta: dict[str, Any] = read_json(step_folder(root, step) / META)
+    """What was saved beside the tensors: plain numbers of the trainer.
+
+    Raises:
+        UserError: It cannot be read, and with it the checkpoint.
+    """
+    path = step_folder(root, step) / META
+    try:
+        meta: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise unreadable(root, step, f"{META}: {error}") from None
     return meta
+
+
+def unreadable(root: Path, step: int, cause: str) -> UserError:
+    """What to tell of a checkpoint that cannot be loaded: the only cure is the one before it.
+
+    Args:
+        root: The run's checkpoint folder.
+        step: Which one.
+        cause: Why not.
+    """
+    before = [other for other in steps(root) if other < step]
+    cure = f"go on from the one of step {before[-1]}" if before else "begin the run anew"
+    return UserError(
+        f"{step_folder(root, step)}: the checkpoint cannot be loaded ({cause}); delete this folder "
+        f"to {cure}"
+    )
 
 
 def remove(folder: Path) -> None:
