@@ -15,7 +15,7 @@ all: setup
 	$(BIN)/snakemake all
 
 test: setup lint
-	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
 setup: $(VENV)/.ready
 

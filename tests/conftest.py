@@ -8,22 +8,20 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 # In this order `make test` hands the files to its processes: the longest first, so that no process
-# has nothing to do at the end. The tests on a Slurm mostly wait for it.
+# has nothing to do at the end; those on a Slurm mostly wait for it.
 LONGEST_FIRST = ("slurm", "kill", "pipeline", "distributed")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file together, and all that use the one Slurm."""
+    """Put the files with the longest tests first; within a file the order stays."""
 
-    def order(item: pytest.Item) -> int:
-        marks = [n for n, name in enumerate(LONGEST_FIRST) if item.get_closest_marker(name)]
+    def length(item: pytest.Item) -> int:
+        marks = (n for n, name in enumerate(LONGEST_FIRST) if item.get_closest_marker(name))
         return min(marks, default=len(LONGEST_FIRST))
 
-    first = {item.path: len(LONGEST_FIRST) for item in items}
+    first: dict[Path, int] = {}
     for item in items:
-        first[item.path] = min(first[item.path], order(item))
-        group = "slurm" if item.get_closest_marker("slurm") else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+        first[item.path] = min(first.get(item.path, len(LONGEST_FIRST)), length(item))
     items.sort(key=lambda item: first[item.path])
 
 

@@ -59,7 +59,7 @@ def test_every_stage_runs_as_a_job_that_slurm_calls_completed(whole):
 
 def test_the_page_and_the_cards_are_there(whole):
     assert (whole.folder / "results" / "report.html").stat().st_size > 10_000
-    for run in ("scenes-mae", "modis-simmim"):
+    for run in ("scenes-mae", "modis-simmim", "scenes-teacher", "scenes-gfm"):
         assert (whole.place(run) / "README.md").is_file()
 
 
