@@ -53,7 +53,7 @@ def named(job):
 
 def keep_weights(needed):
     """Refuse exports of finished runs that would fail, by the jobs (rule and wildcards) that run."""
-    for run in [names[0] for rule, names in needed if rule == "export"]:
+    for run in [names[0] for name, names in needed if name == "export"]:
         last = CONFIG.runs[run].segments
         if ("pretrain", (run, str(last))) not in needed:
             refuse_as_workflow_error(lambda: refuse_to_lose(Path(RESULTS) / "runs" / run, last))
