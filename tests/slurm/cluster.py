@@ -5,6 +5,7 @@ mariadb-server and debianutils. Nothing outside its folder is read or written, a
 chosen free, so that several clusters can run side by side.
 """
 
+import fcntl
 import os
 import shutil
 import signal
@@ -70,10 +71,14 @@ def _clear(folder: Path) -> None:
 
 def sweep() -> None:
     """Clear what is left of clusters whose tests were killed: jobs outlive their daemons."""
-    for note in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/{OWNER}"):
-        owner = note.read_text()
-        if owner and not Path("/proc", owner).exists():
-            _clear(note.parent)
+    place = Path(tempfile.gettempdir())
+    with (place / f"{PREFIX}sweep.lock").open("a") as lock:
+        # One at a time: who removes a folder has it open, and would be taken for one of its jobs.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for note in place.glob(f"{PREFIX}*/{OWNER}"):
+            owner = note.read_text()
+            if owner and not Path("/proc", owner).exists():
+                _clear(note.parent)
 
 
 class Cluster:
