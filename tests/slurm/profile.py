@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 
 SHIPPED = ROOT / "profiles" / "frontier"
 RANKS_A_NODE = 2
-LEAD_S = 60  # Slurm looks every half minute whom to warn: the signal comes up to 30 s earlier
+LEAD_S = 90  # Slurm looks every half minute whom to warn: the signal comes up to 30 s earlier
 # The first look at a job comes after so many seconds, each further one ten seconds later.
 IMPATIENCE = {"slurm-init-seconds-before-status-checks": 6, "max-status-checks-per-second": 1}
 

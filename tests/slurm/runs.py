@@ -29,6 +29,7 @@ def _slowly(at: Any, run: Path = Path(sys.argv[sys.argv.index("--run") + 1])) ->
 Watchdog.at = _slowly(Watchdog.at)
 """
 LOOK_S = 30  # seconds between two looks of Slurm for jobs whose time is nearly up
+LEAVE_S = 30  # that a busy machine takes from the warning until both Snakemakes of a job have ended
 SPEEDS = {"images_per_s", "data_wait", "seconds", "tflops", "mfu", "peak_memory_bytes", "energy_j"}
 Driver = subprocess.Popen[bytes]
 
@@ -91,7 +92,7 @@ class Runs(Site):
         """
         minutes, seconds = self.cluster.run("squeue", "-h", "-j", str(job), "-o", "%M").split(":")
         used = 60 * int(minutes) + int(seconds)
-        limit = math.ceil((used + LOOK_S + 5) / 60)  # whole minutes are all that Slurm knows
+        limit = math.ceil((used + LOOK_S + LEAVE_S) / 60)  # whole minutes are all that Slurm knows
         self.cluster.run("scontrol", "update", f"JobId={job}", f"TimeLimit={limit}")
 
     def trainers(self, run: str) -> list[psutil.Process]:

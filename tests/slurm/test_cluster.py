@@ -27,7 +27,7 @@ def test_only_geometry_walltime_lead_and_polling_differ_from_the_shipped_profile
         ("max-status-checks-per-second",),
     }
     extra = ("set-resources", "pretrain", "slurm_extra")
-    assert ours[extra].replace("USR1@60", "USR1@300") == theirs[extra]
+    assert ours[extra].replace("USR1@90", "USR1@300") == theirs[extra]
 
 
 def test_the_profile_is_written_as_derived(tmp_path):
