@@ -73,8 +73,9 @@ if workflow.is_main_process:
 
 
 onstart:
+    needed = [named(job) for job in workflow.dag.needrun_jobs()]
     if workflow.non_local_exec:
-        refuse_to_submit()
+        refuse_to_submit(needed)
         say_node_hours()
         refuse_as_workflow_error(translate_states)
         refuse_as_workflow_error(submit_patiently)
@@ -83,13 +84,13 @@ onstart:
         refuse_as_workflow_error(
             lambda: refuse_doubles(
                 map(named, workflow.dag.jobs),
-                map(named, workflow.dag.needrun_jobs()),
+                needed,
                 folder=Path(workflow.workdir_init),
                 runs=Path(RESULTS) / "runs",
                 submits=workflow.non_local_exec,
             )
         )
-        keep_weights({named(job) for job in workflow.dag.needrun_jobs()})
+        keep_weights(set(needed))
 
 
 onsuccess:

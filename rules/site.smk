@@ -66,7 +66,7 @@ def fits_site(run):
             refuse_as_workflow_error(lambda: SITE.refuse([run, *wanted_runs(CONFIG)]))
 
 
-def refuse_to_submit():
+def refuse_to_submit(jobs):
     """Refuse to start jobs where something is not set or not fetched, or a run does not fit.
 
     Raises:
@@ -74,7 +74,6 @@ def refuse_to_submit():
     """
     if SITE is None:
         return
-    jobs = [(job.rule.name, tuple(job.wildcards)) for job in workflow.dag.needrun_jobs()]
     refuse_as_workflow_error(
         lambda: SITE.refuse(names[0] for rule, names in jobs if rule == "pretrain")
     )

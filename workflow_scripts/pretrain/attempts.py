@@ -48,7 +48,7 @@ def begin(
         ranks: This process's place, or that of the parent of ranks.
         environment: The variables that name the job and the log.
     """
-    now = _now()
+    began = now()
     entry = {
         "segment": segment,
         "job": environment.get("SLURM_JOB_ID"),
@@ -56,8 +56,8 @@ def begin(
         "ranks": ranks.world,
         "host": socket.gethostname(),
         "pid": os.getpid(),
-        "began": now,
-        "seen": now,
+        "began": began,
+        "seen": began,
         "seconds": _seconds(),
         "log": environment.get(LOG_VARIABLE),
         "outcome": None,
@@ -74,7 +74,7 @@ def seen(folder: Path, outcome: str | None = None) -> dict[str, Any]:
     attempts = read(folder)
     if not attempts:
         return {}
-    attempts[-1] |= {"seen": _now(), "seconds": _seconds(), "outcome": outcome}
+    attempts[-1] |= {"seen": now(), "seconds": _seconds(), "outcome": outcome}
     write_json(folder / ATTEMPTS, attempts)
     return attempts[-1]
 
@@ -84,7 +84,8 @@ def node_hours(attempts: Iterable[Mapping[str, Any]]) -> float:
     return sum(one["nodes"] * one["seconds"] for one in attempts) / 3600
 
 
-def _now() -> str:
+def now() -> str:
+    """The time as it stands in a run's records: ISO, UTC."""
     return datetime.datetime.now(datetime.UTC).isoformat("T", "seconds")
 
 

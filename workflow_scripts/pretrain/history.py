@@ -1,6 +1,5 @@
 """What a run tells while it trains: its curve, its state, and a record of each segment."""
 
-import datetime
 import json
 import os
 import socket
@@ -99,24 +98,18 @@ def write_state(folder: Path, now: str, **numbers: Any) -> None:
     """
     attempt = attempts.seen(folder, now if now in attempts.OUTCOMES else None)
     place = {name: attempt.get(name) for name in ("job", "segment", "nodes")}
-    updated = datetime.datetime.now(datetime.UTC).isoformat("T", "seconds")
     write_json(
         folder / STATE,
-        {**numbers, **place, "state": now, "updated": updated, "pid": os.getpid(),
+        {**numbers, **place, "state": now, "updated": attempts.now(), "pid": os.getpid(),
          "host": socket.gethostname()},
     )  # fmt: skip
 
 
-def mark(folder: Path, now: str) -> None:
-    """Set the state, keeping the numbers of the last one."""
-    if folder.is_dir():
-        path = folder / STATE
-        write_state(folder, now, **(read_json(path) if path.is_file() else {}))
-
-
 def mark_failed(folder: Path) -> None:
     """Set the state to `failed`, keeping the numbers of the last one."""
-    mark(folder, attempts.FAILED)
+    if folder.is_dir():
+        path = folder / STATE
+        write_state(folder, attempts.FAILED, **(read_json(path) if path.is_file() else {}))
 
 
 def time_left(seconds: float) -> str:
