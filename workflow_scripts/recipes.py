@@ -148,6 +148,11 @@ def pretrain(config: Config, run: str) -> Recipe:
     return recipe
 
 
+def snapshot(config: Config, run: str, step: int) -> Recipe:
+    """Recipe of a run's encoder at a step."""
+    return {"pretrain": pretrain(config, run), "step": int(step)}
+
+
 def probe(config: Config, run: str, benchmark: str) -> Recipe:
     """Recipe of one encoder on one benchmark."""
     entry = config.benchmarks[benchmark]
@@ -258,7 +263,7 @@ def config_digest(config: Config) -> str:
     return digest(scientific(config))
 
 
-_RULES = ["fetch", "tile", "pack", "weights", "pretrain", "probe", "card", "report"]
+_RULES = ["fetch", "tile", "pack", "weights", "pretrain", "snapshot", "probe", "card", "report"]
 
 
 def main() -> None:
