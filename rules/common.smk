@@ -26,6 +26,7 @@ from workflow_scripts.export.unfinished import refuse_lost_steps, refuse_to_lose
 from workflow_scripts.files import read_json
 from workflow_scripts.job_states import translate_states
 from workflow_scripts.jobs import Jobs
+from workflow_scripts.probed import snapshots_of
 from workflow_scripts.submission import submit_patiently
 from workflow_scripts.survivors import refuse_doubles
 from workflow_scripts.wanted import (
@@ -294,6 +295,8 @@ def layout_options(run):
         for name in ("stage_to", "stage_gb")
         if (value := getattr(settings, name)) is not None
     ]
+    steps = ",".join(map(str, snapshots_of(CONFIG, run)))
+    options += [("snapshots", f" {steps}")] if steps else []
     options += [(name, "") for name, on in switches.items() if on]
     return " ".join(f"--{name.replace('_', '-')}{value}" for name, value in options)
 

@@ -20,6 +20,7 @@ from workflow_scripts.digests import digest, file_sha256
 from workflow_scripts.errors import UserError
 from workflow_scripts.files import read_json
 from workflow_scripts.models.folder import CARD, content_digest, has_model
+from workflow_scripts.probed import snapshots_of
 from workflow_scripts.wanted import wanted_runs
 
 
@@ -220,6 +221,8 @@ class Jobs:
             for segment in range(1, entry.segments + 1):
                 yield self.pretrain(run, segment)
             yield self.export(run)
+            for step in snapshots_of(config, run):
+                yield self.snapshot(run, step)
             yield self.card(run)
         for benchmark, judged in config.benchmarks.items():
             for run in judged.encoders:
