@@ -80,16 +80,15 @@ def test_all_wants_the_runs_of_snapshots_and_the_weights_that_its_probes_judge()
     assert wanted_runs(config) == ["scenes-mae"]
     assert wanted_weights(config) == ["vit-b"]
     assert card_benchmarks(config, "scenes-mae") == []  # its card tells of the whole run
-    assert ("snapshot", ("scenes-mae", "5")) in {
-        (job.rule, job.names) for job in Jobs(config).stamped() if job.rule == "snapshot"
-    }
 
 
-def test_a_snapshot_has_the_recipe_of_its_run_and_the_step():
-    jobs = Jobs(check_config(configured()))
-    assert jobs.snapshot("scenes-mae", "936").recipe == {
-        "pretrain": jobs.pretrain("scenes-mae").recipe,
-        "step": 936,
+def test_a_snapshot_is_a_job_with_the_recipe_of_its_run_and_the_step():
+    jobs = Jobs(check_config(configured(scenes={"along": {"scenes-mae": [936, 7]}})))
+    found = {job.names: job.recipe for job in jobs.stamped() if job.rule == "snapshot"}
+    trained = jobs.pretrain("scenes-mae").recipe
+    assert found == {
+        ("scenes-mae", "7"): {"pretrain": trained, "step": 7},
+        ("scenes-mae", "936"): {"pretrain": trained, "step": 936},
     }
 
 
