@@ -22,7 +22,7 @@ from workflow_scripts.digests import canonical
 from workflow_scripts.driver import guard, prepare_jobs, where_to_look
 from workflow_scripts.driver_notes import note_start, note_success
 from workflow_scripts.errors import UserError
-from workflow_scripts.export.unfinished import refuse_to_lose
+from workflow_scripts.export.unfinished import refuse_lost_steps, refuse_to_lose
 from workflow_scripts.files import read_json
 from workflow_scripts.job_states import translate_states
 from workflow_scripts.jobs import Jobs
@@ -55,10 +55,15 @@ def named(job):
 
 def keep_weights(needed):
     """Refuse exports of finished runs that would fail, by the jobs (rule and wildcards) that run."""
-    for run in [names[0] for name, names in needed if name == "export"]:
-        last = CONFIG.runs[run].segments
+    steps = {}
+    for name, names in needed:
+        if name in ("export", "snapshot"):
+            steps.setdefault(names[0], []).extend(map(int, names[1:]))
+    for run, wanted in steps.items():
+        folder, last = Path(RESULTS) / "runs" / run, CONFIG.runs[run].segments
         if ("pretrain", (run, str(last))) not in needed:
-            refuse_as_workflow_error(lambda: refuse_to_lose(Path(RESULTS) / "runs" / run, last))
+            refuse_as_workflow_error(lambda: refuse_to_lose(folder, last))
+            refuse_as_workflow_error(lambda: refuse_lost_steps(folder, last, sorted(wanted)))
 
 
 # Snakemake's flag for its own report; at the start of a line its parser takes `report` for a keyword.
@@ -119,6 +124,7 @@ GRANULES = datasets_of("sample-modis", "modis-l1b")
 wildcard_constraints:
     date=r"\d{4}-\d{2}-\d{2}",
     segment=r"\d+",
+    step=r"[1-9]\d*",
     run=one_of(CONFIG.runs),
     encoder=one_of(sorted({e for b in CONFIG.benchmarks for e in probed_encoders(CONFIG, b)})),
     weights=one_of(CONFIG.weights),
@@ -248,6 +254,11 @@ def segment_before(w):
     """The segment that this one goes on from."""
     number = int(w.segment) - 1
     return [f"{RESULTS}/runs/{w.run}/segments/{number}.json"] if number else []
+
+
+def last_segment(w):
+    """The segment with which a run should be done."""
+    return f"{RESULTS}/runs/{w.run}/segments/{CONFIG.runs[w.run].segments}.json"
 
 
 # Time of a job that only says that its run was over before: Snakemake starts, Python reads two files.

@@ -140,10 +140,22 @@ class Jobs:
     def export(self, run: str) -> Job:
         """The weights and the summary of a run."""
         result = self.results / "runs" / run / "summary.json"
-        recipe, code = self.pretrain(run).recipe, None
+        code = self._stored_code(run, result)
+        return self._job("export", (run,), result, self.pretrain(run).recipe, code=code)
+
+    def _stored_code(self, run: str, result: Path) -> str | None:
+        """The code digest of what was exported of a pinned run; None takes the current one."""
         if self.pinned(run) and result.is_file():
-            code = read_json(result)["digests"]["code"]
-        return self._job("export", (run,), result, recipe, code=code)
+            return str(read_json(result)["digests"]["code"])
+        return None
+
+    def snapshot(self, run: str, step: int) -> Job:
+        """The encoder of a run at a step."""
+        result = self.results / "runs" / run / "steps" / str(step) / CARD
+        recipe = recipes.snapshot(self.config, run, step)
+        recipe["pretrain"] = self.pretrain(run).recipe  # the stored one of a pinned run
+        code = self._stored_code(run, result)
+        return self._job("snapshot", (run, str(step)), result, recipe, code=code)
 
     def split(self, benchmark: str) -> Job:
         """The splits of a benchmark of images."""

@@ -156,6 +156,15 @@ def pretrain(config: Config, run: str) -> Recipe:
     return recipe
 
 
+def snapshot(config: Config, run: str, step: int) -> Recipe:
+    """Recipe of a run's encoder at a step."""
+    return {"pretrain": pretrain(config, run), "step": int(step)}
+
+
+def probe(config: Config, run: str, benchmark: str) -> Recipe:
+    """Recipe of one encoder on one benchmark."""
+
+
 def split(config: Config, benchmark: str) -> Recipe:
     """Recipe of a benchmark's splits."""
     entry = config.benchmarks[benchmark]
@@ -330,7 +339,7 @@ def config_digest(config: Config) -> str:
 
 
 _RULES = [
-    "fetch", "tile", "split", "pack", "weights", "pretrain", "features", "probe", "finetune", "card",
+    "fetch", "tile", "split", "pack", "weights", "pretrain", "snapshot", "features", "probe", "finetune", "card",
     "report",
 ]  # fmt: skip
 
