@@ -161,10 +161,6 @@ def snapshot(config: Config, run: str, step: int) -> Recipe:
     return {"pretrain": pretrain(config, run), "step": int(step)}
 
 
-def probe(config: Config, run: str, benchmark: str) -> Recipe:
-    """Recipe of one encoder on one benchmark."""
-
-
 def split(config: Config, benchmark: str) -> Recipe:
     """Recipe of a benchmark's splits."""
     entry = config.benchmarks[benchmark]
