@@ -6,6 +6,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from workflow_scripts.config_base import Model, Name, Positive, Share, each_once
 from workflow_scripts.config_data import ImagePacking
+from workflow_scripts.config_finetune import FinetuneSettings
 from workflow_scripts.config_runs import Rising, RisingShares
 
 # A run, an entry of `weights`, or a run at a step of it.
@@ -168,6 +169,9 @@ class Benchmark(ImagePacking):
     ridge: Ridge = Field(Ridge(), description="settings of this protocol")
     lars: Lars = Field(Lars(), description="settings of this protocol")
     few_shot: FewShot = Field(FewShot(), description="settings of this protocol")
+    finetune: FinetuneSettings = Field(
+        FinetuneSettings(), description="settings of this protocol"
+    )
     published: str | None = Field(
         None, description="key of published numbers to set beside it; null: the benchmark's name"
     )

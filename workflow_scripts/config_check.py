@@ -248,7 +248,7 @@ def _broken_chips(config: Config, unknown: Any) -> Iterator[str]:
                 yield f"corpora.{key}.{field}: does not apply to chips; drop it"
     for key, benchmark in config.benchmarks.items():
         chips = any(issubclass(kind, Aicca | Granules) for kind in kinds([benchmark.dataset]))
-        of_images = {"max_set_aside", *ImagePacking.model_fields}
+        of_images = {"max_set_aside", "split", *ImagePacking.model_fields}
         for field in sorted(benchmark.model_fields_set & of_images) if chips else ():
             yield f"benchmarks.{key}.{field}: does not apply to chips; drop it"
     for key, run in config.runs.items():
