@@ -5,7 +5,6 @@ import pytest
 
 from workflow_scripts.errors import UserError
 from workflow_scripts.probe.hold_out import hold_out
-from workflow_scripts.probe.trial import Part
 
 
 def test_each_class_gives_its_share_and_has_both_sides():
@@ -89,9 +88,3 @@ def test_nothing_to_hold_out_is_refused(labels, groups):
     with pytest.raises(UserError, match=f"none of the {len(labels)} training samples"):
         hold_out(np.array(labels), share=0.2, seed=0,
                  groups=None if groups is None else np.array(groups))  # fmt: skip
-
-
-def test_groups_go_with_their_samples():
-    part = Part(np.arange(4), np.arange(4), np.array([3, 3, 1, 0]))
-    assert part.only(np.array([True, False, True, False])).groups.tolist() == [3, 1]
-    assert Part(np.arange(4), np.arange(4)).only(np.array([1])).groups is None

@@ -47,20 +47,19 @@ class Part:
     Attributes:
         rows: (n,) where its samples are in the features.
         labels: (n,) class numbers, or (n, classes) bool for several labels.
-        groups: (n,) the same number for identical images; None if all differ.
+        groups: (n,) equal for identical samples, which stay together when some are held out.
     """
 
     rows: Rows
     labels: Labels
-    groups: Rows | None = None
+    groups: Rows
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def only(self, kept: NDArray[Any]) -> "Part":
         """The samples of this part that a mask or places in it name."""
-        groups = None if self.groups is None else self.groups[kept]
-        return Part(self.rows[kept], self.labels[kept], groups)
+        return Part(self.rows[kept], self.labels[kept], self.groups[kept])
 
 
 @dataclass(frozen=True, kw_only=True)
