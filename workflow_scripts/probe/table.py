@@ -217,7 +217,7 @@ def table(results: Sequence[Json], baseline: str | None = None) -> str:
     if baseline is not None:
         lines += [*arp_lines(results, baseline), ""]
     lines.append(
-        "Mean ± sample standard deviation over splits and seeds; random: same encoder, random weights"
+        "Mean ± sample standard deviation over splits and seeds; random: the encoder untrained"
     )
     return "\n".join(lines) + "\n"
 
