@@ -1,4 +1,4 @@
-"""In which order protocols are told, and of which of them pictures are made."""
+"""In which order protocols are told."""
 
 from collections.abc import Iterable
 
@@ -15,8 +15,3 @@ def _place(name: str) -> tuple[int, int, str]:
 def in_order(protocols: Iterable[str]) -> list[str]:
     """Protocols in the order of every table: `few_shot_5` before `few_shot_10`, new ones last."""
     return sorted(protocols, key=_place)
-
-
-def pictured(protocols: Iterable[str]) -> str:
-    """The protocol whose mistakes and features are shown: the first one."""
-    return in_order(protocols)[0]

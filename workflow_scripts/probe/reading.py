@@ -5,6 +5,7 @@ from typing import Any
 
 from workflow_scripts.errors import UserError
 from workflow_scripts.files import read_json
+from workflow_scripts.probe.protocol_order import in_order
 
 Json = dict[str, Any]
 
@@ -34,6 +35,12 @@ def read_result(path: Path) -> Json:
             "results/probes or results/finetune"
         )
     return dict(found)
+
+
+def headline(result: Json) -> str:
+    """The protocol whose verdicts are shown in pictures."""
+    named: str | None = result.get("headline")
+    return named or in_order(result["protocols"])[0]
 
 
 def metrics(result: Json) -> list[tuple[str, str]]:
