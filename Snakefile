@@ -52,7 +52,7 @@ rule probe_all:
         [
             probe_result(run, name)
             for name in CONFIG.benchmarks
-            for run in CONFIG.benchmarks[name].runs
+            for run in CONFIG.benchmarks[name].encoders
         ],
 
 
@@ -62,5 +62,5 @@ for benchmark_name, benchmark_entry in CONFIG.benchmarks.items():
         name:
             f"probe_{benchmark_name.replace('-', '_')}"
         input:
-            [probe_result(run, benchmark_name) for run in benchmark_entry.runs],
+            [probe_result(run, benchmark_name) for run in benchmark_entry.encoders],
         localrule: True

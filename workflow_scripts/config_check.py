@@ -268,5 +268,5 @@ def _broken_benchmarks(config: Config, unknown: Any) -> Iterator[str]:
         yield from unknown(
             f"benchmarks.{key}.dataset", benchmark.dataset, config.datasets, "dataset"
         )
-        for name in benchmark.runs:
-            yield from unknown(f"benchmarks.{key}.runs", name, config.runs, "run")
+        for name in benchmark.encoders:
+            yield from unknown(f"benchmarks.{key}.encoders", name, config.runs, "run")

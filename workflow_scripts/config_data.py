@@ -4,7 +4,15 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from workflow_scripts.config_base import DatasetBase, Model, Name, Positive, Share, SplitName
+from workflow_scripts.config_base import (
+    DatasetBase,
+    Model,
+    Name,
+    Positive,
+    Share,
+    SplitName,
+    each_once,
+)
 from workflow_scripts.config_modis import ModisL1b, SampleModis
 
 
@@ -110,13 +118,6 @@ def _low_first(pair: tuple[float, float]) -> tuple[float, float]:
     return pair
 
 
-def _each_once(names: list[str]) -> list[str]:
-    again = [name for number, name in enumerate(names) if name in names[:number]]
-    if again:
-        raise ValueError(f"{again[0]!r} is listed twice; expected each once")
-    return names
-
-
 class ImagePacking(Model):
     """How images are packed, for pretraining and for a benchmark alike."""
 
@@ -141,7 +142,7 @@ class Corpus(ImagePacking):
     """What a model is pretrained on: datasets packed into shards."""
 
     label: str = Field("", description="name in the report; the key if empty")
-    datasets: Annotated[list[Name], AfterValidator(_each_once)] = Field(
+    datasets: Annotated[list[Name], AfterValidator(each_once)] = Field(
         min_length=1, description="names of datasets, all of one kind"
     )
     splits: Annotated[list[SplitName], Field(min_length=1)] | None = Field(

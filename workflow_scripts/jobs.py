@@ -210,5 +210,5 @@ class Jobs:
             yield self.export(run)
             yield self.card(run)
         for benchmark, judged in config.benchmarks.items():
-            for run in judged.runs:
+            for run in judged.encoders:
                 yield self.probe(run, benchmark)

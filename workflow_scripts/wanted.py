@@ -9,7 +9,7 @@ from workflow_scripts.corpora import BENCH, corpus_datasets, dataset_days
 
 def wanted_probes(config: Config) -> list[tuple[str, str]]:
     """(benchmark, run) of each probe of `all`."""
-    return [(b, run) for b in config.all.benchmarks for run in config.benchmarks[b].runs]
+    return [(b, run) for b in config.all.benchmarks for run in config.benchmarks[b].encoders]
 
 
 def wanted_runs(config: Config) -> list[str]:

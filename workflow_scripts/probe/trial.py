@@ -47,17 +47,19 @@ class Part:
     Attributes:
         rows: (n,) where its samples are in the features.
         labels: (n,) class numbers, or (n, classes) bool for several labels.
+        groups: (n,) equal for identical samples, which stay together when some are held out.
     """
 
     rows: Rows
     labels: Labels
+    groups: Rows
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def only(self, kept: NDArray[Any]) -> "Part":
         """The samples of this part that a mask or places in it name."""
-        return Part(self.rows[kept], self.labels[kept])
+        return Part(self.rows[kept], self.labels[kept], self.groups[kept])
 
 
 @dataclass(frozen=True, kw_only=True)
