@@ -37,7 +37,7 @@ from workflow_scripts.digests import canonical, digest, file_sha256
 from workflow_scripts.errors import UserError
 from workflow_scripts.fetch.folder import LISTING, digest_of, found_file, listing_digest
 from workflow_scripts.fetch.labels import labels_digest
-from workflow_scripts.probed import probed_encoders, run_of, split_name
+from workflow_scripts.probed import run_of, split_name
 from workflow_scripts.protocol_settings import (
     feature_protocols,
     needed_poolings,
@@ -343,8 +343,8 @@ def config_digest(config: Config) -> str:
 
 
 _RULES = [
-    "fetch", "tile", "split", "pack", "weights", "pretrain", "snapshot", "features", "probe", "finetune", "card",
-    "report",
+    "fetch", "tile", "split", "pack", "weights", "pretrain", "snapshot", "features", "probe",
+    "finetune", "card", "report",
 ]  # fmt: skip
 
 
