@@ -50,7 +50,7 @@ def test_a_benchmark_s_packing_keys_are_of_its_corpus_and_not_of_its_probe():
     config = check_config(changed("benchmarks.ucm.bands", [3, 2, 1]))
     before = check_config(changed("name", "sample"))
     assert recipes.pack(config, "bench-ucm")["bands"] == [3, 2, 1]
-    run = before.benchmarks["scenes"].runs[0]
+    run = before.benchmarks["scenes"].encoders[0]
     assert recipes.probe(config, run, "ucm") == recipes.probe(before, run, "ucm")
 
 
@@ -75,7 +75,9 @@ def test_keys_that_cannot_be_are_refused(path, value, words):
     raw = changed(path, value) if "aicca" not in path else changed("name", "sample")
     if "aicca" in path:
         scenes = raw["benchmarks"]["scenes"]
-        raw["benchmarks"]["aicca"] = {"dataset": "aicca", "runs": scenes["runs"], "bands": value}
+        raw["benchmarks"]["aicca"] = {
+            "dataset": "aicca", "encoders": scenes["encoders"], "bands": value,
+        }  # fmt: skip
     with pytest.raises(UserError, match=words):
         check_config(raw)
 
