@@ -15,6 +15,7 @@ from workflow_scripts.corpora import (
     cut_from,
     dataset_days,
     is_chips,
+    judging_benchmarks,
     planned_days,
     required_days,
 )
@@ -206,10 +207,16 @@ def listed_manifests(w):
     return [manifest for name in names for manifest in fetched(name)]
 
 
-def pack_sources(w, manifests):
+def judged_tables(w):
+    """Splits of the benchmarks whose test images may be among those of a corpus."""
+    return [f"{DATA}/splits/{name}.csv" for name in judging_benchmarks(CONFIG, w.corpus)]
+
+
+def pack_sources(w, manifests, judged):
     """The options that say what is packed; days are in the recipe, thousands would be too many."""
     chips = [f"{DATA}/chips"] if is_chips(CONFIG, w.corpus) else []
-    return " ".join([option("--chips-root", *chips), option("--manifests", *manifests)]).strip()
+    options = {"--chips-root": chips, "--manifests": manifests, "--judged": judged}
+    return " ".join(option(flag, *values) for flag, values in options.items()).strip()
 
 
 # --- split -------------------------------------------------------------------------------------

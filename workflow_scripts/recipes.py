@@ -31,6 +31,7 @@ from workflow_scripts.corpora import (
     is_chips,
     is_synthetic,
     judged_datasets,
+    judging_benchmarks,
 )
 from workflow_scripts.dates import compress
 from workflow_scripts.digests import canonical, digest, file_sha256
@@ -114,9 +115,11 @@ def pack(config: Config, corpus: str) -> Recipe:
     else:
         settings = config.corpora[corpus]
     recipe |= settings.model_dump(mode="json", exclude={"label", "datasets", "shard_mb"})
+    # A benchmark's own splits say on which side an image stands, not those of its dataset.
+    recipe["across_splits"] = "keep" if corpus.startswith(BENCH) else "protect"
     recipe["benchmark_test"] = {
         "handling": settings.benchmark_test,
-        "datasets": sorted(judged_datasets(config, corpus)),
+        "benchmarks": judging_benchmarks(config, corpus),
     }
     return recipe | {"shard_bytes": settings.shard_mb * 2**20}
 
