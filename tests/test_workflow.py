@@ -65,6 +65,7 @@ def test_mistyped_key_stops_before_any_job(workspace):
         "weights",
         "pretrain",
         "export",
+        "snapshot",
         "probe",
         "card",
         "report",
