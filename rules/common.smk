@@ -28,6 +28,7 @@ from workflow_scripts.job_states import translate_states
 from workflow_scripts.jobs import Jobs
 from workflow_scripts.probed import encoder_folder, probed_encoders, run_of, snapshots_of
 from workflow_scripts.results import provenance_path
+from workflow_scripts.split.lists import list_files
 from workflow_scripts.submission import submit_patiently
 from workflow_scripts.survivors import refuse_doubles
 from workflow_scripts.wanted import (
@@ -130,7 +131,7 @@ wildcard_constraints:
     weights=one_of(CONFIG.weights),
     benchmark=one_of(CONFIG.benchmarks),
     corpus=one_of([*CONFIG.corpora, *(f"{BENCH}{name}" for name in CONFIG.benchmarks)]),
-    folder=one_of(datasets_of("image-folder", "aicca")),
+    folder=one_of(datasets_of("image-folder", "image-list", "aicca")),
     generated=one_of(datasets_of("sample-scenes")),
     granules=one_of(GRANULES),
 
@@ -209,6 +210,19 @@ def pack_sources(w, manifests):
     """The options that say what is packed; days are in the recipe, thousands would be too many."""
     chips = [f"{DATA}/chips"] if is_chips(CONFIG, w.corpus) else []
     return " ".join([option("--chips-root", *chips), option("--manifests", *manifests)]).strip()
+
+
+# --- split -------------------------------------------------------------------------------------
+
+
+def judged_manifest(w):
+    """The manifest of a benchmark's dataset."""
+    return fetched(CONFIG.benchmarks[w.benchmark].dataset)
+
+
+def split_lists(w):
+    """The lists that a benchmark's splits are read from."""
+    return [str(path) for path in list_files(JOBS.split(w.benchmark).recipe["split"])]
 
 
 # --- pretrain, export --------------------------------------------------------------------------

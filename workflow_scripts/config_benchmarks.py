@@ -1,13 +1,15 @@
 """Models of the configuration: benchmarks, the protocols they judge by, and their splits."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
 from workflow_scripts.config_base import Model, Name, Positive, Share, each_once
 from workflow_scripts.config_data import ImagePacking
 from workflow_scripts.config_finetune import FinetuneSettings
 from workflow_scripts.config_runs import Rising, RisingShares
+from workflow_scripts.errors import UserError
+from workflow_scripts.split.presets import preset, presets
 
 # A run, an entry of `weights`, or a run at a step of it.
 EncoderName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*(@[1-9][0-9]*)?$")]
@@ -82,10 +84,18 @@ class FewShot(Model):
     )
 
 
+Identical = Literal["leave_out", "test", "refuse"]
+_IDENTICAL = (
+    "identical files on two sides: take those on the less protected side (test, then val, then "
+    "train) out of the split, move them to the other (`test`), or refuse them"
+)
+
+
 class ByDataset(Model):
     """The dataset's own split."""
 
     by: Literal["dataset"] = "dataset"
+    identical: Identical = Field("leave_out", description=_IDENTICAL)
 
 
 class ByFraction(Model):
@@ -123,9 +133,25 @@ class ByLists(Model):
     files: list[str | ListFiles] = Field(
         min_length=1, description="a CSV with columns key and split, or lists of keys by side"
     )
+    identical: Identical = Field("leave_out", description=_IDENTICAL)
 
 
-BenchmarkSplit = Annotated[ByDataset | ByFraction | ByLists, Field(discriminator="by")]
+def _by_name(value: Any) -> Any:
+    """What a preset stands for; anything else as it is."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return preset(value)
+    except UserError as error:
+        raise ValueError(str(error)) from None
+
+
+_Written = ByDataset | ByFraction | ByLists
+BenchmarkSplit = Annotated[
+    _Written,
+    Field(discriminator="by"),
+    BeforeValidator(_by_name, json_schema_input_type=_Written | Literal[tuple(presets())]),
+]
 
 
 class Benchmark(ImagePacking):
@@ -144,7 +170,9 @@ class Benchmark(ImagePacking):
         )
     )
     split: BenchmarkSplit = Field(
-        ByDataset(), description="division into train and test; see docs/probing.md"
+        ByDataset(),
+        description="division into train and test, or the name of a published fraction such as "
+        "`ucm-50`; see [docs/probing.md](probing.md#splits)",
     )
     protocols: Annotated[list[ProtocolName], Field(min_length=1), AfterValidator(each_once)] = (
         Field(["linear", "knn"], description="how it is judged; the first is the headline")
@@ -169,9 +197,7 @@ class Benchmark(ImagePacking):
     ridge: Ridge = Field(Ridge(), description="settings of this protocol")
     lars: Lars = Field(Lars(), description="settings of this protocol")
     few_shot: FewShot = Field(FewShot(), description="settings of this protocol")
-    finetune: FinetuneSettings = Field(
-        FinetuneSettings(), description="settings of this protocol"
-    )
+    finetune: FinetuneSettings = Field(FinetuneSettings(), description="settings of this protocol")
     published: str | None = Field(
         None, description="key of published numbers to set beside it; null: the benchmark's name"
     )

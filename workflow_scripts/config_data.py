@@ -56,6 +56,27 @@ class ImageFolder(DatasetBase):
     )
 
 
+class ImageList(DatasetBase):
+    """Images on disk with their labels in a table: one label each, or several.
+
+    The table is a CSV with the columns `path` (relative to the folder) and `label`, or `labels`
+    (several, separated by `;`), and `split` (train, val, test or empty) if it has one; others are
+    ignored.
+    """
+
+    kind: Literal["image-list"]
+    path: str = Field(description="the folder; read only, nothing is copied")
+    list: str = Field(description="the CSV; its images alone are of the dataset")
+    obtain: str = Field(
+        "", description="where the data can be had; shown when folder or list is missing"
+    )
+    rescan: int = Field(
+        0,
+        description="raise by one to have a folder of more than 100,000 files looked at again "
+        "(smaller ones, and the list, are compared at every start)",
+    )
+
+
 class SampleScenes(DatasetBase):
     """Synthetic aerial scenes, generated: classes differ in spatial structure, not in colour."""
 
@@ -108,7 +129,8 @@ class Aicca(DatasetBase):
 
 
 Dataset = Annotated[
-    ImageFolder | SampleScenes | SampleModis | ModisL1b | Aicca, Field(discriminator="kind")
+    ImageFolder | ImageList | SampleScenes | SampleModis | ModisL1b | Aicca,
+    Field(discriminator="kind"),
 ]
 
 

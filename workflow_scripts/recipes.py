@@ -17,7 +17,7 @@ import yaml
 
 from workflow_scripts.config import Config
 from workflow_scripts.config_check import load_config
-from workflow_scripts.config_data import Aicca, Corpus, ImageFolder, ImagePacking
+from workflow_scripts.config_data import Aicca, Corpus, ImageFolder, ImageList, ImagePacking
 from workflow_scripts.config_models import models_of
 from workflow_scripts.config_modis import Granules, ModisL1b
 from workflow_scripts.config_runs import GfmRun
@@ -33,11 +33,11 @@ from workflow_scripts.corpora import (
     judged_datasets,
 )
 from workflow_scripts.dates import compress
-from workflow_scripts.digests import canonical, digest
+from workflow_scripts.digests import canonical, digest, file_sha256
 from workflow_scripts.errors import UserError
 from workflow_scripts.fetch.folder import LISTING, digest_of, found_file, listing_digest
 from workflow_scripts.fetch.labels import labels_digest
-from workflow_scripts.probed import probed_encoders, run_of, split_name
+from workflow_scripts.probed import run_of, split_name
 from workflow_scripts.protocol_settings import (
     feature_protocols,
     needed_poolings,
@@ -58,6 +58,8 @@ def fetch(config: Config, dataset: str, date: str | None = None) -> Recipe:
     recipe = {"dataset": dataset, **entry.model_dump(mode="json", exclude=left_out)}
     if isinstance(entry, ImageFolder):
         recipe[LISTING] = _listing(Path(entry.path))
+    if isinstance(entry, ImageList):
+        recipe[LISTING] = _list_and_folder(Path(entry.list), Path(entry.path))
     if isinstance(entry, Granules):
         recipe["date"] = date
     if isinstance(entry, ModisL1b):
@@ -73,6 +75,12 @@ def fetch(config: Config, dataset: str, date: str | None = None) -> Recipe:
 @functools.cache
 def _listing(folder: Path) -> str | None:
     return listing_digest(folder) if folder.is_dir() else None
+
+
+@functools.cache
+def _list_and_folder(table: Path, folder: Path) -> str | None:
+    """What an image list's dataset is: the content of its table, and the files of its folder."""
+    return digest([file_sha256(table), _listing(folder)]) if table.is_file() else None
 
 
 def tile(config: Config, dataset: str, date: str) -> Recipe:
@@ -322,7 +330,7 @@ def scientific(config: Config) -> Recipe:
     """The configuration without where things lie and how the work is laid over a machine."""
     left_out: Any = {
         "paths": True,
-        "datasets": {"__all__": {"path", "obtain", "rescan", "listing"}},
+        "datasets": {"__all__": {"path", "list", "obtain", "rescan", "listing"}},
         "weights": {"__all__": {"file"}},
         "runs": {"__all__": {"launch", "segments", "pinned"}},
     }
@@ -335,8 +343,8 @@ def config_digest(config: Config) -> str:
 
 
 _RULES = [
-    "fetch", "tile", "split", "pack", "weights", "pretrain", "snapshot", "features", "probe", "finetune", "card",
-    "report",
+    "fetch", "tile", "split", "pack", "weights", "pretrain", "snapshot", "features", "probe",
+    "finetune", "card", "report",
 ]  # fmt: skip
 
 

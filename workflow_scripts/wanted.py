@@ -6,6 +6,7 @@ from workflow_scripts.config import Config
 from workflow_scripts.config_models import models_of, runs_needed
 from workflow_scripts.corpora import BENCH, corpus_datasets, dataset_days
 from workflow_scripts.probed import probed_encoders, run_of
+from workflow_scripts.protocol_settings import needs_features, needs_training
 
 
 def wanted_probes(config: Config) -> list[tuple[str, str]]:
@@ -59,7 +60,11 @@ def shape(config: Config) -> dict[str, Any]:
     return {
         "corpora": {name: corpus_datasets(config, name) for name in wanted_corpora(config)},
         "days": wanted_days(config),
-        "probes": wanted_probes(config),
+        "probes": [
+            [benchmark, encoder, needs_features(entry), needs_training(entry)]
+            for benchmark, encoder in wanted_probes(config)
+            for entry in [config.benchmarks[benchmark]]
+        ],
         "runs": {
             name: [run.corpus, run.segments, models_of(config, name)] for name, run in runs.items()
         },

@@ -76,17 +76,15 @@ def probe(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
         "seeds": recipe["seeds"],
         "splits": told_splits(benchmark, corpus),
         "headline": headline,
-        "protocols": {name: result for name, (result, _) in found.items()},
+        "protocols": {name: result for name, (result, *_) in found.items()},
     }
-    outcome, sides = found[headline][1], benchmark.splits[0]
-    pictures.write(
-        arguments.output.with_suffix(".npz"),
-        pictures.pictures(
-            outcome.scores, benchmark.labels[sides.test], sides.test,
-            judge.test_features(sides, found[headline][0]["settings"], outcome),
-            len(benchmark.classes), recipe["seeds"][0],
-        ),
+    _, trial, outcome = found[headline]
+    pooling = outcome.chosen.get("pooling") or next(iter(trial.features))
+    shown = pictures.pictures(
+        outcome.scores, trial.test.labels, benchmark.splits[0].test, trial.features[pooling],
+        trial.classes, trial.seed, places=trial.test.rows,
     )  # fmt: skip
+    pictures.write(arguments.output.with_suffix(".npz"), shown)
     inputs = {
         **made["digests"]["inputs"],
         "features": file_sha256(arguments.features),
@@ -97,7 +95,7 @@ def probe(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
         arguments.output, stamp=stamp("probe", recipe, inputs), body=body,
         facts={"threads": arguments.threads},
     )  # fmt: skip
-    for name, (result, _) in found.items():
+    for name, (result, *_) in found.items():
         told = [metrics.told(result["judged"][who]) for who in ("encoder", "random")]
         log.info("%s on %s, %s: %s; random weights %s", recipe["encoder"], recipe["benchmark"],
                  name, *told)  # fmt: skip

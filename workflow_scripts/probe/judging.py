@@ -71,8 +71,10 @@ class Judge:
         return Part(rows, self.benchmark.labels[samples], self.benchmark.contents[samples])
 
 
-def judged(judge: Judge, protocol: str, settings: dict[str, Any]) -> tuple[Any, Outcome]:
-    """What the result says of one protocol, and the encoder's first outcome for pictures.
+def judged(
+    judge: Judge, protocol: str, settings: dict[str, Any]
+) -> tuple[dict[str, Any], Trial, Outcome]:
+    """What the result says of one protocol, and the encoder's first trial for pictures.
 
     Args:
         judge: The trials.
@@ -80,17 +82,16 @@ def judged(judge: Judge, protocol: str, settings: dict[str, Any]) -> tuple[Any, 
         settings: Its own, of the recipe.
     """
     body: dict[str, Any] = {}
-    first: Outcome | None = None
+    first: list[tuple[Trial, Outcome]] = []
     classes = judge.benchmark.classes
     names = [(sides.name, seed) for sides in judge.benchmark.splits for seed in judge.seeds]
     for who in WHO:
         found, chosen = [], []
         for trial, (split, seed) in zip(judge.trials(who, settings), names, strict=True):
             outcome = PROTOCOLS[protocol](trial)
-            first = first or outcome
+            first = first or [(trial, outcome)]
             found.append(metrics.judge(outcome.scores, trial.test.labels, trial.classes))
             chosen.append({"split": split, "seed": seed, **outcome.chosen})
         body[who] = metrics.summarise(found, chosen, classes)
         log.info("%s, %s: %s", protocol, who, metrics.told(body[who]))
-    assert first is not None  # there is a split and a seed
-    return {"settings": settings, "judged": body}, first
+    return {"settings": settings, "judged": body}, *first[0]
