@@ -1,4 +1,4 @@
-"""Test images of benchmarks stay out of corpora: of all their splits, by content, from any dataset."""
+"""Images that judge stay out of corpora: of all splits, by content, whoever holds a copy."""
 
 import json
 import os

@@ -22,11 +22,11 @@ from tiny_runs import (
     train_here,
 )
 
-from workflow_scripts import snapshot
 from workflow_scripts.errors import UserError
 from workflow_scripts.export.unfinished import refuse_lost_steps
 from workflow_scripts.models.folder import content_digest, has_model
 from workflow_scripts.pretrain import saved
+from workflow_scripts.snapshot import __main__ as snapshot
 
 SOME = ("--snapshots", "7,3", "--checkpoint-every", "4", "--keep-checkpoints", "1")
 
