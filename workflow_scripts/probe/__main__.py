@@ -11,8 +11,9 @@ from torch import nn
 
 from workflow_scripts.digests import digest, file_sha256
 from workflow_scripts.errors import UserError
-from workflow_scripts.features.encoder import Features, load_model, set_image_size
-from workflow_scripts.features.extract import check_fits, extract
+from workflow_scripts.features.encoder import Pooled, load_model, set_image_size
+from workflow_scripts.features.extract import CPU_BATCH, pooled_features
+from workflow_scripts.features.samples import Seen, check_fits
 from workflow_scripts.files import exclusive, read_json
 from workflow_scripts.logs import log
 from workflow_scripts.models.encoders import random_encoder
@@ -21,6 +22,7 @@ from workflow_scripts.results import stamp, write_result
 from workflow_scripts.shards.corpus import Corpus
 from workflow_scripts.shards.layout import IMAGES
 from workflow_scripts.stage import run_stage, stage_parser
+from workflow_scripts.threads import map_in_order
 
 PROTOCOL = "linear"
 
@@ -91,14 +93,15 @@ def judge_encoder(
     """The protocol on one encoder, once a seed."""
     size = recipe["image_size"] or model["image_size"]
     set_image_size(encoder, model, size)
-    features = Features(encoder, pooling=recipe["pooling"], layers=recipe["layers"])
-    found = {
-        name: Split(
-            extract(corpus, features, model=model, size=size, device=device, threads=threads),
-            corpus.labels,
-        )
-        for name, corpus in splits.items()
-    }
+    pooled = Pooled(encoder, poolings=[recipe["pooling"]], layers=recipe["layers"])
+    found = {}
+    for name, corpus in splits.items():
+        how = {"normalisation": model["normalisation"], "size": size, "views": None}
+        make = pooled_features(Seen(corpus, **how), pooled, device)
+        rows = np.arange(len(corpus))
+        batches = [rows[at : at + CPU_BATCH] for at in range(0, len(rows), CPU_BATCH)]
+        features = np.concatenate(list(map_in_order(make, batches, workers=threads)))
+        found[name] = Split(features.astype(np.float64), corpus.labels)
     return [linear_probe(found["train"], found["test"], recipe=recipe, seed=s) for s in seeds]
 
 
