@@ -15,13 +15,13 @@ from objective_cases import GFM, MAE, SIMMIM, SUPERVISED, build, make_batch, sha
 from safetensors.torch import save_file
 
 from tests.conftest import ROOT
+from workflow_scripts.features.encoder import Features, load_model, set_image_size
 from workflow_scripts.models.encoders import (
     build_encoder,
     needed_import,
     random_encoder,
     timm_architecture,
 )
-from workflow_scripts.probe.encoder import Features, load_model, set_image_size
 
 NORMED = {"family": "swinv2", "image_size": 32, "patch": 4, "width": 12, "depths": [2, 5]}
 NORMED |= {"heads": [2, 4], "mlp_ratio": 2.0, "window": 4, "extra_norm_period": 2}

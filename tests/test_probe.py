@@ -16,12 +16,12 @@ from sklearn.preprocessing import StandardScaler
 
 from workflow_scripts.digests import file_sha256
 from workflow_scripts.errors import UserError
+from workflow_scripts.features import extract as features
+from workflow_scripts.features.encoder import Features, load_model, set_image_size
+from workflow_scripts.features.extract import extract, read_chip, read_image
 from workflow_scripts.files import write_json
 from workflow_scripts.models.encoders import random_encoder, timm_architecture
-from workflow_scripts.probe import features
 from workflow_scripts.probe.__main__ import device_of, overlap, probe
-from workflow_scripts.probe.encoder import Features, load_model, set_image_size
-from workflow_scripts.probe.features import extract, read_chip, read_image
 from workflow_scripts.probe.linear import (
     Split,
     check_labels,

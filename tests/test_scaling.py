@@ -15,12 +15,12 @@ from tiny_runs import curve, simmim_recipe, tensors, tiny_batches, tiny_recipe, 
 from tests.test_config import changed
 from workflow_scripts.config_check import check_config
 from workflow_scripts.errors import UserError
+from workflow_scripts.features.extract import check_fits, extract
 from workflow_scripts.loader.normalise import Normalise
 from workflow_scripts.loader.views import centre_view
 from workflow_scripts.models.scaling import MEAN_2SIGMA, STANDARDIZE, fill_missing, normalisation
 from workflow_scripts.objectives.gfm import Teacher
 from workflow_scripts.probe.__main__ import probe
-from workflow_scripts.probe.features import check_fits, extract
 from workflow_scripts.shards.corpus import Corpus
 
 CPU = torch.device("cpu")

@@ -11,11 +11,11 @@ from torch import nn
 
 from workflow_scripts.digests import digest, file_sha256
 from workflow_scripts.errors import UserError
+from workflow_scripts.features.encoder import Features, load_model, set_image_size
+from workflow_scripts.features.extract import check_fits, extract
 from workflow_scripts.files import exclusive, read_json
 from workflow_scripts.logs import log
 from workflow_scripts.models.encoders import random_encoder
-from workflow_scripts.probe.encoder import Features, load_model, set_image_size
-from workflow_scripts.probe.features import check_fits, extract
 from workflow_scripts.probe.linear import Split, check_labels, linear_probe, summarise
 from workflow_scripts.results import stamp, write_result
 from workflow_scripts.shards.corpus import Corpus

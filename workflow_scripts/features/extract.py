@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from workflow_scripts.errors import UserError
+from workflow_scripts.features.encoder import Features
 from workflow_scripts.logs import progress
 from workflow_scripts.models.scaling import by_channel, fill_missing, normalised
-from workflow_scripts.probe.encoder import Features
 from workflow_scripts.shards.corpus import Corpus
 from workflow_scripts.shards.layout import IMAGES
 from workflow_scripts.shards.picture import rgb_image
