@@ -6,6 +6,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, 
 
 from workflow_scripts.config_base import Model, Name, Positive, Share, each_once
 from workflow_scripts.config_data import ImagePacking
+from workflow_scripts.config_finetune import FinetuneSettings
 from workflow_scripts.config_runs import Rising, RisingShares
 from workflow_scripts.errors import UserError
 from workflow_scripts.split.presets import preset, presets
@@ -196,6 +197,9 @@ class Benchmark(ImagePacking):
     ridge: Ridge = Field(Ridge(), description="settings of this protocol")
     lars: Lars = Field(Lars(), description="settings of this protocol")
     few_shot: FewShot = Field(FewShot(), description="settings of this protocol")
+    finetune: FinetuneSettings = Field(
+        FinetuneSettings(), description="settings of this protocol"
+    )
     published: str | None = Field(
         None, description="key of published numbers to set beside it; null: the benchmark's name"
     )

@@ -37,6 +37,14 @@ from workflow_scripts.digests import canonical, digest, file_sha256
 from workflow_scripts.errors import UserError
 from workflow_scripts.fetch.folder import LISTING, digest_of, found_file, listing_digest
 from workflow_scripts.fetch.labels import labels_digest
+from workflow_scripts.probed import probed_encoders, run_of, split_name
+from workflow_scripts.protocol_settings import (
+    feature_protocols,
+    needed_poolings,
+    needed_views,
+    needs_features,
+    needs_training,
+)
 from workflow_scripts.wanted import card_benchmarks, wanted_corpora, wanted_probes, wanted_runs
 
 Recipe = dict[str, Any]
@@ -156,16 +164,65 @@ def pretrain(config: Config, run: str) -> Recipe:
     return recipe
 
 
-def probe(config: Config, run: str, benchmark: str) -> Recipe:
-    """Recipe of one encoder on one benchmark."""
+def snapshot(config: Config, run: str, step: int) -> Recipe:
+    """Recipe of a run's encoder at a step."""
+    return {"pretrain": pretrain(config, run), "step": int(step)}
+
+
+def split(config: Config, benchmark: str) -> Recipe:
+    """Recipe of a benchmark's splits."""
     entry = config.benchmarks[benchmark]
-    trained_on = corpus_datasets(config, config.runs[run].corpus)
-    judged_on = corpus_datasets(config, f"{BENCH}{benchmark}")
+    spec = entry.split.model_dump(mode="json")
+    return {"benchmark": benchmark, "dataset": entry.dataset, "split": spec}
+
+
+def features(config: Config, encoder: str, benchmark: str) -> Recipe:
+    """Recipe of an encoder's features, and those of its floors, on a benchmark."""
+    entry = config.benchmarks[benchmark]
     return {
+        "encoder": encoder,
         "benchmark": benchmark,
-        "synthetic": any(is_synthetic(config.datasets[name]) for name in judged_on),
-        "pretraining_dataset_overlap": bool({*judged_on} & {*trained_on}),
-        **entry.model_dump(mode="json", exclude={"label", "runs", *_OF_PACKING}),
+        "image_size": entry.image_size,
+        "layers": entry.layers,
+        "poolings": needed_poolings(config, encoder, benchmark),
+        "seeds": entry.seeds,
+        "views": needed_views(config, benchmark),
+    }
+
+
+def probe(config: Config, encoder: str, benchmark: str) -> Recipe:
+    """Recipe of the protocols that judge an encoder's features on a benchmark."""
+    entry = config.benchmarks[benchmark]
+    return {
+        **_judged(config, encoder, benchmark),
+        "layers": entry.layers,
+        "protocols": feature_protocols(config, encoder, benchmark),
+    }
+
+
+def finetune(config: Config, encoder: str, benchmark: str) -> Recipe:
+    """Recipe of an encoder fine-tuned on a benchmark."""
+    entry = config.benchmarks[benchmark]
+    return {
+        **_judged(config, encoder, benchmark),
+        "finetune": entry.finetune.model_dump(mode="json"),
+    }
+
+
+def _judged(config: Config, encoder: str, benchmark: str) -> Recipe:
+    """Which encoder, on which benchmark."""
+    entry = config.benchmarks[benchmark]
+    run, step = split_name(encoder) if run_of(config, encoder) else (None, None)
+    names = corpus_datasets(config, f"{BENCH}{benchmark}")
+    names += corpus_datasets(config, config.runs[run].corpus) if run else []
+    return {
+        "encoder": encoder,
+        "run": run,
+        "step": step,
+        "benchmark": benchmark,
+        "synthetic": any(is_synthetic(config.datasets[name]) for name in names),
+        "image_size": entry.image_size,
+        "seeds": entry.seeds,
     }
 
 
@@ -234,7 +291,10 @@ def report(config: Config, pins: dict[str, Any]) -> Recipe:
             }
             for name in corpora
         ],
-        "benchmarks": named("benchmarks", config.all.benchmarks),
+        "benchmarks": [
+            {**row, "published": config.benchmarks[row["name"]].published or row["name"]}
+            for row in named("benchmarks", config.all.benchmarks)
+        ],
         "runs": [
             {
                 **row,
@@ -244,9 +304,25 @@ def report(config: Config, pins: dict[str, Any]) -> Recipe:
             }
             for row in named("runs", runs)
         ],
-        "probes": [{"run": r, "benchmark": b} for b, r in wanted_probes(config)],
+        "probes": [_reported(config, b, encoder) for b, encoder in wanted_probes(config)],
         "days": {name: compress(days) for name, days in by_dataset.items() if days},
         "digests": {"runs": pins},
+    }
+
+
+def _reported(config: Config, benchmark: str, encoder: str) -> Recipe:
+    """What the report shows of an encoder on a benchmark."""
+    entry = config.benchmarks[benchmark]
+    run, step = split_name(encoder) if run_of(config, encoder) else (None, None)
+    label = (config.runs[run].label if run else "") or run or encoder
+    return {
+        "encoder": encoder,
+        "label": label if step is None else f"{label}, step {step:,}",
+        "run": run,
+        "step": step,
+        "benchmark": benchmark,
+        "features": needs_features(entry),
+        "finetune": needs_training(entry),
     }
 
 
@@ -266,7 +342,10 @@ def config_digest(config: Config) -> str:
     return digest(scientific(config))
 
 
-_RULES = ["fetch", "tile", "pack", "weights", "pretrain", "probe", "card", "report"]
+_RULES = [
+    "fetch", "tile", "split", "pack", "weights", "pretrain", "snapshot", "features", "probe", "finetune", "card",
+    "report",
+]  # fmt: skip
 
 
 def main() -> None:

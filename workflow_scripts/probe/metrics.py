@@ -156,3 +156,12 @@ def summarise(
     if "confusion" in trials[0]:
         summary["confusion"] = sum(t["confusion"] for t in trials).tolist()
     return {**summary, "chosen": list(chosen)}
+
+
+def told(summary: dict[str, Any]) -> str:
+    """The headline of what `summarise` returned: `top-1 85.9 ± 0.3 %`."""
+    name = "top1" if "top1" in summary else "map_micro"
+    words = {"top1": "top-1", "map_micro": "average precision (micro)"}
+    found = summary[name]
+    spread_of = f" ± {found['std']:.1f}" if len(found["values"]) > 1 else ""
+    return f"{words[name]} {found['mean']:.1f}{spread_of} %"
