@@ -15,6 +15,7 @@ from workflow_scripts.corpora import (
     cut_from,
     dataset_days,
     is_chips,
+    judging_benchmarks,
     planned_days,
     required_days,
 )
@@ -28,6 +29,7 @@ from workflow_scripts.job_states import translate_states
 from workflow_scripts.jobs import Jobs
 from workflow_scripts.probed import encoder_folder, probed_encoders, run_of, snapshots_of
 from workflow_scripts.results import provenance_path
+from workflow_scripts.split.lists import list_files
 from workflow_scripts.submission import submit_patiently
 from workflow_scripts.survivors import refuse_doubles
 from workflow_scripts.wanted import (
@@ -205,10 +207,29 @@ def listed_manifests(w):
     return [manifest for name in names for manifest in fetched(name)]
 
 
-def pack_sources(w, manifests):
+def judged_tables(w):
+    """Splits of the benchmarks whose test images may be among those of a corpus."""
+    return [f"{DATA}/splits/{name}.csv" for name in judging_benchmarks(CONFIG, w.corpus)]
+
+
+def pack_sources(w, manifests, judged):
     """The options that say what is packed; days are in the recipe, thousands would be too many."""
     chips = [f"{DATA}/chips"] if is_chips(CONFIG, w.corpus) else []
-    return " ".join([option("--chips-root", *chips), option("--manifests", *manifests)]).strip()
+    options = {"--chips-root": chips, "--manifests": manifests, "--judged": judged}
+    return " ".join(option(flag, *values) for flag, values in options.items()).strip()
+
+
+# --- split -------------------------------------------------------------------------------------
+
+
+def judged_manifest(w):
+    """The manifest of a benchmark's dataset."""
+    return fetched(CONFIG.benchmarks[w.benchmark].dataset)
+
+
+def split_lists(w):
+    """The lists that a benchmark's splits are read from."""
+    return [str(path) for path in list_files(JOBS.split(w.benchmark).recipe["split"])]
 
 
 # --- pretrain, export --------------------------------------------------------------------------

@@ -24,7 +24,6 @@ rule features:
         environment="",
         nodes=1,
         tasks_per_node=1,
-        runtime=120,
         cpus_per_task=cores,
         device="cpu",
         folder=lambda w: str(encoder_folder(CONFIG, w.encoder)),
@@ -36,9 +35,9 @@ rule features:
         code=code("features", "encoder", "benchmark"),
     shell:
         "LAUNCHER={resources.mpi:q} SRUN_EXTRA={resources.srun_extra:q}"
-        " ENVIRONMENT={resources.environment:q} OVER=0 NODES={resources.nodes}"
+        " ENVIRONMENT={resources.environment:q} NODES={resources.nodes}"
         " RANKS_PER_NODE={resources.tasks_per_node} CORES_PER_RANK={resources.cpus_per_task}"
-        " MINUTES={resources.runtime} bash {resources.launcher:q} {log:q}"
+        " bash {resources.launcher:q} {log:q}"
         " python -m workflow_scripts.features --recipe {params.recipe:q}"
         " --model {resources.folder:q} --index {input.index:q} {resources.splits}"
         " --output {output.features:q} --store {resources.store:q} --device {resources.device}"

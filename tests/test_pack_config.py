@@ -20,17 +20,17 @@ def with_corpus(**keys):
 @pytest.mark.parametrize(
     ("keys", "expected"),
     [
-        ({}, {"handling": "exclude", "datasets": ["sample-scenes", "ucm"]}),
+        ({}, {"handling": "exclude", "benchmarks": {"scenes": "sample-scenes", "ucm": "ucm"}}),
         ({"splits": ["train", "test"], "benchmark_test": "keep", "datasets": ["ucm"]},
-         {"handling": "keep", "datasets": ["ucm"]}),
-        ({"splits": ["train"]}, {"handling": "exclude", "datasets": []}),
+         {"handling": "keep", "benchmarks": {"ucm": "ucm"}}),
+        ({"splits": ["train"]}, {"handling": "exclude", "benchmarks": {}}),
     ],
 )  # fmt: skip
 def test_test_images_of_every_benchmark_go_unless_told_otherwise(keys, expected):
     config = with_corpus(**keys)
     assert recipes.pack(config, "mine")["benchmark_test"] == expected
     names = judged_datasets(config, "mine")
-    assert names == {d: [{"sample-scenes": "scenes"}.get(d, d)] for d in expected["datasets"]}
+    assert names == {dataset: [name] for name, dataset in expected["benchmarks"].items()}
 
 
 def test_a_dataset_without_a_benchmark_keeps_its_test_images():
@@ -38,19 +38,21 @@ def test_a_dataset_without_a_benchmark_keeps_its_test_images():
     del raw["benchmarks"]["ucm"]
     raw["all"]["benchmarks"] = [name for name in raw["all"]["benchmarks"] if name != "ucm"]
     recipe = recipes.pack(check_config(raw), "mine")
-    assert recipe["benchmark_test"] == {"handling": "exclude", "datasets": []}
+    assert recipe["benchmark_test"] == {"handling": "exclude", "benchmarks": {}}
 
 
 def test_a_benchmark_s_own_corpus_keeps_its_test_images():
     recipe = recipes.pack(with_corpus(), "bench-ucm")
-    assert recipe["benchmark_test"]["datasets"] == []
+    assert recipe["benchmark_test"]["benchmarks"] == {}
+    assert recipe["across_splits"] == "keep"  # its own splits say on which side an image stands
+    assert recipes.pack(with_corpus(), "mine")["across_splits"] == "protect"
 
 
 def test_a_benchmark_s_packing_keys_are_of_its_corpus_and_not_of_its_probe():
     config = check_config(changed("benchmarks.ucm.bands", [3, 2, 1]))
     before = check_config(changed("name", "sample"))
     assert recipes.pack(config, "bench-ucm")["bands"] == [3, 2, 1]
-    run = before.benchmarks["scenes"].runs[0]
+    run = before.benchmarks["scenes"].encoders[0]
     assert recipes.probe(config, run, "ucm") == recipes.probe(before, run, "ucm")
 
 
@@ -75,7 +77,9 @@ def test_keys_that_cannot_be_are_refused(path, value, words):
     raw = changed(path, value) if "aicca" not in path else changed("name", "sample")
     if "aicca" in path:
         scenes = raw["benchmarks"]["scenes"]
-        raw["benchmarks"]["aicca"] = {"dataset": "aicca", "runs": scenes["runs"], "bands": value}
+        raw["benchmarks"]["aicca"] = {
+            "dataset": "aicca", "encoders": scenes["encoders"], "bands": value,
+        }  # fmt: skip
     with pytest.raises(UserError, match=words):
         check_config(raw)
 

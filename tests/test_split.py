@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from workflow_scripts.digests import digest
@@ -18,7 +19,7 @@ from workflow_scripts.split.__main__ import check_sides
 from workflow_scripts.split.items import read_items
 from workflow_scripts.split.lists import list_files
 from workflow_scripts.split.make import make_splits
-from workflow_scripts.split.table import judged_contents, read_splits
+from workflow_scripts.split.table import judged_items, read_splits
 
 ROOT = Path(__file__).resolve().parent.parent
 SIDES = ("train", "val", "test")
@@ -321,9 +322,9 @@ def test_the_table_and_its_json_say_all_and_are_the_same_bytes_again(tmp_path):
     assert table.label_numbers().tolist() == numbers
     with pytest.raises(UserError, match="no split 'seed-2', it has seed-0, seed-1"):
         table.side("seed-2")
-    tests = {content(k) for k in table.keys for s in table.names
-             if table.side(s)[table.keys.index(k)] == 2}  # fmt: skip
-    assert set(judged_contents(table.path)) == tests
+    judged = np.any([table.side(name) == SIDES.index("test") for name in table.names], axis=0)
+    tests = [(key, content(key)) for key, one in zip(table.keys, judged, strict=True) if one]
+    assert list(judged_items(table.path)) == tests
 
 
 def test_several_labels_are_columns_of_a_matrix(tmp_path):

@@ -197,9 +197,7 @@ class Benchmark(ImagePacking):
     ridge: Ridge = Field(Ridge(), description="settings of this protocol")
     lars: Lars = Field(Lars(), description="settings of this protocol")
     few_shot: FewShot = Field(FewShot(), description="settings of this protocol")
-    finetune: FinetuneSettings = Field(
-        FinetuneSettings(), description="settings of this protocol"
-    )
+    finetune: FinetuneSettings = Field(FinetuneSettings(), description="settings of this protocol")
     published: str | None = Field(
         None, description="key of published numbers to set beside it; null: the benchmark's name"
     )

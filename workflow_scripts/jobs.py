@@ -22,6 +22,7 @@ from workflow_scripts.files import read_json
 from workflow_scripts.models.folder import CARD, content_digest, has_model
 from workflow_scripts.probed import probed_encoders, snapshots_of
 from workflow_scripts.protocol_settings import needs_features, needs_training
+from workflow_scripts.split.lists import list_files
 from workflow_scripts.wanted import wanted_runs
 
 
@@ -102,8 +103,10 @@ class Jobs:
         recipe = recipes.pack(self.config, corpus)
         labels = [recipe["labels"]["dataset"]] if "labels" in recipe else []
         names = recipe["datasets"] if recipe["kind"] == "images" else labels
-        manifests = {f"manifest:{n}": self.data / "manifests" / f"{n}.jsonl" for n in names}
-        return self._job("pack", (corpus,), result, recipe, inputs=partial(_digests, manifests))
+        files = {f"manifest:{n}": self.data / "manifests" / f"{n}.jsonl" for n in names}
+        for name in recipe.get("benchmark_test", {}).get("benchmarks", ()):
+            files[f"split:{name}"] = self.data / "splits" / f"{name}.csv"
+        return self._job("pack", (corpus,), result, recipe, inputs=partial(_digests, files))
 
     def weights(self, name: str) -> Job:
         """Pretrained weights from elsewhere."""
@@ -161,9 +164,9 @@ class Jobs:
         """The splits of a benchmark of images."""
         result = self.data / "splits" / f"{benchmark}.json"
         recipe = recipes.split(self.config, benchmark)
-        manifest = self.data / "manifests" / f"{recipe['dataset']}.jsonl"
-        inputs = partial(_digests, {"manifest": manifest})
-        return self._job("split", (benchmark,), result, recipe, inputs=inputs)
+        files = {"manifest": self.data / "manifests" / f"{recipe['dataset']}.jsonl"}
+        files |= {f"list:{path}": Path(path) for path in list_files(recipe["split"])}
+        return self._job("split", (benchmark,), result, recipe, inputs=partial(_digests, files))
 
     def features(self, encoder: str, benchmark: str) -> Job:
         """The features of an encoder, and of its floors."""

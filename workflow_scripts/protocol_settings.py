@@ -1,4 +1,4 @@
-"""How a benchmark judges its encoders: the settings of its protocols, and the features they need."""
+"""How benchmarks judge their encoders: settings of their protocols, and what features they need."""
 
 from typing import Any
 
@@ -38,9 +38,7 @@ def feature_protocols(config: Config, encoder: str, benchmark: str) -> list[dict
         },
         "lars": {**lars, "pooling": pooling, "poolings": [pooling], "views": lars_views(entry)},
     }  # fmt: skip
-    return [
-        {"protocol": name, **settings[name]} for name in entry.protocols if name != FINETUNE
-    ]
+    return [{"protocol": name, **settings[name]} for name in entry.protocols if name != FINETUNE]
 
 
 def lars_pooling(config: Config, encoder: str, benchmark: str) -> str:
@@ -72,7 +70,7 @@ def needed_views(config: Config, benchmark: str) -> dict[str, Any]:
 def needed_poolings(config: Config, encoder: str, benchmark: str) -> list[str]:
     """What is kept of an encoder's output, `mean` and `class`."""
     entry = config.benchmarks[benchmark]
-    used = set(entry.poolings)
+    used: set[str] = set(entry.poolings)
     if "lars" in entry.protocols:
         used.add(lars_pooling(config, encoder, benchmark))
     return [one for one in ("mean", "class") if any(one in name.split("+") for name in used)]

@@ -31,13 +31,14 @@ from workflow_scripts.corpora import (
     is_chips,
     is_synthetic,
     judged_datasets,
+    judging_benchmarks,
 )
 from workflow_scripts.dates import compress
 from workflow_scripts.digests import canonical, digest, file_sha256
 from workflow_scripts.errors import UserError
 from workflow_scripts.fetch.folder import LISTING, digest_of, found_file, listing_digest
 from workflow_scripts.fetch.labels import labels_digest
-from workflow_scripts.probed import probed_encoders, run_of, split_name
+from workflow_scripts.probed import run_of, split_name
 from workflow_scripts.protocol_settings import (
     feature_protocols,
     needed_poolings,
@@ -114,9 +115,11 @@ def pack(config: Config, corpus: str) -> Recipe:
     else:
         settings = config.corpora[corpus]
     recipe |= settings.model_dump(mode="json", exclude={"label", "datasets", "shard_mb"})
+    # A benchmark's own splits say on which side an image stands, not those of its dataset.
+    recipe["across_splits"] = "keep" if corpus.startswith(BENCH) else "protect"
     recipe["benchmark_test"] = {
         "handling": settings.benchmark_test,
-        "datasets": sorted(judged_datasets(config, corpus)),
+        "benchmarks": judging_benchmarks(config, corpus),
     }
     return recipe | {"shard_bytes": settings.shard_mb * 2**20}
 
@@ -343,8 +346,8 @@ def config_digest(config: Config) -> str:
 
 
 _RULES = [
-    "fetch", "tile", "split", "pack", "weights", "pretrain", "snapshot", "features", "probe", "finetune", "card",
-    "report",
+    "fetch", "tile", "split", "pack", "weights", "pretrain", "snapshot", "features", "probe",
+    "finetune", "card", "report",
 ]  # fmt: skip
 
 

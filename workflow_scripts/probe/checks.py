@@ -54,7 +54,8 @@ def _check_several(train: Labels, classes: Sequence[str], where: str) -> None:
             f"{where}: labels are of {train.shape[1]} classes, but there are {len(classes)}; make "
             "the split again"
         )
-    lacking = [name for name, some in zip(classes, train.any(axis=0), strict=True) if not some]
+    counts = train.sum(axis=0)
+    lacking = [name for name, count in zip(classes, counts, strict=True) if not count]
     if lacking:
         raise UserError(
             f"{where}: class {', '.join(map(repr, lacking))} is missing from the training side; "

@@ -74,6 +74,7 @@ class Trial:
         settings: The protocol's own, from the recipe.
         seed: Of every draw: what is held out, first weights, order, few shots.
         views: Features (by pooling) of the samples as augmented once, one entry a view; for lars.
+        names: Of the classes, by number, for messages.
     """
 
     features: Mapping[str, Features]
@@ -83,6 +84,11 @@ class Trial:
     settings: Mapping[str, Any]
     seed: int
     views: tuple[Mapping[str, Features], ...] = field(default=())
+    names: tuple[str, ...] = field(default=())
+
+    def name(self, label: int) -> str:
+        """A class for messages: its name in quotes, or its number where names are not given."""
+        return repr(self.names[label]) if self.names else f"number {label} (from 0)"
 
     @property
     def multi_label(self) -> bool:

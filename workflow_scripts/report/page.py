@@ -5,10 +5,10 @@ from typing import Any
 from urllib.parse import quote
 
 import jinja2
-import yaml
 from markupsafe import Markup
 
 from workflow_scripts import dates
+from workflow_scripts.published import groups, value
 from workflow_scripts.report import tables, tables_days
 from workflow_scripts.report.collect import Collected, CorpusData, ProbeData, RunData
 from workflow_scripts.shards.layout import IMAGES
@@ -53,8 +53,14 @@ def _safe_link(link: str | None) -> str | None:
 
 def published() -> list[Json]:
     """Published numbers with their sources."""
-    groups: list[Json] = yaml.safe_load((_HERE / "published.yaml").read_text(encoding="utf-8"))
-    return [{**group, "link": _safe_link(group.get("link"))} for group in groups]
+    return [
+        {
+            **group,
+            "link": _safe_link(group["link"]),
+            "rows": [{**row, "shown": value(row)} for row in group["rows"]],
+        }
+        for group in groups()
+    ]
 
 
 def _headlines(collected: Collected) -> list[Json]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +48,7 @@ class Benchmark:
 
     corpus: Corpus
     classes: list[str]
-    labels: NDArray[np.int32] | NDArray[np.bool_]
+    labels: NDArray[Any]
     contents: NDArray[np.int64]
     splits: list[Sides]
 
@@ -75,14 +76,13 @@ def read_benchmark(index: Path, table: Path | None) -> Benchmark:
     corpus = Corpus(index)
     contents = np.unique(corpus.fingerprints, return_inverse=True)[1].astype(np.int64)
     if table is None:
-        labels, sides, classes = corpus.labels, [_packed(corpus)], corpus.classes
+        labels: NDArray[Any] = corpus.labels
+        sides, classes = [_packed(corpus)], corpus.classes
     else:
         found = read_splits(table)
         places = _places(corpus, found, table)
         labels, classes = _labels(corpus, found, places, table)
-        sides = [
-            _sides(name, found.digest(name), found.side(name)[places]) for name in found.names
-        ]
+        sides = [_sides(name, found.digest(name), found.side(name)[places]) for name in found.names]
     for one in sides:
         for side in ("train", "test"):
             if not len(getattr(one, side)):
@@ -90,9 +90,7 @@ def read_benchmark(index: Path, table: Path | None) -> Benchmark:
                     f"{table or index}: split {one.name!r} has no {side} sample among the "
                     f"{len(corpus)} packed ones; give the benchmark another split"
                 )
-    return Benchmark(
-        corpus=corpus, classes=classes, labels=labels, contents=contents, splits=sides
-    )
+    return Benchmark(corpus=corpus, classes=classes, labels=labels, contents=contents, splits=sides)
 
 
 def _packed(corpus: Corpus) -> Sides:
@@ -124,7 +122,7 @@ def _places(corpus: Corpus, table: SplitTable, path: Path) -> Rows:
 
 def _labels(
     corpus: Corpus, table: SplitTable, places: Rows, path: Path
-) -> tuple[NDArray[np.int32] | NDArray[np.bool_], list[str]]:
+) -> tuple[NDArray[Any], list[str]]:
     """Labels of the corpus's samples, and the names of the classes."""
     if not table.multi_label:
         labels = corpus.labels

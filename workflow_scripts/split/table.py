@@ -188,8 +188,8 @@ def read_splits(path: Path) -> SplitTable:
     )
 
 
-def judged_contents(path: Path) -> Iterator[str]:
-    """Yield the sha256 of each item that is a test item of some split of a table.
+def judged_items(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield (key, sha256) of each item that is a test item of some split of a table.
 
     Raises:
         UserError: The table is missing or is not one.
@@ -198,6 +198,6 @@ def judged_contents(path: Path) -> Iterator[str]:
     _, header = next(rows, (0, []))
     if tuple(header[: len(FIXED)]) != FIXED:
         raise UserError(f"{path}: its columns are {header}, expected {', '.join(FIXED)} first")
-    for _, (_, content, _, *cells) in rows:
+    for _, (key, content, _, *cells) in rows:
         if "test" in cells:
-            yield content
+            yield key, content

@@ -1,4 +1,4 @@
-"""Export the encoder of a finished run as it was at a step: a model folder, as of a whole run."""
+"""Export a finished run as it was at a step: its encoder as a model folder."""
 
 import argparse
 from pathlib import Path
