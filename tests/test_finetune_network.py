@@ -9,7 +9,7 @@ from workflow_scripts.errors import UserError
 from workflow_scripts.finetune.network import (
     SampledPath,
     build,
-    parameter_groups,
+    optimizer_of,
     random_state,
     sample_paths,
 )
@@ -74,7 +74,9 @@ def test_rates_fall_with_depth(encoder):
     made, _ = network(encoder, layer_decay=0.7)
     names = {id(parameter): name for name, parameter in made.named_parameters()}
     seen = set()
-    for group in parameter_groups(made, settings(layer_decay=0.7)):
+    optimizer = optimizer_of(made, settings(layer_decay=0.7))
+    assert type(optimizer) is torch.optim.AdamW
+    for group in optimizer.param_groups:
         for parameter in group["params"]:
             name = names[id(parameter)]
             seen.add(name)
@@ -136,7 +138,19 @@ def test_no_class_token_to_pool_by():
         build(model, state, classes=3, settings=settings(pooling="class"), size=16, seed=0)
 
 
-# Targets, mixing and rate
+def test_a_distilled_vit_has_two_heads_and_no_mean():
+    kwargs = {"num_classes": 0, "img_size": 16, "embed_dim": 16, "num_heads": 2, "depth": 1}
+    model = {**card(VIT), "architecture": "deit_tiny_distilled_patch16_224", "kwargs": kwargs}
+    state = from_card(model).state_dict()
+    how = {"classes": 3, "size": 16, "seed": 0}
+    with pytest.raises(UserError, match=r"by mean .*set finetune.pooling to 'class'"):
+        build(model, state, settings=settings(), **how)
+    made = build(model, state, settings=settings(pooling="class"), **how)
+    assert max(made.head.weight.abs().max(), made.head_dist.weight.abs().max()) < 1e-3
+    assert torch.equal(made.dist_token, state["dist_token"])
+
+
+# Targets and mixing
 
 
 def test_smoothed_targets():

@@ -12,7 +12,7 @@ from typing import Any
 import timm
 import torch
 from timm.layers import DropPath
-from timm.optim import param_groups_layer_decay
+from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 
 from workflow_scripts.errors import UserError
@@ -23,9 +23,9 @@ from workflow_scripts.models.linear import use_linear
 from workflow_scripts.models.swin_attention import use_window_attention
 
 HEAD_STD = 2e-5  # MAE's code, main_finetune.py
-_HEAD = "head."
+_HEADS = ("head.", "head_dist.")
 # Behind the last block: which of them a network has depends on how it pools.
-_BEHIND = (_HEAD, "norm.", "fc_norm.", "attn_pool.")
+_BEHIND = (*_HEADS, "norm.", "fc_norm.", "attn_pool.")
 
 
 class PathDraws(threading.local):
@@ -102,8 +102,7 @@ def build(
         seed: Of the head.
 
     Raises:
-        UserError: An encoder without a class token is to be pooled by it, or a size that the
-            encoder cannot take.
+        UserError: An encoder that cannot be pooled so, or a size that it cannot take.
     """
     kwargs = {
         **model["kwargs"], "num_classes": classes, "drop_path_rate": settings["drop_path"],
@@ -114,7 +113,13 @@ def build(
                 "finetune: pooling is 'class', but this encoder has no class token; use 'mean'"
             )
         kwargs["global_pool"] = "avg" if settings["pooling"] == "mean" else "token"
-    network: nn.Module = timm.create_model(model["architecture"], **kwargs)
+    try:
+        network: nn.Module = timm.create_model(model["architecture"], **kwargs)
+    except AssertionError as error:  # a distilled ViT reads its two tokens
+        raise UserError(
+            f"finetune: timm cannot pool {model['architecture']} by {settings['pooling']} "
+            f"({error}); set finetune.pooling to 'class'"
+        ) from None
     _load(network, state)
     _start_head(network, seed)
     set_image_size(network, model, size)
@@ -126,7 +131,7 @@ def build(
 def _load(network: nn.Module, state: State) -> None:
     """Give a network the weights of an encoder; what lies behind the blocks may differ."""
     found = network.load_state_dict(
-        {name: value for name, value in state.items() if not name.startswith(_HEAD)}, strict=False
+        {name: value for name, value in state.items() if not name.startswith(_HEADS)}, strict=False
     )
     odd = [n for n in (*found.missing_keys, *found.unexpected_keys) if not n.startswith(_BEHIND)]
     if odd:  # the card was loaded strictly before: timm builds another encoder with a head
@@ -135,29 +140,28 @@ def _load(network: nn.Module, state: State) -> None:
 
 def _start_head(network: nn.Module, seed: int) -> None:
     """Weights of the classifier near zero, its bias zero; new norms keep one and zero."""
-    classifier: Any = network.get_classifier()  # type: ignore[operator]
+    found: Any = network.get_classifier()  # type: ignore[operator]
     generator = torch.Generator().manual_seed(seed % 2**63)
     with torch.no_grad():
-        nn.init.trunc_normal_(classifier.weight, std=HEAD_STD, generator=generator)
-        nn.init.zeros_(classifier.bias)
+        for head in found if isinstance(found, tuple) else (found,):  # a distilled ViT has two
+            nn.init.trunc_normal_(head.weight, std=HEAD_STD, generator=generator)
+            nn.init.zeros_(head.bias)
 
 
-def parameter_groups(network: nn.Module, settings: dict[str, Any]) -> list[dict[str, Any]]:
-    """Parameters by layer and decay, each group with its `lr_scale`; by timm.
+def optimizer_of(network: nn.Module, settings: dict[str, Any]) -> torch.optim.Optimizer:
+    """AdamW with a group for each layer and decay, each with its `lr_scale`; by timm.
 
     The head has 1, the last block `layer_decay`, each block before it once more, embeddings the
     smallest. A Swin's downsampling goes with the block that follows it, and its last norm with its
-    last block.
+    last block. The rate is set in each step.
 
     Args:
         network: What `build` made.
-        settings: Uses `layer_decay` and `weight_decay` (on matrices; tables that timm exempts
-            have none).
+        settings: Uses `layer_decay`, `betas` and `weight_decay` (on matrices; tables that timm
+            exempts have none).
     """
-    groups: list[dict[str, Any]] = param_groups_layer_decay(
-        network,
-        weight_decay=settings["weight_decay"],
-        no_weight_decay_list=network.no_weight_decay(),  # type: ignore[operator]
-        layer_decay=settings["layer_decay"],
-    )
-    return groups
+    made: torch.optim.Optimizer = create_optimizer_v2(
+        network, opt="adamw", lr=0.0, weight_decay=settings["weight_decay"],
+        layer_decay=settings["layer_decay"], betas=tuple(settings["betas"]), fused=True,
+    )  # fmt: skip
+    return made

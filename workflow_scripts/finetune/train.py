@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from workflow_scripts.errors import UserError
-from workflow_scripts.finetune.network import build, parameter_groups, sample_paths
+from workflow_scripts.finetune.network import build, optimizer_of, sample_paths
 from workflow_scripts.finetune.pixels import Pixels
 from workflow_scripts.finetune.saved import Found, Saved
 from workflow_scripts.finetune.targets import Mix, loss_sum, smoothed
@@ -88,10 +88,7 @@ class Training:
         ).to(device)  # fmt: skip
         self.draws, paths = sample_paths(self.network)
         self.parameters: list[nn.Parameter] = list(self.network.parameters())
-        self.optimizer = torch.optim.AdamW(
-            parameter_groups(self.network, self.settings), lr=0.0,
-            betas=tuple(self.settings["betas"]), fused=True,
-        )  # fmt: skip
+        self.optimizer = optimizer_of(self.network, self.settings)
         self.order = Order(
             np.array([len(trial.sides.train)]), batch=self.batch, epochs=self.settings["epochs"],
             seed=trial.seed,
