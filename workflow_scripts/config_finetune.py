@@ -62,6 +62,9 @@ class FinetuneSettings(Model):
         "class token after the encoder's norm (a Swin: always the mean after its norm)",
     )
     augment: FinetuneAugment = Field(FinetuneAugment(), description="crop and flips")
+    floor: bool = Field(
+        True, description="train from random weights too, beside the encoder: twice the time"
+    )
 
     @model_validator(mode="after")
     def _can_be_done(self) -> "FinetuneSettings":

@@ -13,29 +13,12 @@ from workflow_scripts.logs import log
 from workflow_scripts.probe import metrics, pictures
 from workflow_scripts.probe.checks import check_labels
 from workflow_scripts.probe.judging import Judge, judged
-from workflow_scripts.probe.overlap import shared_samples
 from workflow_scripts.probe.protocols import entries
+from workflow_scripts.probe.told import told_splits
 from workflow_scripts.results import stamp, write_result
 from workflow_scripts.shards.corpus import Corpus
-from workflow_scripts.split.samples import Benchmark, read_benchmark
+from workflow_scripts.split.samples import read_benchmark
 from workflow_scripts.stage import run_stage, stage_parser
-
-
-def told_splits(benchmark: Benchmark, corpus: Corpus | None) -> list[dict[str, Any]]:
-    """What a result says of each split; `overlap` is None where there was no corpus to look at."""
-    shared = None if corpus is None else shared_samples(benchmark.corpus, corpus)
-    return [
-        {
-            "name": sides.name,
-            "digest": sides.digest,
-            "n_train": len(sides.train),
-            "n_test": len(sides.test),
-            "overlap": None
-            if shared is None
-            else {side: int(shared[getattr(sides, side)].sum()) for side in ("train", "test")},
-        }
-        for sides in benchmark.splits
-    ]
 
 
 def told_layer(layers: int) -> str:

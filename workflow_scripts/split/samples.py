@@ -76,7 +76,7 @@ def read_benchmark(index: Path, table: Path | None) -> Benchmark:
     corpus = Corpus(index)
     contents = np.unique(corpus.fingerprints, return_inverse=True)[1].astype(np.int64)
     if table is None:
-        labels: NDArray[Any] = corpus.labels
+        labels: NDArray[Any] = _packed_labels(corpus)
         sides, classes = [_packed(corpus)], corpus.classes
     else:
         found = read_splits(table)
@@ -125,11 +125,16 @@ def _labels(
 ) -> tuple[NDArray[Any], list[str]]:
     """Labels of the corpus's samples, and the names of the classes."""
     if not table.multi_label:
-        labels = corpus.labels
-        if labels.max(initial=-1) >= len(corpus.classes):
-            raise UserError(
-                f"{corpus.path}: a sample has class number {labels.max()}, but there are "
-                f"{len(corpus.classes)} classes; pack the benchmark again"
-            )
-        return labels, corpus.classes
+        return _packed_labels(corpus), corpus.classes
     return table.label_matrix()[places], table.classes
+
+
+def _packed_labels(corpus: Corpus) -> NDArray[np.int32]:
+    """The class numbers that were packed."""
+    labels = corpus.labels
+    if labels.max(initial=-1) >= len(corpus.classes):
+        raise UserError(
+            f"{corpus.path}: a sample has class number {labels.max()}, but there are "
+            f"{len(corpus.classes)} classes; pack the benchmark again"
+        )
+    return labels
