@@ -102,8 +102,12 @@ def test_features_that_are_not_finite_are_refused(protocol, value, row):
 @pytest.mark.parametrize(
     ("protocol", "setting", "message"),
     [
-        ("knn", {"temperatures": [0.0]}, "knn with pooling mean, k 3, temperature 0.0: scores of"),
-        ("ridge", {"strengths": [0.0]}, "ridge with pooling mean, strength 0.0: scores of"),
+        (
+            "knn",
+            {"temperatures": [0.07, 0.0]},
+            "knn with pooling mean, k 3, temperature 0.0: scores of",
+        ),
+        ("ridge", {"strengths": [1.0, 0.0]}, "ridge with pooling mean, strength 0.0: scores of"),
         ("lars", {"base_lr": 1e30}, r"lars with base_lr 1e\+30: the loss is (nan|inf)"),
     ],
 )
