@@ -8,7 +8,7 @@ import pytest
 from probe_trials import SETTINGS, clusters, trial
 
 from workflow_scripts.errors import UserError
-from workflow_scripts.probe import blocks, knn, ridge
+from workflow_scripts.probe import knn, ridge, row_blocks
 from workflow_scripts.probe.metrics import judge
 from workflow_scripts.probe.trial import InMemory
 
@@ -75,7 +75,7 @@ def test_the_test_part_changes_neither_choice_nor_fit(protocol):
 @each_protocol
 def test_any_number_of_threads_gives_the_same_bytes(protocol, monkeypatch):
     for name, value in {"BLOCK_BYTES": 2**9, "FEWEST_ROWS": 16}.items():
-        monkeypatch.setattr(blocks, name, value)
+        monkeypatch.setattr(row_blocks, name, value)
     monkeypatch.setattr(knn, "QUERIES", 16)
     given = trial(*clusters(distance=2.0), SETTINGS[protocol])
     found = set()
