@@ -11,7 +11,7 @@ from probe_trials import SETTINGS, clusters, trial
 
 from workflow_scripts.errors import UserError
 from workflow_scripts.logs import log
-from workflow_scripts.probe import blocks, lars
+from workflow_scripts.probe import lars, row_blocks
 from workflow_scripts.probe.lars import judge
 from workflow_scripts.probe.trial import InMemory
 
@@ -183,8 +183,8 @@ def test_features_are_read_a_batch_or_block_at_a_time(monkeypatch):
             taken.append(list(rows))
             return super().take(rows)
 
-    monkeypatch.setattr(blocks, "FEWEST_ROWS", 50)
-    monkeypatch.setattr(blocks, "BLOCK_BYTES", 1)
+    monkeypatch.setattr(row_blocks, "FEWEST_ROWS", 50)
+    monkeypatch.setattr(row_blocks, "BLOCK_BYTES", 1)
     values, labels = clusters()
     given = trial(values, labels, {**SETTINGS["lars"], "batch": 32, "epochs": 2})
     features = {"mean": Counted(given.features["mean"].values)}

@@ -29,9 +29,9 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from workflow_scripts.errors import UserError
 from workflow_scripts.logs import log, progress
-from workflow_scripts.probe.blocks import block_rows, blocks, read
 from workflow_scripts.probe.choose import described
 from workflow_scripts.probe.metrics import check_finite
+from workflow_scripts.probe.row_blocks import block_rows, blocks, read
 from workflow_scripts.probe.trial import Features, Outcome, Part, Rows, Trial
 
 EPSILON, INITIAL_STD = 1e-6, 0.01
@@ -141,6 +141,14 @@ def loss_of(logits: Tensor, labels: Tensor) -> Tensor:
     return cross_entropy(logits, labels)
 
 
+def tensor(features: Features, rows: Rows) -> Tensor:
+    """(len(rows), dimensions), copied to memory that is aligned alike in every run.
+
+    Some libraries for matrix products round by alignment.
+    """
+    return torch.from_numpy(read(features, rows, "lars")).clone()
+
+
 def train(
     head: nn.Sequential,
     views: list[Features],
@@ -178,8 +186,7 @@ def train(
                     epoch + step / steps, peak=peak, epochs=epochs,
                     warmup_epochs=settings["warmup_epochs"],
                 )  # fmt: skip
-            seen = torch.from_numpy(read(features, part.rows[own], "lars"))
-            loss = loss_of(head(seen), labels[own])
+            loss = loss_of(head(tensor(features, part.rows[own])), labels[own])
             if not math.isfinite(loss.item()):
                 raise UserError(
                     f"probe: lars with base_lr {settings['base_lr']}: the loss is {loss.item()} "
@@ -196,7 +203,7 @@ def scored(head: nn.Sequential, features: Features, rows: Rows) -> NDArray[np.fl
     head.eval()
     return np.concatenate(
         [
-            head(torch.from_numpy(read(features, rows[block], "lars"))).numpy()
+            head(tensor(features, rows[block])).numpy()
             for block in blocks(len(rows), block_rows(features.shape[1]))
         ]
     )
