@@ -1,4 +1,4 @@
-"""Steps along a run in the workflow: made, kept where they cannot be had again, never a reason."""
+"""Steps along a run and weights from elsewhere, as Snakemake plans and makes what is judged."""
 
 import re
 import shutil
@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 
 from tests.workspace import Workspace
+from workflow_scripts.planned import planned_jobs
 
 pytestmark = pytest.mark.pipeline
 
@@ -62,3 +63,25 @@ def test_a_run_is_judged_along_its_steps_without_being_trained_again(tmp_path):
     words = "which ended at step 15, has no checkpoint of step 4, 7, 99. Name steps that it has"
     assert words in refused.stdout + refused.stderr
     assert weights.read_bytes() == made
+
+
+def test_weights_are_made_before_they_are_judged_and_missed_where_jobs_may_not_fetch(tmp_path):
+    workspace = Workspace(tmp_path)
+    (tmp_path / "judged.yaml").write_text(
+        "weights: {hub: {architecture: test_vit.r160_in1k}}\n"
+        "benchmarks: {scenes: {encoders: [hub], protocols: [linear]}}\n"
+    )
+    files = ("--configfile", "tiny.yaml", "judged.yaml")
+    done = workspace.run("snakemake", "-n", "fetch_all", "probe_scenes", *files)
+    jobs = {job.title: job for job in planned_jobs(done.stdout + done.stderr)}
+    weights, features = jobs["weights hub"], jobs["features hub scenes"]
+    assert {f"data/weights/hub/{name}" for name in ("weights.safetensors", "model.json")} <= (
+        weights.outputs & features.inputs
+    )
+    assert weights.outputs & jobs["fetch_all"].inputs
+    assert "probe hub scenes" in jobs
+    assert not {title for title in jobs if "pretrain" in title}  # its `overlap` needs no corpus
+    plan = workspace.run(
+        "snakemake", "--profile", "profiles/frontier", "-n", "probe_scenes", *files
+    )  # fmt: skip
+    assert "data/weights/hub/model.json is not here" in plan.stdout + plan.stderr
