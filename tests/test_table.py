@@ -32,7 +32,7 @@ def test_a_row_tells_both_metrics_and_both_floors():
         "ucm-mae", "linear", "71.2 ± 0.5", "91.2 ± 0.5", "25.0 ± 0.5", "15.0 ± 0.5"
     ]  # fmt: skip
     assert "split dataset: 1,680 training and 420 test samples, digest eeeeeeeeeeee" in text
-    assert "linear: strength 0.1; pooling mean; normalisation standardize" in text
+    assert "linear: normalisation standardize; pooling mean; strength 0.1" in text
     assert "seeds 0, 1, 2" in text
     assert "!" not in text
     assert "synthetic" not in text
@@ -135,7 +135,7 @@ def test_choices_of_all_trials_are_one_line():
         {"split": "a", "seed": 1, "strength": 1.0, "k": 20},
         {"split": "b", "seed": 0, "strength": 0.1, "k": 20, "blocks": [10, 11]},
     ]
-    assert chosen_text(trials) == "strength 0.1, 1; k 20; blocks 10+11"
+    assert chosen_text(trials) == "blocks 10+11; k 20; strength 0.1, 1"
 
 
 def test_long_names_keep_both_ends():
