@@ -27,7 +27,7 @@ from workflow_scripts.report.style import (
 
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, RED, SKY)
 MARKERS = "osD^vP"
-_LANE, _GAP = 0.3, 0.24  # inches: of an encoder in a protocol's band, and between two bands
+_LANE, _GAP = 0.25, 0.2  # inches: of an encoder in a protocol's band, and between two bands
 
 
 def look(number: int) -> tuple[str, str]:

@@ -14,14 +14,14 @@ Picture = Callable[[str], Any]  # a figure's name → what the page shows of it
 
 # How to read the figures of an encoder.
 _MISTAKES = (
-    "The test images whose wrong class was the surest, by {protocol}: first split, first seed. "
-    "Above each its true class, below it the predicted one and its share of the softmax (of the "
-    "votes, for neighbours)."
+    "The test images whose wrong class was the surest; protocol {protocol}, first split, first "
+    "seed. Above each its true class, below it the predicted one and its share of the softmax (of "
+    "the votes, for neighbours)."
 )
 _EMBEDDING = (
     "Features of test images, standardised, their first principal components laid out in a plane "
     "by t-SNE. Near points look alike to the encoder; distances between groups and the axes mean "
-    "nothing. Names stand at the medians of their classes."
+    "nothing. Names stand above the medians of their classes."
 )
 _ALONG = (
     "The encoder at steps of its pretraining. Step 0 is the same encoder with random weights; mean "
@@ -120,7 +120,7 @@ def _details(probe: ProbeData, picture: Picture) -> Json:
     name, protocol = probe.file_name, protocol_title(probe.headline)
     tail = f"{probe.label} on {probe.benchmark_label}{' (synthetic)' if probe.synthetic else ''}"
     by_class = "Average precision by class" if probe.multi_label else "Confusion and classes"
-    kinds = [("probe", by_class, f"By {protocol}, all splits and seeds together.")]
+    kinds = [("probe", by_class, f"Protocol {protocol}, all splits and seeds together.")]
     if probe.pictures is not None:
         kinds.append(("mistakes", "Most confident mistakes", _MISTAKES.format(protocol=protocol)))
         kinds.append(("embedding", "Features in a plane", _EMBEDDING))

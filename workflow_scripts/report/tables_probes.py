@@ -93,27 +93,26 @@ def same_splits(probes: Sequence[ProbeData]) -> bool:
 
 
 def references(probes: Sequence[ProbeData]) -> list[Json]:
-    """Published numbers of the benchmark of these probes, and what differs from ours in each."""
+    """Published numbers of the benchmark of these probes by source, and what differs from ours."""
     ours = {published_name(name) for probe in probes for name in probe.protocols}
-    first = probes[0].results[0]["splits"][0]
-    here = f"here {first['n_train']:,} training and {first['n_test']:,} test samples"
-    found = []
+    groups: dict[tuple[str, str], Json] = {}
     for row in published(probes[0].published):
-        differs = [f"trained on {row['data']}", f"split: {row['split'] or 'not stated'} ({here})"]
+        differs = [f"data: {row['data']}", f"split: {row['split'] or 'not stated'}"]
         if row["protocol"] is None or row["protocol"] not in ours:
-            differs.insert(1, f"protocol: {row['protocol'] or 'not stated'}")
-        found.append(
+            differs.append(f"protocol: {row['protocol'] or 'not stated'}")
+        group = groups.setdefault(
+            (row["source"], row["metric"]),
+            {**{key: row[key] for key in ("source", "metric", "link", "place")}, "rows": []},
+        )
+        group["rows"].append(
             {
                 "model": row["model"],
                 "protocol": row["protocol"] or "not stated",
                 "value": value(row),
-                "metric": row["metric"],
-                "source": row["source"],
-                "link": row["link"],
                 "differs": "; ".join(differs),
             }
         )
-    return found
+    return list(groups.values())
 
 
 def how(probe: ProbeData) -> list[tuple[str, str]]:
