@@ -13,6 +13,7 @@ include: "rules/common.smk"
 include: "rules/site.smk"
 include: "rules/fetch.smk"
 include: "rules/tile.smk"
+include: "rules/split.smk"
 include: "rules/pack.smk"
 include: "rules/weights.smk"
 include: "rules/pretrain.smk"
@@ -49,18 +50,22 @@ rule fetch_all:
 
 rule probe_all:
     input:
-        [
-            probe_result(run, name)
-            for name in CONFIG.benchmarks
-            for run in CONFIG.benchmarks[name].runs
-        ],
+        judgements_of(CONFIG.benchmarks),
+    params:
+        baseline=TABLE_BASELINE,
+    shell:
+        "python -m workflow_scripts.probe.table {params.baseline} {input:q}"
 
 
-for benchmark_name, benchmark_entry in CONFIG.benchmarks.items():
+for benchmark_name in CONFIG.benchmarks:
 
     rule:
         name:
             f"probe_{benchmark_name.replace('-', '_')}"
         input:
-            [probe_result(run, benchmark_name) for run in benchmark_entry.runs],
+            judgements_of([benchmark_name]),
         localrule: True
+        params:
+            baseline=TABLE_BASELINE,
+        shell:
+            "python -m workflow_scripts.probe.table {params.baseline} {input:q}"

@@ -33,7 +33,8 @@ RECIPE = {
     "corpus": "ucm", "kind": "images", "datasets": ["ucm"], "synthetic": False, "splits": None,
     "max_side": None, "large": "scale", "quality": 95, "bands": None, "value_range": None,
     "max_set_aside": 0.0, "exclude": [], "duplicates": "keep",
-    "benchmark_test": {"handling": "exclude", "datasets": []},
+    "across_splits": "protect",
+    "benchmark_test": {"handling": "exclude", "benchmarks": {}},
 }  # fmt: skip
 
 

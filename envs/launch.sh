@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Start a segment of a run (rule pretrain): alone, or with Slurm's srun one process for each rank.
+# Start a segment of a run (rule pretrain), or the extraction of features: alone, or with Slurm's srun
+# one process for each rank.
 #
 #   launch.sh LOG COMMAND...
 #
 # Settings come as variables: LAUNCHER (`srun`, or empty: the trainer starts local ranks itself),
 # SRUN_EXTRA (flags for srun alone), ENVIRONMENT (a file sourced before it, such as frontier.sh),
-# NODES, RANKS_PER_NODE, CORES_PER_RANK, MINUTES (of walltime), OVER (1: the run has ended before
-# this segment; one process is enough to say so).
+# NODES, RANKS_PER_NODE, CORES_PER_RANK; of a segment also MINUTES (of walltime), and OVER (1: the run
+# has ended before it; one process is enough to say so).
 set -euo pipefail
 log=$1
 shift
@@ -25,7 +26,7 @@ export ORBWEAVER_STARTED
 
 export OMP_NUM_THREADS=$CORES_PER_RANK
 
-if [[ $OVER == 1 ]]; then
+if [[ ${OVER:-0} == 1 ]]; then
   exec "$@" --ranks 1
 fi
 ranks=$((NODES * RANKS_PER_NODE))
@@ -45,4 +46,4 @@ fi
 # shellcheck disable=SC2086
 exec "$LAUNCHER" --nodes="$NODES" --ntasks-per-node="$RANKS_PER_NODE" \
   --cpus-per-task="$CORES_PER_RANK" --kill-on-bad-exit=1 $SRUN_EXTRA \
-  "$@" --ranks "$ranks" --walltime-s $((MINUTES * 60))
+  "$@" --ranks "$ranks" ${MINUTES:+--walltime-s $((MINUTES * 60))}

@@ -15,6 +15,7 @@ from workflow_scripts.corpora import (
     cut_from,
     dataset_days,
     is_chips,
+    judging_benchmarks,
     planned_days,
     required_days,
 )
@@ -22,10 +23,13 @@ from workflow_scripts.digests import canonical
 from workflow_scripts.driver import guard, prepare_jobs, where_to_look
 from workflow_scripts.driver_notes import note_start, note_success
 from workflow_scripts.errors import UserError
-from workflow_scripts.export.unfinished import refuse_to_lose
+from workflow_scripts.export.unfinished import refuse_lost_steps, refuse_to_lose
 from workflow_scripts.files import read_json
 from workflow_scripts.job_states import translate_states
 from workflow_scripts.jobs import Jobs
+from workflow_scripts.probed import encoder_folder, probed_encoders, run_of, snapshots_of
+from workflow_scripts.results import provenance_path
+from workflow_scripts.split.lists import list_files
 from workflow_scripts.submission import submit_patiently
 from workflow_scripts.survivors import refuse_doubles
 from workflow_scripts.wanted import (
@@ -53,10 +57,15 @@ def named(job):
 
 def keep_weights(needed):
     """Refuse exports of finished runs that would fail, by the jobs (rule and wildcards) that run."""
-    for run in [names[0] for name, names in needed if name == "export"]:
-        last = CONFIG.runs[run].segments
+    steps = {}
+    for name, names in needed:
+        if name in ("export", "snapshot"):
+            steps.setdefault(names[0], []).extend(map(int, names[1:]))
+    for run, wanted in steps.items():
+        folder, last = Path(RESULTS) / "runs" / run, CONFIG.runs[run].segments
         if ("pretrain", (run, str(last))) not in needed:
-            refuse_as_workflow_error(lambda: refuse_to_lose(Path(RESULTS) / "runs" / run, last))
+            refuse_as_workflow_error(lambda: refuse_to_lose(folder, last))
+            refuse_as_workflow_error(lambda: refuse_lost_steps(folder, last, sorted(wanted)))
 
 
 # Snakemake's flag for its own report; at the start of a line its parser takes `report` for a keyword.
@@ -117,11 +126,13 @@ GRANULES = datasets_of("sample-modis", "modis-l1b")
 wildcard_constraints:
     date=r"\d{4}-\d{2}-\d{2}",
     segment=r"\d+",
+    step=r"[1-9]\d*",
     run=one_of(CONFIG.runs),
+    encoder=one_of(sorted({e for b in CONFIG.benchmarks for e in probed_encoders(CONFIG, b)})),
     weights=one_of(CONFIG.weights),
     benchmark=one_of(CONFIG.benchmarks),
     corpus=one_of([*CONFIG.corpora, *(f"{BENCH}{name}" for name in CONFIG.benchmarks)]),
-    folder=one_of(datasets_of("image-folder", "aicca")),
+    folder=one_of(datasets_of("image-folder", "image-list", "aicca")),
     generated=one_of(datasets_of("sample-scenes")),
     granules=one_of(GRANULES),
 
@@ -181,11 +192,6 @@ def fetched(dataset):
     ]
 
 
-def probe_result(run, benchmark):
-    """The result of one probe."""
-    return f"{RESULTS}/probes/{run}/{benchmark}.json"
-
-
 # --- pack --------------------------------------------------------------------------------------
 
 
@@ -201,10 +207,29 @@ def listed_manifests(w):
     return [manifest for name in names for manifest in fetched(name)]
 
 
-def pack_sources(w, manifests):
+def judged_tables(w):
+    """Splits of the benchmarks whose test images may be among those of a corpus."""
+    return [f"{DATA}/splits/{name}.csv" for name in judging_benchmarks(CONFIG, w.corpus)]
+
+
+def pack_sources(w, manifests, judged):
     """The options that say what is packed; days are in the recipe, thousands would be too many."""
     chips = [f"{DATA}/chips"] if is_chips(CONFIG, w.corpus) else []
-    return " ".join([option("--chips-root", *chips), option("--manifests", *manifests)]).strip()
+    options = {"--chips-root": chips, "--manifests": manifests, "--judged": judged}
+    return " ".join(option(flag, *values) for flag, values in options.items()).strip()
+
+
+# --- split -------------------------------------------------------------------------------------
+
+
+def judged_manifest(w):
+    """The manifest of a benchmark's dataset."""
+    return fetched(CONFIG.benchmarks[w.benchmark].dataset)
+
+
+def split_lists(w):
+    """The lists that a benchmark's splits are read from."""
+    return [str(path) for path in list_files(JOBS.split(w.benchmark).recipe["split"])]
 
 
 # --- pretrain, export --------------------------------------------------------------------------
@@ -220,9 +245,14 @@ def kept(run, path):
     return ancient(path) if CONFIG.runs[run].pinned else path
 
 
+def run_index(run):
+    """The index of a run's corpus."""
+    return kept(run, f"{DATA}/shards/{CONFIG.runs[run].corpus}/index.json")
+
+
 def corpus_index(w):
     """The index of a run's corpus."""
-    return kept(w.run, f"{DATA}/shards/{CONFIG.runs[w.run].corpus}/index.json")
+    return run_index(w.run)
 
 
 def model_files(role):
@@ -245,6 +275,11 @@ def segment_before(w):
     """The segment that this one goes on from."""
     number = int(w.segment) - 1
     return [f"{RESULTS}/runs/{w.run}/segments/{number}.json"] if number else []
+
+
+def last_segment(w):
+    """The segment with which a run should be done."""
+    return f"{RESULTS}/runs/{w.run}/segments/{CONFIG.runs[w.run].segments}.json"
 
 
 # Time of a job that only says that its run was over before: Snakemake starts, Python reads two files.
@@ -283,6 +318,8 @@ def layout_options(run):
         for name in ("stage_to", "stage_gb")
         if (value := getattr(settings, name)) is not None
     ]
+    steps = ",".join(map(str, snapshots_of(CONFIG, run)))
+    options += [("snapshots", f" {steps}")] if steps else []
     options += [(name, "") for name, on in switches.items() if on]
     return " ".join(f"--{name.replace('_', '-')}{value}" for name, value in options)
 
@@ -292,12 +329,51 @@ def ranks(w):
     return CONFIG.runs[w.run].launch.nodes * CONFIG.runs[w.run].launch.ranks_per_node
 
 
+# --- probe -------------------------------------------------------------------------------------
+
+
+def encoder_files(w):
+    """Weights and model of an encoder that is judged."""
+    folder = encoder_folder(CONFIG, w.encoder)
+    return [f"{folder}/{name}" for name in ("weights.safetensors", "model.json")]
+
+
+def encoder_corpus(w):
+    """The index of the corpus an encoder was pretrained on; none for weights from elsewhere."""
+    run = run_of(CONFIG, w.encoder)
+    return [run_index(run)] if run else []
+
+
+def split_table(w):
+    """The splits of a benchmark of images; chips have theirs in the index."""
+    chips = is_chips(CONFIG, f"{BENCH}{w.benchmark}")
+    return [] if chips else [f"{DATA}/splits/{w.benchmark}.csv"]
+
+
+def judgements(encoder, benchmark):
+    """The results that say how good an encoder is on a benchmark."""
+    return [str(job.result) for job in JOBS.judging(encoder, benchmark)]
+
+
+def judgements_of(benchmarks):
+    """All results of some benchmarks."""
+    return [
+        result
+        for name in benchmarks
+        for encoder in probed_encoders(CONFIG, name)
+        for result in judgements(encoder, name)
+    ]
+
+
+TABLE_BASELINE = option("--baseline", CONFIG.report.arp_baseline or "")
+
+
 # --- card --------------------------------------------------------------------------------------
 
 
 def card_probes(w):
     """Results of the probes that stand in a run's model card."""
-    return [probe_result(w.run, name) for name in card_benchmarks(CONFIG, w.run)]
+    return [file for name in card_benchmarks(CONFIG, w.run) for file in judgements(w.run, name)]
 
 
 # --- report ------------------------------------------------------------------------------------
@@ -314,11 +390,10 @@ def reported(w):
     for run in wanted_runs(CONFIG):
         names = ("summary.json", "summary.provenance.json", "history.jsonl", "model.json")
         files += [f"{RESULTS}/runs/{run}/{name}" for name in (*names, "reconstructions.npz")]
-    for benchmark, run in wanted_probes(CONFIG):
-        files += [
-            probe_result(run, benchmark),
-            f"{RESULTS}/probes/{run}/{benchmark}.provenance.json",
-        ]
+    for benchmark, encoder in wanted_probes(CONFIG):
+        for job in JOBS.judging(encoder, benchmark):
+            files += [str(job.result), str(provenance_path(job.result))]
+            files += [str(job.result.with_suffix(".npz"))] if job.rule == "probe" else []
     return list(dict.fromkeys(files))
 
 

@@ -4,6 +4,7 @@
 rule pack:
     input:
         manifests=listed_manifests,
+        judged=judged_tables,
         # A day's summary holds the checksum of its chips, which may be too large to compare.
         summaries=lambda w: day_files(w, "json"),
         chips=lambda w: [ancient(path) for path in day_files(w, "h5")],
@@ -20,7 +21,7 @@ rule pack:
     threads: 8
     resources:
         cpus_per_task=cores,
-        source=lambda w, input: pack_sources(w, input.manifests),
+        source=lambda w, input: pack_sources(w, input.manifests, input.judged),
     params:
         recipe=recipe("pack", "corpus"),
         code=code("pack", "corpus"),

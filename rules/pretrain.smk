@@ -56,7 +56,7 @@ rule pretrain:
 rule export:
     input:
         index=corpus_index,
-        segment=lambda w: f"{RESULTS}/runs/{w.run}/segments/{CONFIG.runs[w.run].segments}.json",
+        segment=last_segment,
         teacher=model_files("teacher"),
     output:
         weights=run_file("weights.safetensors"),
@@ -80,3 +80,30 @@ rule export:
     shell:
         "python -m workflow_scripts.export --recipe {params.recipe:q} --index {input.index:q}"
         " --run {resources.folder:q} --segment {input.segment:q} {resources.teacher} 2> {log:q}"
+
+
+rule snapshot:
+    input:
+        index=corpus_index,
+        segment=last_segment,
+        teacher=model_files("teacher"),
+    output:
+        weights=run_file("steps/{step}/weights.safetensors"),
+        model=run_file("steps/{step}/model.json"),
+        provenance=run_file("steps/{step}/model.provenance.json"),
+    log:
+        "logs/snapshot/{run}/{step}.log",
+    benchmark:
+        f"{RESULTS}/records/snapshot/{{run}}/{{step}}.tsv"
+    conda:
+        "../envs/environment.yaml"
+    resources:
+        folder=lambda w: f"{RESULTS}/runs/{w.run}",
+        teacher=model_option("teacher"),
+    params:
+        recipe=recipe("snapshot", "run", "step"),
+        code=code("snapshot", "run", "step"),
+    shell:
+        "python -m workflow_scripts.snapshot --recipe {params.recipe:q} --index {input.index:q}"
+        " --run {resources.folder:q} --segment {input.segment:q} {resources.teacher}"
+        " --model {output.model:q} 2> {log:q}"

@@ -1,30 +1,110 @@
-# How good an encoder's features are, and the same encoder's with random weights.
+# How good an encoder's features are, and the same encoder's with random weights; and, if asked for,
+# what becomes of it when it is fine-tuned.
+
+
+rule features:
+    input:
+        model=encoder_files,
+        index=f"{DATA}/shards/{BENCH}{{benchmark}}/index.json",
+        splits=split_table,
+    output:
+        features=f"{RESULTS}/features/{{encoder}}/{{benchmark}}.json",
+        provenance=f"{RESULTS}/features/{{encoder}}/{{benchmark}}.provenance.json",
+    log:
+        "logs/features/{encoder}/{benchmark}.log",
+    benchmark:
+        f"{RESULTS}/records/features/{{encoder}}/{{benchmark}}.tsv"
+    conda:
+        "../envs/environment.yaml"
+    threads: 2
+    resources:
+        # As for rule pretrain: a Slurm profile sets srun, its flags and what is sourced before it.
+        mpi="",
+        srun_extra="",
+        environment="",
+        nodes=1,
+        tasks_per_node=1,
+        cpus_per_task=cores,
+        device="cpu",
+        folder=lambda w: str(encoder_folder(CONFIG, w.encoder)),
+        store=f"{RESULTS}/features/store",
+        splits=lambda w, input: option("--splits", *input.splits),
+        launcher=LAUNCHER,
+    params:
+        recipe=recipe("features", "encoder", "benchmark"),
+        code=code("features", "encoder", "benchmark"),
+    shell:
+        "LAUNCHER={resources.mpi:q} SRUN_EXTRA={resources.srun_extra:q}"
+        " ENVIRONMENT={resources.environment:q} NODES={resources.nodes}"
+        " RANKS_PER_NODE={resources.tasks_per_node} CORES_PER_RANK={resources.cpus_per_task}"
+        " bash {resources.launcher:q} {log:q}"
+        " python -m workflow_scripts.features --recipe {params.recipe:q}"
+        " --model {resources.folder:q} --index {input.index:q} {resources.splits}"
+        " --output {output.features:q} --store {resources.store:q} --device {resources.device}"
+        " --threads {resources.cpus_per_task}"
 
 
 rule probe:
     input:
-        weights=f"{RESULTS}/runs/{{run}}/weights.safetensors",
-        model=f"{RESULTS}/runs/{{run}}/model.json",
+        features=f"{RESULTS}/features/{{encoder}}/{{benchmark}}.json",
         index=f"{DATA}/shards/{BENCH}{{benchmark}}/index.json",
-        corpus=corpus_index,
+        splits=split_table,
+        corpus=encoder_corpus,
     output:
-        result=f"{RESULTS}/probes/{{run}}/{{benchmark}}.json",
-        provenance=f"{RESULTS}/probes/{{run}}/{{benchmark}}.provenance.json",
+        result=f"{RESULTS}/probes/{{encoder}}/{{benchmark}}.json",
+        pictures=f"{RESULTS}/probes/{{encoder}}/{{benchmark}}.npz",
+        provenance=f"{RESULTS}/probes/{{encoder}}/{{benchmark}}.provenance.json",
     log:
-        "logs/probe/{run}/{benchmark}.log",
+        "logs/probe/{encoder}/{benchmark}.log",
     benchmark:
-        f"{RESULTS}/records/probe/{{run}}/{{benchmark}}.tsv"
+        f"{RESULTS}/records/probe/{{encoder}}/{{benchmark}}.tsv"
+    conda:
+        "../envs/environment.yaml"
+    threads: 2
+    resources:
+        cpus_per_task=cores,
+        store=f"{RESULTS}/features/store",
+        splits=lambda w, input: option("--splits", *input.splits),
+        corpus=lambda w, input: option("--corpus", *input.corpus),
+    params:
+        recipe=recipe("probe", "encoder", "benchmark"),
+        code=code("probe", "encoder", "benchmark"),
+    shell:
+        "python -m workflow_scripts.probe --recipe {params.recipe:q}"
+        " --features {input.features:q} --store {resources.store:q} --index {input.index:q}"
+        " {resources.splits} {resources.corpus} --output {output.result:q}"
+        " --threads {resources.cpus_per_task} 2> {log:q}"
+
+
+rule finetune:
+    input:
+        model=encoder_files,
+        index=f"{DATA}/shards/{BENCH}{{benchmark}}/index.json",
+        splits=split_table,
+        corpus=encoder_corpus,
+    output:
+        result=f"{RESULTS}/finetune/{{encoder}}/{{benchmark}}.json",
+        provenance=f"{RESULTS}/finetune/{{encoder}}/{{benchmark}}.provenance.json",
+    log:
+        "logs/finetune/{encoder}/{benchmark}.log",
+    benchmark:
+        f"{RESULTS}/records/finetune/{{encoder}}/{{benchmark}}.tsv"
     conda:
         "../envs/environment.yaml"
     threads: 2
     resources:
         cpus_per_task=cores,
         device="cpu",
-        folder=lambda w: f"{RESULTS}/runs/{w.run}",
+        folder=lambda w: str(encoder_folder(CONFIG, w.encoder)),
+        # Checkpoints lie here, undeclared, so that a restart finds them.
+        work=f"{RESULTS}/finetune/checkpoints",
+        splits=lambda w, input: option("--splits", *input.splits),
+        corpus=lambda w, input: option("--corpus", *input.corpus),
     params:
-        recipe=recipe("probe", "run", "benchmark"),
-        code=code("probe", "run", "benchmark"),
+        recipe=recipe("finetune", "encoder", "benchmark"),
+        code=code("finetune", "encoder", "benchmark"),
     shell:
-        "python -m workflow_scripts.probe --recipe {params.recipe:q} --run {resources.folder:q}"
-        " --index {input.index:q} --corpus {input.corpus:q} --output {output.result:q}"
-        " --threads {resources.cpus_per_task} --device {resources.device} 2> {log:q}"
+        "python -m workflow_scripts.finetune --recipe {params.recipe:q}"
+        " --model {resources.folder:q} --index {input.index:q} {resources.splits}"
+        " {resources.corpus} --output {output.result:q} --work {resources.work:q}"
+        " --device {resources.device} --threads {resources.cpus_per_task} 2> {log:q}"

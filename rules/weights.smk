@@ -1,4 +1,4 @@
-# Pretrained weights from elsewhere, as teacher of GFM or as what runs start from.
+# Pretrained weights from elsewhere: judged by probes, teachers of GFM, or what runs start from.
 # A local rule: a compute node may have no network.
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 from pictures import encoded, picture
 
 from workflow_scripts.digests import file_sha256
-from workflow_scripts.fetch.manifest import Item, write_manifest
+from workflow_scripts.fetch.manifest import Item, read_manifest, write_manifest
 from workflow_scripts.pack.images import pack_images
 from workflow_scripts.shards.corpus import Corpus, content_digest
+from workflow_scripts.split.table import write_table
 
 RECIPE = {
     "corpus": "places",
@@ -25,7 +26,8 @@ RECIPE = {
     "max_set_aside": 0.0,
     "exclude": [],
     "duplicates": "keep",
-    "benchmark_test": {"handling": "exclude", "datasets": []},
+    "across_splits": "protect",
+    "benchmark_test": {"handling": "exclude", "benchmarks": {}},
 }
 
 
@@ -60,11 +62,21 @@ def photos(numbers, split=None, label="river"):
     }
 
 
-def pack(manifests, folder: Path, *, workers=0, **changes):
+def judge(manifest: Path, table: Path | None = None) -> Path:
+    """The table of splits of a benchmark that judges by the own split of a dataset."""
+    table = table or manifest.with_name(f"{manifest.stem}.csv")
+    items = list(read_manifest(manifest))
+    columns = {"dataset": [one.split or "" for one in items]}
+    keys, contents = [one.key for one in items], [one.sha256 for one in items]
+    write_table(table, keys, contents, [one.label or "" for one in items], columns)
+    return table
+
+
+def pack(manifests, folder: Path, *, workers=0, judged=None, **changes):
     """Pack as the stage does; the index's body and the corpus."""
     recipe = {**RECIPE, "datasets": [name for name, _ in manifests], **changes}
     index = folder / "index.json"
-    body = pack_images(recipe, manifests, index, workers=workers)
+    body = pack_images(recipe, manifests, index, judged=judged, workers=workers)
     whole = {**body, "kind": "images", "format_version": 1, "content": content_digest(body)}
     index.write_text(json.dumps(whole))
     return body, Corpus(index)

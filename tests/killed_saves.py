@@ -26,6 +26,7 @@ from workflow_scripts.lifetime import die_with_parent
 from workflow_scripts.pretrain import checkpoint, parallel, saved
 from workflow_scripts.pretrain.launch import Ranks
 
+SNAPSHOTS = range(5, 10**6, 5)  # steps whose checkpoints stay
 _SECONDS = (0.02, 0.1)  # the longest time to the kill: within one save, or several
 
 
@@ -87,7 +88,9 @@ def save_for_ever(ranks: Ranks, root: Path, how: dict[str, Any], begun: int) -> 
     step = parallel.from_first(saved.latest(root) or 0, device)
     if step:
         one.load(root, step)
-    saver = checkpoint.Saver(root, objective=one.model, optimizer=one.optimizer, **how)
+    saver = checkpoint.Saver(
+        root, objective=one.model, optimizer=one.optimizer, snapshots=SNAPSHOTS, **how
+    )
     while True:
         if ranks.is_first:
             os.write(begun, b".")

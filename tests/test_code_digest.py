@@ -86,7 +86,7 @@ def test_neutral_modules_exist():
 
 
 @pytest.mark.parametrize(
-    "stage", ["fetch", "tile", "pack", "pretrain", "export", "probe", "card", "report"]
+    "stage", ["fetch", "tile", "pack", "pretrain", "export", "snapshot", "probe", "card", "report"]
 )
 def test_no_stage_imports_the_config_models(stage):
     closure = import_closure(stage)

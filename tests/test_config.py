@@ -80,7 +80,11 @@ def changed(path, value):
         ("datasets.ucm.split.by", "fractoin", ["datasets.ucm.split.by", "'fraction'"]),
         ("datasets.ucm.kind", "image-foldr", ["datasets.ucm.kind", "'image-folder'"]),
         ("corpora.modis.datasets", ["sample-modis", "ucm"], ["corpora.modis", "cannot be mixed"]),
-        ("benchmarks.scenes.runs", ["scenes-mea"], ["benchmarks.scenes.runs", "'scenes-mae'"]),
+        (
+            "benchmarks.scenes.encoders",
+            ["scenes-mea"],
+            ["benchmarks.scenes.encoders", "'scenes-mae'"],
+        ),
         ("all.runs", ["modis-simim"], ["all.runs", "'modis-simmim'"]),
         ("Runs", {}, ["Runs", "unknown key", "'runs'"]),
         ("runs", {"Bad Name": DEFAULT["runs"]["scenes-mae"]}, ["Bad Name"]),

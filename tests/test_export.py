@@ -12,6 +12,7 @@ from tiny_runs import simmim_recipe, tiny_chips, tiny_images, tiny_recipe, train
 from workflow_scripts.errors import UserError
 from workflow_scripts.export import __main__ as export
 from workflow_scripts.export.curve import last_means
+from workflow_scripts.export.model import load_objective
 from workflow_scripts.export.reconstructions import chosen_samples
 from workflow_scripts.export.unfinished import refuse_to_lose
 from workflow_scripts.models.folder import content_digest
@@ -59,7 +60,8 @@ def test_weights_load_strictly_into_timm_and_are_the_trained_encoder(exported):
     size = recipe["encoder"]["image_size"]
     assert model(torch.zeros(2, card["channels"], size, size)).isfinite().all()
     corpus = Corpus(index, "train")
-    trained = export.load_objective(stored_identity(run, ""), corpus, run=run, teacher=None)
+    identity, summary = stored_identity(run, ""), json.loads((run / "summary.json").read_text())
+    trained = load_objective(identity, corpus, run=run, step=summary["steps"], teacher=None)
     kept = {f"encoder.{name}" for name in state} & set(trained.state_dict())
     assert len(kept) >= len(state) - 1  # the position table of a ViT is a buffer there
     for name in kept:

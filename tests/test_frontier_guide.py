@@ -9,6 +9,7 @@ from snakemake.cli import get_argument_parser
 
 from tests.conftest import ROOT
 from workflow_scripts.config_check import load_config
+from workflow_scripts.corpora import is_chips
 from workflow_scripts.plan import __main__ as plan
 from workflow_scripts.plan.node_hours import rows, table
 from workflow_scripts.sites import Profile
@@ -68,7 +69,9 @@ def test_the_number_of_jobs_on_the_page_is_that_of_the_plan():
     config = load_config(EXAMPLE)
     days, images, corpora = 2 * 365, 9, 7
     runs = [config.runs[name] for name in config.all.runs]
-    probes = sum(len(config.benchmarks[name].runs) for name in config.all.benchmarks)
+    names = config.all.benchmarks
+    probes = 2 * sum(len(config.benchmarks[name].encoders) for name in names)  # and features
+    splits = sum(not is_chips(config, f"bench-{name}") for name in names)
     jobs = 2 * days + images + corpora + 1  # fetch and tile, fetch, pack, weights
-    jobs += sum(run.segments for run in runs) + 2 * len(runs) + probes  # and export, card
+    jobs += sum(run.segments for run in runs) + 2 * len(runs) + probes + splits  # and export, card
     assert f"({jobs + 3:,})" in PAGE  # and the picture, the report and `all`

@@ -4,21 +4,28 @@ import itertools
 import tracemalloc
 
 import pytest
-from image_sets import RECIPE, pack, photos, write_dataset
+from image_sets import RECIPE, judge, pack, photos, write_dataset
 
 from workflow_scripts.errors import UserError
 from workflow_scripts.fetch.manifest import Item, read_manifest, write_manifest
 from workflow_scripts.pack import buckets, choose
 from workflow_scripts.pack.choose import Tally, plan_shards
 
-JUDGED = {"handling": "exclude", "datasets": ["places"]}
+JUDGED = {"handling": "exclude", "benchmarks": {"places": "places"}}
 
 
-def chosen(manifests, folder, **changes):
+def tables(manifests, changes):
+    """Tables of splits of the benchmarks that a recipe names, by the datasets' own."""
+    wanted = changes.get("benchmark_test", RECIPE["benchmark_test"])["benchmarks"]
+    return {name: judge(dict(manifests)[dataset]) for name, dataset in wanted.items()}
+
+
+def chosen(manifests, folder, judged=None, **changes):
     """Keys in order, and the tally."""
     tally = Tally()
     folder.mkdir(exist_ok=True)
-    found = choose.choose(manifests, {**RECIPE, **changes}, tally, scratch=folder)
+    judged = judged or tables(manifests, changes)
+    found = choose.choose(manifests, {**RECIPE, **changes}, tally, scratch=folder, judged=judged)
     return [candidate.key for candidate in found], tally
 
 
@@ -106,13 +113,13 @@ def test_copies_in_two_datasets_do_not_leak_either(tmp_path):
     assert tally.left_out == {"copy of an image of a more protected split": 1}
 
 
-@pytest.mark.parametrize("judged", [["places"], []])
-def test_what_is_excluded_by_key_still_protects_its_copies(tmp_path, judged):
+@pytest.mark.parametrize("benchmarks", [{"places": "places"}, {}])
+def test_what_is_excluded_by_key_still_protects_its_copies(tmp_path, benchmarks):
     keys, tally = chosen(
         split_folders(tmp_path),
         tmp_path / "s",
         exclude=["places/test/*"],
-        benchmark_test={**JUDGED, "datasets": judged},
+        benchmark_test={**JUDGED, "benchmarks": benchmarks},
     )
     assert not [key for key in keys if "/0-" in key]
     assert tally.left_out["excluded by key"] == 1
@@ -189,7 +196,9 @@ def test_copies_kept_lie_next_to_each_other(tmp_path):
 
 
 def test_test_images_of_a_benchmark_are_left_out_with_their_copies(tmp_path):
-    body, corpus = pack(split_folders(tmp_path), tmp_path / "out", benchmark_test=JUDGED)
+    manifests = split_folders(tmp_path)
+    judged = {"places": judge(manifests[0][1])}
+    body, corpus = pack(manifests, tmp_path / "out", benchmark_test=JUDGED, judged=judged)
     assert not [key for key in corpus.keys if "/0-" in key]
     assert body["left_out"]["test image of a benchmark"] == 1
     assert body["benchmark_test"] == {"handling": "exclude", "images": {"places": 1}}
@@ -197,15 +206,18 @@ def test_test_images_of_a_benchmark_are_left_out_with_their_copies(tmp_path):
 
 def test_test_images_of_a_benchmark_are_kept_where_the_configuration_says_so(tmp_path):
     handling = {**JUDGED, "handling": "keep"}
-    body, corpus = pack(split_folders(tmp_path), tmp_path / "out", benchmark_test=handling)
+    manifests = split_folders(tmp_path)
+    judged = {"places": judge(manifests[0][1])}
+    body, corpus = pack(manifests, tmp_path / "out", benchmark_test=handling, judged=judged)
     assert "places/test/0-1.jpg" in corpus.keys
     assert body["benchmark_test"] == {"handling": "keep", "images": {"places": 1}}
 
 
 def test_a_corpus_of_which_nothing_is_left_tells_why(tmp_path):
     manifests = [write_dataset(tmp_path, "places", photos(range(3), "test"))]
+    judged = {"places": judge(manifests[0][1])}
     with pytest.raises(UserError, match=r"left out: 3 × test image of a benchmark"):
-        pack(manifests, tmp_path / "out", benchmark_test=JUDGED)
+        pack(manifests, tmp_path / "out", benchmark_test=JUDGED, judged=judged)
     assert not (tmp_path / "out" / ".packing").exists()
 
 

@@ -62,17 +62,15 @@ def test_recipes_are_plain_json():
         recipes.tile(DEFAULT, "sample-modis", "2026-01-01"),
         recipes.pack(DEFAULT, "modis"),
         recipes.pack(DEFAULT, "bench-scenes"),
+        recipes.split(DEFAULT, "scenes"),
+        recipes.features(DEFAULT, "scenes-mae", "scenes"),
         recipes.probe(DEFAULT, "scenes-mae", "scenes"),
+        recipes.finetune(DEFAULT, "scenes-mae", "scenes"),
         recipes.card(DEFAULT, "scenes-mae"),
         recipes.report(DEFAULT, {}),
     ]
     for recipe in found:
         assert json.loads(canonical(recipe)) == recipe
-
-
-def test_probe_knows_that_its_dataset_was_trained_on():
-    assert recipes.probe(DEFAULT, "scenes-mae", "scenes")["pretraining_dataset_overlap"] is True
-    assert recipes.probe(DEFAULT, "scenes-mae", "ucm")["pretraining_dataset_overlap"] is False
 
 
 def test_teacher_comes_before_the_run_that_needs_it():

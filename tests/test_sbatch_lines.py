@@ -19,7 +19,10 @@ runs:
 """
 WEIGHTS = [f"results/runs/{run}/weights.safetensors" for run in ("scenes-mae", "modis-simmim")]
 TARGETS = ["results/probes/scenes-mae/photos.json", *WEIGHTS]
-RULES = {"fetch_folder", "fetch_generated", "fetch_day", "tile", "pack", "pretrain", "export"}
+RULES = {
+    "fetch_folder", "fetch_generated", "fetch_day", "tile", "split", "pack", "pretrain", "export",
+    "features", "probe",
+}  # fmt: skip
 OVER = "results/runs/modis-simmim/segments/1.json"  # this run ends in its first segment
 
 
@@ -63,7 +66,7 @@ def options(line):
 
 def test_every_rule_that_is_no_local_one_is_submitted(frontier, other):
     for _, _, lines, _ in (frontier, other):
-        assert {title.split()[0] for title in lines} == RULES | {"probe"}
+        assert {title.split()[0] for title in lines} == RULES
 
 
 @pytest.mark.parametrize(
@@ -81,13 +84,15 @@ def test_every_rule_that_is_no_local_one_is_submitted(frontier, other):
          "-t 120 --nodes=1 --no-requeue --ntasks=1 --cpus-per-task=56"),
         ("pack bench-photos", "-t 120 --nodes=1 --no-requeue --ntasks=1 --cpus-per-task=56"),
         ("export scenes-mae", "-t 120 --nodes=1 --no-requeue --ntasks=1 --cpus-per-task=56"),
+        ("features scenes-mae_photos",
+         "-t 120 -C nvme --nodes=1 --no-requeue --ntasks-per-node=8 --cpus-per-task=7"),
         ("probe scenes-mae_photos", "-t 120 --nodes=1 --no-requeue --ntasks=1 --cpus-per-task=56"),
     ],
 )  # fmt: skip
 def test_a_line_of_frontier(frontier, title, asked):
     line = frontier[2][title]
     asked += "" if title.startswith("pretrain") else " --core-spec=8"
-    asked += " --gpus-per-node=8" if title.startswith("probe") else ""
+    asked += " --gpus-per-node=8" if title.startswith("features") else ""
     assert options(line) == f"--parsable -A abc-123 -p batch {asked}"
 
 
@@ -100,8 +105,9 @@ def test_a_line_of_frontier(frontier, title, asked):
         ("tile sample-modis_2026-01-01",
          "-t 60 --nodes=1 --no-requeue --ntasks=1 --cpus-per-task=32"),
         ("export scenes-mae", "-t 60 --nodes=1 --no-requeue --ntasks=1 --cpus-per-task=32"),
-        ("probe scenes-mae_photos",
-         "-t 60 --nodes=1 --no-requeue --ntasks=1 --cpus-per-task=32 --gpus-per-node=1"),
+        ("features scenes-mae_photos",
+         "-t 60 --nodes=1 --no-requeue --ntasks-per-node=4 --cpus-per-task=8 --gpus-per-node=4"),
+        ("probe scenes-mae_photos", "-t 60 --nodes=1 --no-requeue --ntasks=1 --cpus-per-task=32"),
     ],
 )  # fmt: skip
 def test_a_line_of_another_site(other, title, asked):
@@ -114,7 +120,7 @@ def test_what_all_lines_have_and_what_none_has(frontier, other):
             rule = title.split()[0]
             assert not [word for word in line.words if word.startswith(("--mem", "--gres"))], title
             assert line.option("--output").startswith(f"{workspace.folder}/logs/slurm/rule_{rule}/")
-            on_gpus = rule in ("pretrain", "probe")
+            on_gpus = rule in ("pretrain", "features")
             assert (line.option("--gpus-per-node") is not None) == on_gpus, title
             assert (line.option("--signal") is None) == (rule != "pretrain"), title
 
@@ -129,7 +135,8 @@ def test_jobs_use_the_cores_they_ask_for_whatever_the_drivers_host_has(frontier)
     assert "threads: 2" not in shell  # the driver has one core, and Snakemake cut them
     for stage in ("tile", "pack", "fetch"):
         assert re.search(rf"workflow_scripts\.{stage} .* --workers 56 ", shell), stage
-    assert re.search(r"workflow_scripts\.probe .* --threads 56 --device auto ", shell)
+    assert re.search(r"workflow_scripts\.probe .* --threads 56 ", shell)
+    assert re.search(r"workflow_scripts\.features .* --device auto --threads 7\b", shell)
     assert "OMP_NUM_THREADS" not in shell
 
 

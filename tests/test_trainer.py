@@ -25,7 +25,7 @@ from tiny_runs import (
 from workflow_scripts import status
 from workflow_scripts.digests import file_sha256
 from workflow_scripts.errors import UserError
-from workflow_scripts.export.__main__ import load_objective
+from workflow_scripts.export.model import load_objective
 from workflow_scripts.files import exclusive
 from workflow_scripts.pretrain import attempts, saved
 from workflow_scripts.pretrain.construct import adamw, meta_objective
@@ -55,7 +55,8 @@ def _signals(monkeypatch):
 def weights(run: Path, index: Path) -> dict[str, bytes]:
     """The bytes of each weight in a run's last checkpoint."""
     identity = stored_identity(run, "")
-    objective = load_objective(identity, Corpus(index, "train"), run=run, teacher=None)
+    corpus, step = Corpus(index, "train"), saved.latest(identity.folder(run))
+    objective = load_objective(identity, corpus, run=run, step=step, teacher=None)
     return {name: value.numpy().tobytes() for name, value in objective.state_dict().items()}
 
 

@@ -16,9 +16,9 @@ def workspace(tmp_path_factory):
 
 def test_probe_ucm_plans_without_the_data(workspace):
     done = workspace.run("snakemake", "probe_ucm", "-n")
-    for job in ("rule fetch_folder:", "rule pretrain:", "rule probe:"):
-        assert job in done.stdout
-    assert "run=scenes-mae, benchmark=ucm" in done.stdout
+    for job in ("fetch_folder", "split", "pretrain", "features", "probe"):
+        assert f"rule {job}:" in done.stdout
+    assert "encoder=scenes-mae, benchmark=ucm" in done.stdout
     assert "modis-simmim" not in done.stdout  # pretrains only what it needs
 
 
@@ -61,11 +61,16 @@ def test_mistyped_key_stops_before_any_job(workspace):
     [
         "fetch",
         "tile",
+        "split",
         "pack",
         "weights",
         "pretrain",
         "export",
+        "snapshot",
+        "features",
         "probe",
+        "probe.table",
+        "finetune",
         "card",
         "report",
         "plan",

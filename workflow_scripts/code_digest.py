@@ -35,6 +35,7 @@ NEUTRAL = frozenset(
         "pretrain.meeting",
         "pretrain.parallel.arrival",
         "pretrain.peaks",
+        "pretrain.snapshots",
         "pretrain.spawn",
         "pretrain.staging",
         "pretrain.stalled",

@@ -1,17 +1,18 @@
 """The configuration: its models are the only place that knows defaults.
 
-This is the whole and the small parts; datasets and runs are in `config_data` and `config_runs`.
+This is the whole and the small parts; datasets, runs and benchmarks are in `config_data`,
+`config_runs` and `config_benchmarks`.
 `docs/config.md` and `docs/config.schema.json` are generated from them (`config_docs`), and
 `recipes` turns them into the plain recipes that stages take.
 """
 
 import os
-from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from workflow_scripts.config_base import Model, Name, Positive, Share
-from workflow_scripts.config_data import Corpus, Dataset, ImagePacking
+from workflow_scripts.config_base import Model, Name, Positive
+from workflow_scripts.config_benchmarks import Benchmark
+from workflow_scripts.config_data import Corpus, Dataset
 from workflow_scripts.config_runs import Run
 from workflow_scripts.config_weights import Weights
 
@@ -28,33 +29,6 @@ class Paths(Model):
         return os.path.normpath(path)  # Snakemake knows files by their names: x and ./x differ
 
 
-class Benchmark(ImagePacking):
-    """A labelled dataset that judges encoders."""
-
-    label: str = Field("", description="name in the report; the key if empty")
-    dataset: Name = Field(description="name of a labelled dataset with train and test split")
-    runs: list[Name] = Field(description="runs to probe")
-    protocol: Literal["linear"] = Field("linear", description="logistic regression on features")
-    pooling: Literal["mean", "class", "mean+class"] = Field(
-        "mean", description="mean of patches, class token, or both"
-    )
-    normalisation: Literal["standardize", "l2", "none"] = Field(
-        "standardize", description="of the features, fitted on the training split"
-    )
-    layers: Positive = Field(1, description="last blocks whose features are joined")
-    image_size: Positive | None = Field(None, description="pixels; null: the encoder's own")
-    strengths: list[Annotated[float, Field(gt=0)]] = Field(
-        [0.001, 0.01, 0.1, 1.0, 10.0],
-        min_length=1,
-        description="inverse regularisation strengths to choose from",
-    )
-    holdout: Annotated[float, Field(gt=0, lt=1)] = Field(
-        0.2, description="share of the training split on which the strength is chosen"
-    )
-    seeds: list[int] = Field([0, 1, 2], min_length=1, description="seeds of probe and floor")
-    max_set_aside: Share = Field(0.0, description="largest share of unreadable images")
-
-
 class All(Model):
     """What `snakemake all` makes."""
 
@@ -67,6 +41,10 @@ class Report(Model):
 
     title: str = Field("Orbweaver", description="heading of the page")
     samples_per_class: Positive = Field(4, description="sample images a class")
+    arp_baseline: str | None = Field(
+        None,
+        description="encoder over whose scores the mean relative gain of the others (ARP) is told",
+    )
 
 
 class Config(Model):

@@ -1,6 +1,6 @@
 """What all models of the configuration share."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -14,6 +14,21 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
 SplitName = Literal["train", "val", "test"]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
+
+
+T = TypeVar("T")
+
+
+def each_once(values: list[T]) -> list[T]:
+    """A list without repetitions, for a validator.
+
+    Raises:
+        ValueError: Something is listed twice.
+    """
+    again = [value for number, value in enumerate(values) if value in values[:number]]
+    if again:
+        raise ValueError(f"{again[0]!r} is listed twice; expected each once")
+    return values
 
 
 class Model(BaseModel):

@@ -19,6 +19,7 @@ from workflow_scripts.config_runs import GfmRun, Launch, MaeRun, RunBase, Simmim
 from workflow_scripts.errors import UserError
 from workflow_scripts.models.shapes import cells_masked, patches_kept
 from workflow_scripts.pretrain.strategies import parts_of, shard_count, share_of
+from workflow_scripts.probed import broken_encoders
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -247,7 +248,7 @@ def _broken_chips(config: Config, unknown: Any) -> Iterator[str]:
                 yield f"corpora.{key}.{field}: does not apply to chips; drop it"
     for key, benchmark in config.benchmarks.items():
         chips = any(issubclass(kind, Aicca | Granules) for kind in kinds([benchmark.dataset]))
-        of_images = {"max_set_aside", *ImagePacking.model_fields}
+        of_images = {"max_set_aside", "split", *ImagePacking.model_fields}
         for field in sorted(benchmark.model_fields_set & of_images) if chips else ():
             yield f"benchmarks.{key}.{field}: does not apply to chips; drop it"
     for key, run in config.runs.items():
@@ -268,5 +269,4 @@ def _broken_benchmarks(config: Config, unknown: Any) -> Iterator[str]:
         yield from unknown(
             f"benchmarks.{key}.dataset", benchmark.dataset, config.datasets, "dataset"
         )
-        for name in benchmark.runs:
-            yield from unknown(f"benchmarks.{key}.runs", name, config.runs, "run")
+    yield from broken_encoders(config, _nearest)

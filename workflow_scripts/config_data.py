@@ -4,7 +4,15 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from workflow_scripts.config_base import DatasetBase, Model, Name, Positive, Share, SplitName
+from workflow_scripts.config_base import (
+    DatasetBase,
+    Model,
+    Name,
+    Positive,
+    Share,
+    SplitName,
+    each_once,
+)
 from workflow_scripts.config_modis import ModisL1b, SampleModis
 
 
@@ -45,6 +53,27 @@ class ImageFolder(DatasetBase):
         0,
         description="raise by one to have a folder of more than 100,000 files looked at again "
         "(smaller ones are compared by path, size and mtime at every start)",
+    )
+
+
+class ImageList(DatasetBase):
+    """Images on disk with their labels in a table: one label each, or several.
+
+    The table is a CSV with the columns `path` (relative to the folder) and `label`, or `labels`
+    (several, separated by `;`), and `split` (train, val, test or empty) if it has one; others are
+    ignored.
+    """
+
+    kind: Literal["image-list"]
+    path: str = Field(description="the folder; read only, nothing is copied")
+    list: str = Field(description="the CSV; its images alone are of the dataset")
+    obtain: str = Field(
+        "", description="where the data can be had; shown when folder or list is missing"
+    )
+    rescan: int = Field(
+        0,
+        description="raise by one to have a folder of more than 100,000 files looked at again "
+        "(smaller ones, and the list, are compared at every start)",
     )
 
 
@@ -100,7 +129,8 @@ class Aicca(DatasetBase):
 
 
 Dataset = Annotated[
-    ImageFolder | SampleScenes | SampleModis | ModisL1b | Aicca, Field(discriminator="kind")
+    ImageFolder | ImageList | SampleScenes | SampleModis | ModisL1b | Aicca,
+    Field(discriminator="kind"),
 ]
 
 
@@ -108,13 +138,6 @@ def _low_first(pair: tuple[float, float]) -> tuple[float, float]:
     if not pair[0] < pair[1]:
         raise ValueError(f"expected two numbers, the smaller first, not {list(pair)}")
     return pair
-
-
-def _each_once(names: list[str]) -> list[str]:
-    again = [name for number, name in enumerate(names) if name in names[:number]]
-    if again:
-        raise ValueError(f"{again[0]!r} is listed twice; expected each once")
-    return names
 
 
 class ImagePacking(Model):
@@ -141,7 +164,7 @@ class Corpus(ImagePacking):
     """What a model is pretrained on: datasets packed into shards."""
 
     label: str = Field("", description="name in the report; the key if empty")
-    datasets: Annotated[list[Name], AfterValidator(_each_once)] = Field(
+    datasets: Annotated[list[Name], AfterValidator(each_once)] = Field(
         min_length=1, description="names of datasets, all of one kind"
     )
     splits: Annotated[list[SplitName], Field(min_length=1)] | None = Field(

@@ -27,7 +27,7 @@ def _known(architecture: str) -> str:
 
 
 class Weights(Model):
-    """Pretrained weights from elsewhere: a teacher of GFM, or what runs start from."""
+    """Pretrained weights from elsewhere: judged, teachers of GFM, or what runs start from."""
 
     architecture: Annotated[str, AfterValidator(_known)] = Field(
         description="name in timm with its tag, such as swin_base_patch4_window7_224.ms_in22k"

@@ -34,21 +34,29 @@ def is_synthetic(dataset: Dataset) -> bool:
     return dataset.kind.startswith("sample-")
 
 
-def judged_datasets(config: Config, corpus: str) -> dict[str, list[str]]:
-    """Datasets of an image corpus whose test images benchmarks use, and the benchmarks' names.
+def judging_benchmarks(config: Config, corpus: str) -> dict[str, str]:
+    """Benchmarks whose test images may be among the images of a corpus, and their datasets.
 
-    None where the corpus takes no test images, or is a benchmark's own.
+    Those on its datasets, less those that judge by the dataset's own split where the corpus does
+    not take its test images. None where the corpus is a benchmark's own.
     """
     if corpus.startswith(BENCH) or is_chips(config, corpus):
         return {}
     entry = config.corpora[corpus]
-    if entry.splits is not None and "test" not in entry.splits:
-        return {}
-    found = {
-        name: [key for key, one in config.benchmarks.items() if one.dataset == name]
-        for name in entry.datasets
+    takes_test = entry.splits is None or "test" in entry.splits
+    return {
+        name: one.dataset
+        for name, one in config.benchmarks.items()
+        if one.dataset in entry.datasets and (takes_test or one.split.by != "dataset")
     }
-    return {name: benchmarks for name, benchmarks in found.items() if benchmarks}
+
+
+def judged_datasets(config: Config, corpus: str) -> dict[str, list[str]]:
+    """Datasets of an image corpus whose test images benchmarks use, and the benchmarks' names."""
+    found: dict[str, list[str]] = {}
+    for benchmark, dataset in judging_benchmarks(config, corpus).items():
+        found.setdefault(dataset, []).append(benchmark)
+    return dict(sorted(found.items()))
 
 
 def corpus_label(config: Config, corpus: str) -> str:

@@ -15,11 +15,14 @@ from workflow_scripts.code_digest import code_digest
 from workflow_scripts.config import Config
 from workflow_scripts.config_models import models_of
 from workflow_scripts.config_modis import Granules
-from workflow_scripts.corpora import BENCH, dataset_days
+from workflow_scripts.corpora import BENCH, dataset_days, is_chips
 from workflow_scripts.digests import digest, file_sha256
 from workflow_scripts.errors import UserError
 from workflow_scripts.files import read_json
 from workflow_scripts.models.folder import CARD, content_digest, has_model
+from workflow_scripts.probed import probed_encoders, snapshots_of
+from workflow_scripts.protocol_settings import needs_features, needs_training
+from workflow_scripts.split.lists import list_files
 from workflow_scripts.wanted import wanted_runs
 
 
@@ -100,8 +103,10 @@ class Jobs:
         recipe = recipes.pack(self.config, corpus)
         labels = [recipe["labels"]["dataset"]] if "labels" in recipe else []
         names = recipe["datasets"] if recipe["kind"] == "images" else labels
-        manifests = {f"manifest:{n}": self.data / "manifests" / f"{n}.jsonl" for n in names}
-        return self._job("pack", (corpus,), result, recipe, inputs=partial(_digests, manifests))
+        files = {f"manifest:{n}": self.data / "manifests" / f"{n}.jsonl" for n in names}
+        for name in recipe.get("benchmark_test", {}).get("benchmarks", ()):
+            files[f"split:{name}"] = self.data / "splits" / f"{name}.csv"
+        return self._job("pack", (corpus,), result, recipe, inputs=partial(_digests, files))
 
     def weights(self, name: str) -> Job:
         """Pretrained weights from elsewhere."""
@@ -138,16 +143,56 @@ class Jobs:
     def export(self, run: str) -> Job:
         """The weights and the summary of a run."""
         result = self.results / "runs" / run / "summary.json"
-        recipe, code = self.pretrain(run).recipe, None
-        if self.pinned(run) and result.is_file():
-            code = read_json(result)["digests"]["code"]
-        return self._job("export", (run,), result, recipe, code=code)
+        code = self._stored_code(run, result)
+        return self._job("export", (run,), result, self.pretrain(run).recipe, code=code)
 
-    def probe(self, run: str, benchmark: str) -> Job:
-        """A probe of a run's encoder."""
-        result = self.results / "probes" / run / f"{benchmark}.json"
-        recipe = recipes.probe(self.config, run, benchmark)
-        return self._job("probe", (run, benchmark), result, recipe)
+    def _stored_code(self, run: str, result: Path) -> str | None:
+        """The code digest of what was exported of a pinned run; None takes the current one."""
+        if self.pinned(run) and result.is_file():
+            return str(read_json(result)["digests"]["code"])
+        return None
+
+    def snapshot(self, run: str, step: int) -> Job:
+        """The encoder of a run at a step."""
+        result = self.results / "runs" / run / "steps" / str(step) / CARD
+        recipe = recipes.snapshot(self.config, run, step)
+        recipe["pretrain"] = self.pretrain(run).recipe  # the stored one of a pinned run
+        code = self._stored_code(run, result)
+        return self._job("snapshot", (run, str(step)), result, recipe, code=code)
+
+    def split(self, benchmark: str) -> Job:
+        """The splits of a benchmark of images."""
+        result = self.data / "splits" / f"{benchmark}.json"
+        recipe = recipes.split(self.config, benchmark)
+        files = {"manifest": self.data / "manifests" / f"{recipe['dataset']}.jsonl"}
+        files |= {f"list:{path}": Path(path) for path in list_files(recipe["split"])}
+        return self._job("split", (benchmark,), result, recipe, inputs=partial(_digests, files))
+
+    def features(self, encoder: str, benchmark: str) -> Job:
+        """The features of an encoder, and of its floors."""
+        result = self.results / "features" / encoder / f"{benchmark}.json"
+        recipe = recipes.features(self.config, encoder, benchmark)
+        return self._job("features", (encoder, benchmark), result, recipe)
+
+    def probe(self, encoder: str, benchmark: str) -> Job:
+        """The protocols on an encoder's features."""
+        result = self.results / "probes" / encoder / f"{benchmark}.json"
+        recipe = recipes.probe(self.config, encoder, benchmark)
+        return self._job("probe", (encoder, benchmark), result, recipe)
+
+    def finetune(self, encoder: str, benchmark: str) -> Job:
+        """An encoder fine-tuned on a benchmark."""
+        result = self.results / "finetune" / encoder / f"{benchmark}.json"
+        recipe = recipes.finetune(self.config, encoder, benchmark)
+        return self._job("finetune", (encoder, benchmark), result, recipe)
+
+    def judging(self, encoder: str, benchmark: str) -> Iterator[Job]:
+        """The jobs whose results say how good an encoder is on a benchmark."""
+        entry = self.config.benchmarks[benchmark]
+        if needs_features(entry):
+            yield self.probe(encoder, benchmark)
+        if needs_training(entry):
+            yield self.finetune(encoder, benchmark)
 
     def card(self, run: str) -> Job:
         """The model card of a run."""
@@ -208,7 +253,13 @@ class Jobs:
             for segment in range(1, entry.segments + 1):
                 yield self.pretrain(run, segment)
             yield self.export(run)
+            for step in snapshots_of(config, run):
+                yield self.snapshot(run, step)
             yield self.card(run)
-        for benchmark, judged in config.benchmarks.items():
-            for run in judged.runs:
-                yield self.probe(run, benchmark)
+        for benchmark, judge in config.benchmarks.items():
+            if not is_chips(config, f"{BENCH}{benchmark}"):
+                yield self.split(benchmark)
+            for encoder in probed_encoders(config, benchmark):
+                if needs_features(judge):
+                    yield self.features(encoder, benchmark)
+                yield from self.judging(encoder, benchmark)

@@ -17,7 +17,7 @@ import yaml
 
 from workflow_scripts.config import Config
 from workflow_scripts.config_check import load_config
-from workflow_scripts.config_data import Aicca, Corpus, ImageFolder, ImagePacking
+from workflow_scripts.config_data import Aicca, Corpus, ImageFolder, ImageList, ImagePacking
 from workflow_scripts.config_models import models_of
 from workflow_scripts.config_modis import Granules, ModisL1b
 from workflow_scripts.config_runs import GfmRun
@@ -31,12 +31,21 @@ from workflow_scripts.corpora import (
     is_chips,
     is_synthetic,
     judged_datasets,
+    judging_benchmarks,
 )
 from workflow_scripts.dates import compress
-from workflow_scripts.digests import canonical, digest
+from workflow_scripts.digests import canonical, digest, file_sha256
 from workflow_scripts.errors import UserError
 from workflow_scripts.fetch.folder import LISTING, digest_of, found_file, listing_digest
 from workflow_scripts.fetch.labels import labels_digest
+from workflow_scripts.probed import run_of, split_name
+from workflow_scripts.protocol_settings import (
+    feature_protocols,
+    needed_poolings,
+    needed_views,
+    needs_features,
+    needs_training,
+)
 from workflow_scripts.wanted import card_benchmarks, wanted_corpora, wanted_probes, wanted_runs
 
 Recipe = dict[str, Any]
@@ -50,6 +59,8 @@ def fetch(config: Config, dataset: str, date: str | None = None) -> Recipe:
     recipe = {"dataset": dataset, **entry.model_dump(mode="json", exclude=left_out)}
     if isinstance(entry, ImageFolder):
         recipe[LISTING] = _listing(Path(entry.path))
+    if isinstance(entry, ImageList):
+        recipe[LISTING] = _list_and_folder(Path(entry.list), Path(entry.path))
     if isinstance(entry, Granules):
         recipe["date"] = date
     if isinstance(entry, ModisL1b):
@@ -65,6 +76,12 @@ def fetch(config: Config, dataset: str, date: str | None = None) -> Recipe:
 @functools.cache
 def _listing(folder: Path) -> str | None:
     return listing_digest(folder) if folder.is_dir() else None
+
+
+@functools.cache
+def _list_and_folder(table: Path, folder: Path) -> str | None:
+    """What an image list's dataset is: the content of its table, and the files of its folder."""
+    return digest([file_sha256(table), _listing(folder)]) if table.is_file() else None
 
 
 def tile(config: Config, dataset: str, date: str) -> Recipe:
@@ -98,9 +115,11 @@ def pack(config: Config, corpus: str) -> Recipe:
     else:
         settings = config.corpora[corpus]
     recipe |= settings.model_dump(mode="json", exclude={"label", "datasets", "shard_mb"})
+    # A benchmark's own splits say on which side an image stands, not those of its dataset.
+    recipe["across_splits"] = "keep" if corpus.startswith(BENCH) else "protect"
     recipe["benchmark_test"] = {
         "handling": settings.benchmark_test,
-        "datasets": sorted(judged_datasets(config, corpus)),
+        "benchmarks": judging_benchmarks(config, corpus),
     }
     return recipe | {"shard_bytes": settings.shard_mb * 2**20}
 
@@ -148,16 +167,65 @@ def pretrain(config: Config, run: str) -> Recipe:
     return recipe
 
 
-def probe(config: Config, run: str, benchmark: str) -> Recipe:
-    """Recipe of one encoder on one benchmark."""
+def snapshot(config: Config, run: str, step: int) -> Recipe:
+    """Recipe of a run's encoder at a step."""
+    return {"pretrain": pretrain(config, run), "step": int(step)}
+
+
+def split(config: Config, benchmark: str) -> Recipe:
+    """Recipe of a benchmark's splits."""
     entry = config.benchmarks[benchmark]
-    trained_on = corpus_datasets(config, config.runs[run].corpus)
-    judged_on = corpus_datasets(config, f"{BENCH}{benchmark}")
+    spec = entry.split.model_dump(mode="json")
+    return {"benchmark": benchmark, "dataset": entry.dataset, "split": spec}
+
+
+def features(config: Config, encoder: str, benchmark: str) -> Recipe:
+    """Recipe of an encoder's features, and those of its floors, on a benchmark."""
+    entry = config.benchmarks[benchmark]
     return {
+        "encoder": encoder,
         "benchmark": benchmark,
-        "synthetic": any(is_synthetic(config.datasets[name]) for name in judged_on),
-        "pretraining_dataset_overlap": bool({*judged_on} & {*trained_on}),
-        **entry.model_dump(mode="json", exclude={"label", "runs", *_OF_PACKING}),
+        "image_size": entry.image_size,
+        "layers": entry.layers,
+        "poolings": needed_poolings(config, encoder, benchmark),
+        "seeds": entry.seeds,
+        "views": needed_views(config, benchmark),
+    }
+
+
+def probe(config: Config, encoder: str, benchmark: str) -> Recipe:
+    """Recipe of the protocols that judge an encoder's features on a benchmark."""
+    entry = config.benchmarks[benchmark]
+    return {
+        **_judged(config, encoder, benchmark),
+        "layers": entry.layers,
+        "protocols": feature_protocols(config, encoder, benchmark),
+    }
+
+
+def finetune(config: Config, encoder: str, benchmark: str) -> Recipe:
+    """Recipe of an encoder fine-tuned on a benchmark."""
+    entry = config.benchmarks[benchmark]
+    return {
+        **_judged(config, encoder, benchmark),
+        "finetune": entry.finetune.model_dump(mode="json"),
+    }
+
+
+def _judged(config: Config, encoder: str, benchmark: str) -> Recipe:
+    """Which encoder, on which benchmark."""
+    entry = config.benchmarks[benchmark]
+    run, step = split_name(encoder) if run_of(config, encoder) else (None, None)
+    names = corpus_datasets(config, f"{BENCH}{benchmark}")
+    names += corpus_datasets(config, config.runs[run].corpus) if run else []
+    return {
+        "encoder": encoder,
+        "run": run,
+        "step": step,
+        "benchmark": benchmark,
+        "synthetic": any(is_synthetic(config.datasets[name]) for name in names),
+        "image_size": entry.image_size,
+        "seeds": entry.seeds,
     }
 
 
@@ -226,7 +294,10 @@ def report(config: Config, pins: dict[str, Any]) -> Recipe:
             }
             for name in corpora
         ],
-        "benchmarks": named("benchmarks", config.all.benchmarks),
+        "benchmarks": [
+            {**row, "published": config.benchmarks[row["name"]].published or row["name"]}
+            for row in named("benchmarks", config.all.benchmarks)
+        ],
         "runs": [
             {
                 **row,
@@ -236,9 +307,25 @@ def report(config: Config, pins: dict[str, Any]) -> Recipe:
             }
             for row in named("runs", runs)
         ],
-        "probes": [{"run": r, "benchmark": b} for b, r in wanted_probes(config)],
+        "probes": [_reported(config, b, encoder) for b, encoder in wanted_probes(config)],
         "days": {name: compress(days) for name, days in by_dataset.items() if days},
         "digests": {"runs": pins},
+    }
+
+
+def _reported(config: Config, benchmark: str, encoder: str) -> Recipe:
+    """What the report shows of an encoder on a benchmark."""
+    entry = config.benchmarks[benchmark]
+    run, step = split_name(encoder) if run_of(config, encoder) else (None, None)
+    label = (config.runs[run].label if run else "") or run or encoder
+    return {
+        "encoder": encoder,
+        "label": label if step is None else f"{label}, step {step:,}",
+        "run": run,
+        "step": step,
+        "benchmark": benchmark,
+        "features": needs_features(entry),
+        "finetune": needs_training(entry),
     }
 
 
@@ -246,7 +333,7 @@ def scientific(config: Config) -> Recipe:
     """The configuration without where things lie and how the work is laid over a machine."""
     left_out: Any = {
         "paths": True,
-        "datasets": {"__all__": {"path", "obtain", "rescan", "listing"}},
+        "datasets": {"__all__": {"path", "list", "obtain", "rescan", "listing"}},
         "weights": {"__all__": {"file"}},
         "runs": {"__all__": {"launch", "segments", "pinned"}},
     }
@@ -258,7 +345,10 @@ def config_digest(config: Config) -> str:
     return digest(scientific(config))
 
 
-_RULES = ["fetch", "tile", "pack", "weights", "pretrain", "probe", "card", "report"]
+_RULES = [
+    "fetch", "tile", "split", "pack", "weights", "pretrain", "snapshot", "features", "probe",
+    "finetune", "card", "report",
+]  # fmt: skip
 
 
 def main() -> None:

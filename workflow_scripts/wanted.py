@@ -4,12 +4,19 @@ from typing import Any
 
 from workflow_scripts.config import Config
 from workflow_scripts.config_models import models_of, runs_needed
-from workflow_scripts.corpora import BENCH, corpus_datasets, dataset_days
+from workflow_scripts.corpora import (
+    BENCH,
+    corpus_datasets,
+    dataset_days,
+    judging_benchmarks,
+)
+from workflow_scripts.probed import probed_encoders, run_of
+from workflow_scripts.protocol_settings import needs_features, needs_training
 
 
 def wanted_probes(config: Config) -> list[tuple[str, str]]:
-    """(benchmark, run) of each probe of `all`."""
-    return [(b, run) for b in config.all.benchmarks for run in config.benchmarks[b].runs]
+    """(benchmark, encoder) of each probe of `all`."""
+    return [(b, encoder) for b in config.all.benchmarks for encoder in probed_encoders(config, b)]
 
 
 def wanted_runs(config: Config) -> list[str]:
@@ -21,14 +28,16 @@ def wanted_runs(config: Config) -> list[str]:
             want(needed)
         wanted.append(name)
 
-    for name in [*config.all.runs, *(run for _, run in wanted_probes(config))]:
+    probed = (run_of(config, encoder) for _, encoder in wanted_probes(config))
+    for name in [*config.all.runs, *filter(None, probed)]:
         want(name)
     return list(dict.fromkeys(wanted))
 
 
 def wanted_weights(config: Config) -> list[str]:
-    """Entries of `weights` that the runs of `all` are made from."""
+    """Entries of `weights` that the runs of `all` are made from, and that its probes judge."""
     names = [name for run in wanted_runs(config) for name in models_of(config, run).values()]
+    names += [encoder for _, encoder in wanted_probes(config)]
     return [name for name in dict.fromkeys(names) if name in config.weights]
 
 
@@ -55,8 +64,13 @@ def shape(config: Config) -> dict[str, Any]:
     runs = {name: config.runs[name] for name in wanted_runs(config)}
     return {
         "corpora": {name: corpus_datasets(config, name) for name in wanted_corpora(config)},
+        "judged": {name: judging_benchmarks(config, name) for name in wanted_corpora(config)},
         "days": wanted_days(config),
-        "probes": wanted_probes(config),
+        "probes": [
+            [benchmark, encoder, needs_features(entry), needs_training(entry)]
+            for benchmark, encoder in wanted_probes(config)
+            for entry in [config.benchmarks[benchmark]]
+        ],
         "runs": {
             name: [run.corpus, run.segments, models_of(config, name)] for name, run in runs.items()
         },

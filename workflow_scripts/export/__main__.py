@@ -4,27 +4,24 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors.torch import save_file
-
 from workflow_scripts.errors import UserError
 from workflow_scripts.export.curve import summary_of
+from workflow_scripts.export.model import (
+    corpus_of,
+    identity_of,
+    load_objective,
+    model_card,
+    write_weights,
+)
 from workflow_scripts.export.reconstructions import write_reconstructions
 from workflow_scripts.export.unfinished import finished_segment
-from workflow_scripts.files import atomic, exclusive, write_json, write_text
+from workflow_scripts.files import exclusive, write_json, write_text
 from workflow_scripts.logs import log
-from workflow_scripts.models.encoders import needed_import, timm_architecture
-from workflow_scripts.models.scaling import normalisation
-from workflow_scripts.objectives.base import Objective
-from workflow_scripts.pretrain import attempts, checkpoint, saved
-from workflow_scripts.pretrain.construct import meta_objective, scaling_of
+from workflow_scripts.models.folder import CARD
+from workflow_scripts.pretrain import attempts, saved
 from workflow_scripts.pretrain.history import CURVE, SEGMENTS, read_lines
-from workflow_scripts.pretrain.launch import Ranks
-from workflow_scripts.pretrain.parallel import laid_out, plain
-from workflow_scripts.pretrain.run_digest import Identity, stored_identity, warn_of_changes
 from workflow_scripts.pretrain.started import noted_start
 from workflow_scripts.results import SCHEMA_VERSION, stamp, write_result
-from workflow_scripts.shards.corpus import Corpus
 from workflow_scripts.stage import run_stage, stage_parser
 
 
@@ -39,50 +36,16 @@ def parser() -> argparse.ArgumentParser:
     return one
 
 
-def _identity(arguments: argparse.Namespace, recipe: dict[str, Any], digest: str) -> Identity:
-    """The stored identity of the segment's run, which must be the run that was asked for."""
-    stored = stored_identity(arguments.run, digest)
-    if arguments.pinned:
-        if not digest.startswith(arguments.pinned):
-            raise UserError(
-                f"{arguments.segment}: belongs to run {digest[:16]}, but {arguments.pinned} is "
-                "pinned; make it again"
-            )
-        warn_of_changes(stored, arguments.run, recipe)
-    elif stored.recipe != recipe:
-        raise UserError(
-            f"{arguments.segment}: belongs to a run of another recipe; make it again, or pin the "
-            f"run to {digest[:16]}"
-        )
-    return stored
-
-
-def load_objective(
-    identity: Identity, corpus: Corpus, *, run: Path, teacher: Path | None
-) -> Objective:
-    """The trained objective on one process, from the run's last checkpoint.
+def _check_last(folder: Path, step: int) -> None:
+    """Refuse weights of an earlier step than the one the run ended at.
 
     Raises:
-        UserError: The checkpoints are gone.
+        UserError: The checkpoint of that step is gone.
     """
-    folder = identity.folder(run)
-    step = saved.latest(folder)
-    if step is None:
-        raise UserError(f"{folder}: no checkpoint left to export; train the run again")
-    objective = plain(
-        laid_out(
-            meta_objective(identity.recipe, corpus, teacher), "no_shard", ranks=Ranks(),
-            device=torch.device("cpu"), precision="fp32", seed=identity.recipe["seed"],
-        )
-    )  # fmt: skip
-    checkpoint.load(folder, step, objective=objective, optimizer=None)
-    return objective.eval()
-
-
-def _check_last(folder: Path, step: int) -> None:
-    """Refuse weights of an earlier step than the one the run ended at."""
     found = saved.latest(folder)
-    if found is not None and found != step:
+    if found is None:
+        raise UserError(f"{folder}: no checkpoint left to export; train the run again")
+    if found != step:
         raise UserError(
             f"{folder}: the run is done, but its last checkpoint is of step {found} of {step}; put "
             "the one of the last step back, or train the run again"
@@ -104,62 +67,30 @@ def _curve(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def model_card(identity: Identity, corpus: Corpus) -> dict[str, Any]:
-    """What `model.json` says: enough to build the encoder with timm and to feed it."""
-    recipe, index = identity.recipe, corpus.index
-    architecture, kwargs = timm_architecture(recipe["encoder"], corpus.channels)
-    supervised = recipe["objective"] == "supervised"
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "architecture": architecture,
-        "kwargs": kwargs,
-        "requires": needed_import(architecture),
-        "family": recipe["encoder"]["family"],
-        "image_size": recipe["encoder"]["image_size"],
-        "channels": corpus.channels,
-        "normalisation": normalisation(index, scaling_of(recipe)),
-        "quantity": index.get("quantity"),
-        "objective": recipe["objective"],
-        "synthetic": index["synthetic"],
-        "corpus": index["corpus"],
-        "bands": index["bands"],
-        "run_digest": identity.run_digest,
-        "encoder": recipe["encoder"],
-        "classes": corpus.classes if supervised else None,
-    }
-
-
 def work(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
     """Write the run's files; each is whole or absent, and the summary is the last."""
     run: Path = arguments.run
     with exclusive(run / "summary.json"):
         segment = finished_segment(arguments.segment, run)
-        identity = _identity(arguments, recipe, segment["run_digest"])
-        corpus = Corpus(arguments.index, identity.recipe["split"])
-        if corpus.index["content"] != identity.content:
-            raise UserError(
-                f"{arguments.index}: holds content {corpus.index['content'][:16]}, but the run was "
-                f"trained on {identity.content[:16]}; put that corpus back, or train again"
-            )
-        folder = identity.folder(run)
-        _check_last(folder, segment["end_step"])
+        identity = identity_of(
+            arguments.segment, segment["run_digest"], run=run, recipe=recipe,
+            pinned=arguments.pinned,
+        )  # fmt: skip
+        corpus = corpus_of(identity, arguments.index)
+        folder, step = identity.folder(run), segment["end_step"]
+        _check_last(folder, step)
         rows = _curve(folder / CURVE)
-        objective = load_objective(identity, corpus, run=run, teacher=arguments.teacher)
-        weights = {
-            name: value.detach().float().contiguous()
-            for name, value in objective.export_encoder_state(objective.state_dict()).items()
-        }
-        with atomic(run / "weights.safetensors") as temporary:
-            save_file(weights, temporary, metadata={"format": "pt"})
-            temporary.chmod(0o644)  # safetensors makes it readable by its owner alone
-        write_json(run / "model.json", model_card(identity, corpus))
+        objective = load_objective(identity, corpus, run=run, step=step, teacher=arguments.teacher)
+        weights = write_weights(run, objective)
+        card = {"schema_version": SCHEMA_VERSION, **model_card(identity, corpus)}
+        write_json(run / CARD, card)
         write_text(run / CURVE, (folder / CURVE).read_text(encoding="utf-8"))
         write_reconstructions(
             run / "reconstructions.npz", objective, corpus, recipe=identity.recipe
         )
         body = summary_of(
-            rows, identity=identity, corpus=corpus, run=run.name, steps=segment["end_step"],
-            bad_steps=saved.read_meta(folder, segment["end_step"])["window"].get("bad", 0),
+            rows, identity=identity, corpus=corpus, run=run.name, steps=step,
+            bad_steps=saved.read_meta(folder, step)["window"].get("bad", 0),
             parameters=sum(p.numel() for p in objective.parameters()),
             encoder_parameters=sum(value.numel() for value in weights.values()),
         ) | noted_start(folder)  # fmt: skip

@@ -1,13 +1,15 @@
-"""A run that is not finished at the end of its chain: how much is left, and what to raise."""
+"""What of a run cannot be exported and what to do: steps that are left, snapshots not there."""
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from workflow_scripts.errors import UserError
 from workflow_scripts.files import read_json
-from workflow_scripts.pretrain import attempts
+from workflow_scripts.pretrain import attempts, saved
 from workflow_scripts.pretrain.history import SEGMENTS, read_lines
 from workflow_scripts.pretrain.run_digest import checkpoint_folder
+from workflow_scripts.pretrain.snapshots import in_words
 
 
 def refuse_to_lose(run: Path, segments: int) -> None:
@@ -30,6 +32,52 @@ def refuse_to_lose(run: Path, segments: int) -> None:
         finished_segment(path, run)
     except UserError as error:
         raise UserError(f"{weights} would be removed and not be made again. {error}") from None
+
+
+def refuse_lost_steps(run: Path, segments: int, steps: Iterable[int]) -> None:
+    """Refuse to export snapshots that a finished run does not have.
+
+    As above, what was exported before would be removed.
+
+    Args:
+        run: The run's folder.
+        segments: As many as the configuration asks for; none of them is to be trained again.
+        steps: The snapshots.
+
+    Raises:
+        UserError: Names them, those that there are, and what to do.
+    """
+    path = run / "segments" / f"{segments}.json"
+    segment = read_json(path) if path.is_file() else {"reason": "to be trained"}
+    if segment["reason"] == "done":
+        refuse_steps(steps, run=run, segment=segment)
+
+
+def refuse_steps(steps: Iterable[int], *, run: Path, segment: Mapping[str, Any]) -> None:
+    """Refuse snapshots that a finished run does not have.
+
+    Args:
+        steps: The snapshots.
+        run: The run's folder.
+        segment: Its last segment.
+
+    Raises:
+        UserError: Names them, those that there are, and what to do.
+    """
+    folder, end = checkpoint_folder(run, segment["run_digest"]), segment["end_step"]
+    found = saved.steps(folder)
+    missing = [step for step in steps if step not in found]
+    if not missing:
+        return
+    again = (
+        f", or train the run again with them: move {folder} away and start with --forcerun "
+        f"{run / 'segments' / '1.json'}"
+    )
+    raise UserError(
+        f"run {run.name}, which ended at step {end}, has no checkpoint of step {in_words(missing)}."
+        f" Name steps that it has in `along` of the benchmarks ({in_words(found)})"
+        f"{again if min(missing) < end else ''}"
+    )
 
 
 def finished_segment(path: Path, run: Path) -> dict[str, Any]:

@@ -65,14 +65,15 @@ def summary(
     """What a dataset's manifest holds, for the log and the report.
 
     Returns:
-        Counts and names; `duplicates` is the number of items whose bytes another item has too,
-        `duplicates_across_splits` how many of them have their copy in another split.
+        Counts and names; an image of several labels counts with each. `duplicates` is the number
+        of items whose bytes another item has too, `duplicates_across_splits` how many of them have
+        their copy in another split.
     """
     counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
     splits_by_content: defaultdict[str, set[str | None]] = defaultdict(set)
     copies = Counter(item.sha256 for item in items)
     for item in items:
-        counts[item.split or "none"][item.label or "none"] += 1
+        counts[item.split or "none"].update(item.labels or [item.label or "none"])
         splits_by_content[item.sha256].add(item.split)
     return {
         "dataset": dataset,
@@ -80,9 +81,15 @@ def summary(
         "source": source,
         "items": len(items),
         "bytes": sum(item.bytes for item in items),
-        "classes": sorted({item.label for item in items if item.label is not None}),
+        "classes": sorted({name for item in items for name in _names(item)}),
         "class_counts": {split: dict(sorted(classes.items())) for split, classes in counts.items()},
         "duplicates": sum(copies[item.sha256] > 1 for item in items),
         "duplicates_across_splits": sum(len(splits_by_content[i.sha256]) > 1 for i in items),
         "set_aside": list(set_aside),
     }
+
+
+def _names(item: Item) -> tuple[str, ...]:
+    if item.labels is not None:
+        return item.labels
+    return () if item.label is None else (item.label,)

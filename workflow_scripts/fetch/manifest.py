@@ -21,6 +21,8 @@ class Item:
         bytes: Its size.
         label: Name of its class, or None.
         split: `train`, `val`, `test`, or None.
+        labels: Names of its classes, sorted, where images may have several; then `label` is None.
+            A line of other datasets has no such key.
     """
 
     key: str
@@ -29,9 +31,11 @@ class Item:
     bytes: int
     label: str | None = None
     split: str | None = None
+    labels: tuple[str, ...] | None = None
 
 
-_KEYS = {field.name for field in fields(Item)}
+_SEVERAL = "labels"
+_KEYS = {field.name for field in fields(Item)} - {_SEVERAL}
 
 
 def portable_path(path: Path) -> str:
@@ -47,7 +51,10 @@ def write_manifest(path: Path, items: Iterable[Item]) -> None:
     """Write a manifest atomically, sorted by key."""
     with atomic(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         for item in sorted(items, key=lambda item: item.key):
-            file.write(canonical(asdict(item)) + "\n")
+            row = asdict(item)
+            if item.labels is None:
+                del row[_SEVERAL]
+            file.write(canonical(row) + "\n")
 
 
 def read_manifest(path: Path) -> Iterator[Item]:
@@ -66,9 +73,11 @@ def read_manifest(path: Path) -> Iterator[Item]:
                 row = json.loads(line)
             except ValueError:
                 row = None
-            if not isinstance(row, dict) or set(row) != _KEYS:
+            if not isinstance(row, dict) or row.keys() - {_SEVERAL} != _KEYS:
                 raise UserError(
                     f"{path}: line {number} is {line[:80]!r}, expected a JSON object with the "
                     f"keys {', '.join(sorted(_KEYS))}; run fetch for this dataset again"
                 )
+            if row.get(_SEVERAL) is not None:
+                row[_SEVERAL] = tuple(row[_SEVERAL])
             yield Item(**row)

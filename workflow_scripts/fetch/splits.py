@@ -8,7 +8,7 @@ few others move.
 import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from workflow_scripts.errors import UserError
 
@@ -32,13 +32,18 @@ def check_fractions(fractions: dict[str, float]) -> None:
 
 
 def split_by_fraction(
-    items: Sequence[tuple[str, str | None]], fractions: dict[str, float], *, seed: int
+    items: Iterable[tuple[str, str | None]],
+    fractions: dict[str, float],
+    *,
+    seed: int,
 ) -> list[str | None]:
     """The split of each item.
 
     Args:
-        items: (sha256 of the content, class) of each item.
-        fractions: Share of `train`, `val` and `test` in each class; a missing one is 0.
+        items: (sha256 of the content, class) of each item; with one class for all (None, say) the
+            division is not stratified.
+        fractions: Share of `train`, `val` and `test` in each class; a missing one is 0. A class of
+            n items is cut at the whole numbers nearest to n × train, n × (train + val) and so on.
         seed: Another seed, another split.
 
     Returns:
@@ -50,6 +55,7 @@ def split_by_fraction(
     """
     shares = {name: float(fractions.get(name, 0.0)) for name in SPLITS}
     check_fractions(shares)
+    items = list(items)
     copies: defaultdict[str, int] = defaultdict(int)
     class_by_content: dict[str, str] = {}
     for content, label in items:

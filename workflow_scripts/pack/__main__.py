@@ -38,6 +38,22 @@ def _by_dataset(manifests: list[Path], datasets: list[str]) -> list[tuple[str, P
     return [(dataset, found[dataset]) for dataset in datasets]
 
 
+def _judged(tables: list[Path], recipe: dict[str, Any]) -> dict[str, Path]:
+    """The table of splits of each benchmark whose test images the corpus meets.
+
+    Raises:
+        UserError: The tables are not those of the recipe's benchmarks.
+    """
+    found = {path.stem: path for path in tables}
+    wanted = recipe["benchmark_test"]["benchmarks"]
+    if set(found) != set(wanted) or len(found) != len(tables):
+        raise UserError(
+            f"--judged is {', '.join(map(str, tables)) or 'not given'}, expected one "
+            f"<benchmark>.csv for each of the recipe's benchmarks: {', '.join(wanted) or 'none'}"
+        )
+    return found
+
+
 def remove_stale(index: Path, body: dict[str, Any]) -> None:
     """Remove shards of earlier packings, and what a killed one left, from the index's folder."""
     kept = {row["file"] for row in (*body["shards"], body.get("selection", {"file": None}))}
@@ -78,8 +94,10 @@ def _packed(
     manifests: list[tuple[str, Path]] = []
     if recipe["kind"] == layout.IMAGES:
         manifests = _by_dataset(_given(arguments, "manifests", recipe), recipe["datasets"])
-        body = pack_images(recipe, manifests, index, workers=workers)
-        return body, {f"manifest:{name}": file_sha256(path) for name, path in manifests}
+        judged = _judged(arguments.judged, recipe)
+        body = pack_images(recipe, manifests, index, judged=judged, workers=workers)
+        inputs = {f"manifest:{name}": file_sha256(path) for name, path in manifests}
+        return body, inputs | {f"split:{one}": file_sha256(path) for one, path in judged.items()}
     if recipe["kind"] != layout.CHIPS:
         raise UserError(f"kind is {recipe['kind']!r}, expected {layout.IMAGES} or {layout.CHIPS}")
     root = _given(arguments, "chips_root", recipe)
@@ -127,6 +145,10 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument(
         "--manifests", type=Path, nargs="+", help="manifests of image datasets, or of label files"
     )
+    one.add_argument(
+        "--judged", type=Path, nargs="*", default=[],
+        help="<benchmark>.csv of each benchmark whose test images are to be left out, or counted",
+    )  # fmt: skip
     one.add_argument(
         "--chips-root", type=Path, help="folder with <dataset>/<date>.h5 of the recipe's days"
     )

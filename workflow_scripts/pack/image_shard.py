@@ -31,8 +31,8 @@ _SHOWN = 5
 _WAITING_BYTES = 2**24  # of files that are encoded and wait to be written
 # Keys of a recipe that choose items, which the digest of a shard holds anyway.
 _CHOOSING = {
-    "corpus", "kind", "datasets", "synthetic", "splits", "exclude", "duplicates", "benchmark_test",
-    "shard_bytes", "max_set_aside",
+    "corpus", "kind", "datasets", "synthetic", "splits", "exclude", "duplicates", "across_splits",
+    "benchmark_test", "shard_bytes", "max_set_aside",
 }  # fmt: skip
 
 Facts = dict[str, Any]

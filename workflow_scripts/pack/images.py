@@ -7,7 +7,7 @@ they are packed in any number of processes, and packed again after a crash, with
 import math
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ def pack_images(
     manifests: Sequence[tuple[str, Path]],
     index: Path,
     *,
+    judged: Mapping[str, Path] | None = None,
     workers: int | None = None,
 ) -> dict[str, Any]:
     """Write the shards of an image corpus beside its index, and return the index's body.
@@ -49,6 +50,7 @@ def pack_images(
         recipe: The pack recipe of kind `images`.
         manifests: (dataset, manifest) of each, in the recipe's order.
         index: The `index.json` that the caller will write.
+        judged: Tables of splits of the recipe's `benchmark_test`, by benchmark.
         workers: Processes and threads that read and decode, all together; as many as usable cores
             by default. With 0 everything runs here, and a crash of a library ends the job.
 
@@ -58,7 +60,7 @@ def pack_images(
     workers = usable_cores() if workers is None else workers
     tally = Tally()
     with _scratch(index) as scratch:
-        chosen = choose(manifests, recipe, tally, scratch=scratch)
+        chosen = choose(manifests, recipe, tally, scratch=scratch, judged=judged)
         plan = plan_shards(chosen, recipe["shard_bytes"], scratch)
         if not plan:
             raise UserError(_nothing(manifests, recipe, tally))
@@ -132,6 +134,7 @@ def _body(results: Iterator[Facts], tasks: list[ShardTask], tally: Tally) -> dic
         raise UserError(f"all {tally.count} images were set aside: nothing to pack")
     mean, std = statistics.result()
     judged = task.recipe["benchmark_test"]
+    datasets = sorted(set(judged["benchmarks"].values()))
     return {
         "channels": 3,
         "bands": ["red", "green", "blue"],
@@ -146,6 +149,6 @@ def _body(results: Iterator[Facts], tasks: list[ShardTask], tally: Tally) -> dic
         "near_duplicates": looks.result(one.sidecar for one in tasks),
         "benchmark_test": {
             "handling": judged["handling"],
-            "images": {name: tally.test_images[name] for name in sorted(judged["datasets"])},
+            "images": {name: tally.test_images[name] for name in datasets},
         },
     }

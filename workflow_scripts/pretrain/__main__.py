@@ -29,6 +29,10 @@ from workflow_scripts.stage import run_stage, stage_parser
 MODULE = "workflow_scripts.pretrain"
 
 
+def _steps(text: str) -> tuple[int, ...]:
+    return tuple(sorted({int(word) for word in text.split(",")}))
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line of the stage."""
     one = stage_parser("pretrain", __doc__ or "")
@@ -49,6 +53,9 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--compile", action="store_true", help="compile each block")
     one.add_argument("--checkpoint-every", type=int, default=200, metavar="STEPS")
     one.add_argument("--keep-checkpoints", type=int, default=2, help="the last so many")
+    one.add_argument(
+        "--snapshots", type=_steps, default=(), metavar="STEP,…", help="checkpoints that stay"
+    )
     one.add_argument("--async-checkpoints", action="store_true", help="train while one is written")
     one.add_argument("--log-every", type=int, default=10, metavar="STEPS")
     one.add_argument("--stage-to", metavar="FOLDER", help="of each node: copy shards there")

@@ -9,7 +9,8 @@ The contract:
   is removed by the next start. The writer's number keeps ranks of a killed job, should they live
   on for a moment on another node, out of the folder of the next job.
 - The last few are kept (one at least), and none goes before the next one has its name. One that
-  goes loses its name first, so that a kill leaves no half of it under that name.
+  goes loses its name first, so that a kill leaves no half of it under that name. Snapshots, those
+  of steps that somebody will want, are marked and never go.
 - Written in the background, it holds the values of its step: they are copied to the host's memory
   before training goes on. One at most is in flight. The writers of all ranks are one thread each,
   which agree over a process group of their own and in one order: no message of theirs can meet one
@@ -27,7 +28,7 @@ import secrets
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,6 +54,7 @@ from workflow_scripts.pretrain.saved import (
     steps,
     unreadable,
 )
+from workflow_scripts.pretrain.snapshots import is_snapshot, mark_snapshot
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 _AHEAD = 10_000_000  # bytes copied from the device ahead of writing, torch's own default
@@ -96,6 +98,7 @@ class Saver:
         objective: The plain objective, sharded or not.
         optimizer: Its AdamW.
         keep: How many of the last checkpoints stay; one at least.
+        snapshots: Steps whose checkpoints stay for good, in later jobs that name none too.
         background: Return from `save` as soon as the values are copied to the host's memory.
         known: Seconds that a checkpoint took earlier, which count until one has been written.
 
@@ -105,10 +108,11 @@ class Saver:
 
     def __init__(
         self, root: Path, *, objective: nn.Module, optimizer: torch.optim.Optimizer,
-        keep: int = 2, background: bool = False, known: float = 0.0,
+        keep: int = 2, snapshots: Collection[int] = (), background: bool = False,
+        known: float = 0.0,
     ) -> None:  # fmt: skip
         self.root, self.objective, self.optimizer = root, objective, optimizer
-        self.keep, self.background = max(1, keep), background
+        self.keep, self.snapshots, self.background = max(1, keep), snapshots, background
         self._alone = not dist.is_initialized()
         self._first = self._alone or dist.get_rank() == 0
         self._group = parallel.host_group()
@@ -199,8 +203,12 @@ class Saver:
             remove(final)
         temporary.rename(final)
         _flush(self.root)
-        for old in steps(self.root)[: -self.keep]:
-            remove(step_folder(self.root, old))
+        found = steps(self.root)
+        for kept in set(found).intersection(self.snapshots):
+            mark_snapshot(self.root, kept)
+        for old in found[: -self.keep]:
+            if not is_snapshot(self.root, old):
+                remove(step_folder(self.root, old))
 
     def _failure(self, step: int, error: BaseException) -> str:
         last = latest(self.root)

@@ -31,6 +31,7 @@ from workflow_scripts.pretrain.history import (
 from workflow_scripts.pretrain.launch import Ranks
 from workflow_scripts.pretrain.meter import Clock, Window
 from workflow_scripts.pretrain.schedule import learning_rate
+from workflow_scripts.pretrain.snapshots import warn_of_snapshots
 from workflow_scripts.pretrain.staging import Staging
 from workflow_scripts.pretrain.stalled import AGREE, DATA, LOG, SAVE, STEP
 from workflow_scripts.pretrain.started import note_start
@@ -58,6 +59,7 @@ class Layout:
     compile: bool = False
     checkpoint_every: int = 200
     keep_checkpoints: int = 2
+    snapshots: tuple[int, ...] = ()
     async_checkpoints: bool = False
     log_every: int = 10
     bad_steps: int = 10
@@ -123,13 +125,16 @@ class Trainer:
         earlier, earlier_j = self._resume()
         self.checkpoints = checkpoint.Saver(
             folder, objective=self.objective, optimizer=self.optimizer,
-            keep=layout.keep_checkpoints, background=layout.async_checkpoints,
+            keep=layout.keep_checkpoints, snapshots=layout.snapshots,
+            background=layout.async_checkpoints,
             known=known_save_seconds(folder) if ranks.is_first else 0.0,
         )  # fmt: skip
         self.feed = Feed(
             batches, start=self.step, workers=layout.workers, pin=device.type == "cuda"
         )
         self._warn_of_windows()
+        if ranks.is_first:
+            warn_of_snapshots(folder, layout.snapshots, step=self.step, of=self.order.total_steps)
         self.clock = Clock(batch=self.order.batch, step=self.step, earlier=earlier)
         self.usage = usage_of(
             ranks, device, flops=flops, precision=recipe["precision"], earlier_j=earlier_j
@@ -191,8 +196,7 @@ class Trainer:
             self.watch.at(AGREE, self.step)
             self.checkpoints.check()
             wish = Wish(agreement.greatest(stop.asked(reserve=self.checkpoints.reserve)))
-            is_last = self.step == self.order.total_steps
-            if wish or is_last or self.step % self.layout.checkpoint_every == 0:
+            if wish or self._is_saved():
                 self._save()
             if wish:
                 return wish
@@ -213,6 +217,11 @@ class Trainer:
                 "samples are mixed over windows of about %d batches; raise shuffle_window for %d",
                 batches, FEWEST_BATCHES,
             )  # fmt: skip
+
+    def _is_saved(self) -> bool:
+        regular = self.step % self.layout.checkpoint_every == 0
+        is_last = self.step == self.order.total_steps
+        return regular or is_last or self.step in self.layout.snapshots
 
     def _is_logged(self) -> bool:
         return self.step % self.layout.log_every == 0 or self.step == self.order.total_steps

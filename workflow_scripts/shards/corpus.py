@@ -80,8 +80,7 @@ class Corpus:
                 self._selection = self._selection.of_split(wanted)
             self._chosen = self._selection.rows
         elif wanted is not None:
-            splits = np.concatenate([shard.splits[rows] for shard, rows in self.parts()])
-            self._chosen = np.flatnonzero(splits == wanted)
+            self._chosen = np.flatnonzero(self.splits == wanted)
         if len(self) == 0:
             raise UserError(f"{self.path}: no sample" + (f" of split {split!r}" if split else ""))
 
@@ -157,6 +156,13 @@ class Corpus:
         if not self.classes:  # nothing to look for in thousands of files
             return np.full(len(self), -1, np.int32)
         return np.concatenate([shard.labels[rows] for shard, rows in self.parts()])
+
+    @property
+    def splits(self) -> NDArray[np.int8]:
+        """(n,) indices into `layout.SPLIT_NAMES`, −1 where a sample belongs to no split."""
+        if self._selection is not None:
+            return self._selection.splits
+        return np.concatenate([shard.splits[rows] for shard, rows in self.parts()])
 
     @property
     def fingerprints(self) -> NDArray[np.uint64]:

@@ -1,0 +1,1 @@
+"""Features of a benchmark's samples, extracted once for an encoder and kept under their digest."""

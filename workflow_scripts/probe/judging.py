@@ -1,0 +1,102 @@
+"""Every protocol on every split and seed, for an encoder and its floors."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from workflow_scripts.features.store import COLOUR, TRAINED, StoredSet
+from workflow_scripts.logs import log
+from workflow_scripts.probe import metrics
+from workflow_scripts.probe.protocols import PROTOCOLS
+from workflow_scripts.probe.trial import Features, OfSome, Outcome, Part, Rows, Trial
+from workflow_scripts.split.samples import Benchmark, Sides
+
+WHO = ("encoder", "random", COLOUR)
+Sets = Mapping[str, StoredSet]
+Pooled = dict[str, Features]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judge:
+    """What all trials of a probe share.
+
+    Attributes:
+        benchmark: Samples, labels and splits.
+        sets: Features by the name of their set.
+        layers: Last blocks whose features are joined.
+        seeds: One trial each, on each split.
+    """
+
+    benchmark: Benchmark
+    sets: Sets
+    layers: int
+    seeds: list[int]
+
+    def trials(self, who: str, settings: dict[str, Any]) -> list[Trial]:
+        """A trial of each split and seed, the features those of `encoder` or of a floor."""
+        return [
+            self._trial(who, settings, sides, seed)
+            for sides in self.benchmark.splits
+            for seed in self.seeds
+        ]
+
+    def _trial(self, who: str, settings: dict[str, Any], sides: Sides, seed: int) -> Trial:
+        name = {"encoder": TRAINED, "random": f"random-{seed}"}.get(who, who)
+        poolings = settings["poolings"]
+        if who == COLOUR:
+            settings, poolings = {**settings, "poolings": ["mean"]}, ["mean"]
+        views = sorted(one for one in self.sets if one.startswith(f"{name}/view-"))
+        wanted = views if settings.get("views") != 0 else []
+        return Trial(
+            features=self._pooled(name, poolings),
+            train=self.part(sides.train),
+            test=self.part(sides.test),
+            classes=len(self.benchmark.classes),
+            settings=settings,
+            seed=seed,
+            views=tuple(self._views(view, poolings) for view in wanted),
+        )
+
+    def _pooled(self, name: str, poolings: list[str]) -> Pooled:
+        if name == COLOUR:
+            return {"mean": self.sets[name].features("mean", 1)}
+        return {one: self.sets[name].features(one, self.layers) for one in poolings}
+
+    def _views(self, name: str, poolings: list[str]) -> Pooled:
+        """Features of a view, which are of the training samples alone."""
+        places = np.searchsorted(self.benchmark.used, self.benchmark.trained)
+        found = self._pooled(name, poolings)
+        return {pooling: OfSome(features, places) for pooling, features in found.items()}
+
+    def part(self, samples: Rows) -> Part:
+        """Samples of the corpus as rows of the features, which are of the used ones alone."""
+        rows = np.searchsorted(self.benchmark.used, samples)
+        return Part(rows, self.benchmark.labels[samples], self.benchmark.contents[samples])
+
+
+def judged(
+    judge: Judge, protocol: str, settings: dict[str, Any]
+) -> tuple[dict[str, Any], Trial, Outcome]:
+    """What the result says of one protocol, and the encoder's first trial for pictures.
+
+    Args:
+        judge: The trials.
+        protocol: Its name in `PROTOCOLS`.
+        settings: Its own, of the recipe.
+    """
+    body: dict[str, Any] = {}
+    first: list[tuple[Trial, Outcome]] = []
+    classes = judge.benchmark.classes
+    names = [(sides.name, seed) for sides in judge.benchmark.splits for seed in judge.seeds]
+    for who in WHO:
+        found, chosen = [], []
+        for trial, (split, seed) in zip(judge.trials(who, settings), names, strict=True):
+            outcome = PROTOCOLS[protocol](trial)
+            first = first or [(trial, outcome)]
+            found.append(metrics.judge(outcome.scores, trial.test.labels, trial.classes))
+            chosen.append({"split": split, "seed": seed, **outcome.chosen})
+        body[who] = metrics.summarise(found, chosen, classes)
+        log.info("%s, %s: %s", protocol, who, metrics.told(body[who]))
+    return {"settings": settings, "judged": body}, *first[0]
