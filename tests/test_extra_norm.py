@@ -15,7 +15,7 @@ from objective_cases import GFM, MAE, SIMMIM, SUPERVISED, build, make_batch, sha
 from safetensors.torch import save_file
 
 from tests.conftest import ROOT
-from workflow_scripts.features.encoder import Features, load_model, set_image_size
+from workflow_scripts.features.encoder import Pooled, load_model, set_image_size
 from workflow_scripts.models.encoders import (
     build_encoder,
     needed_import,
@@ -142,10 +142,10 @@ def test_a_probe_reads_it_at_another_size(tmp_path):
     images = torch.randn(2, 6, 32, 32)
     with torch.no_grad():
         expected = model.forward_features(images).mean(dim=(1, 2)).numpy()
-    found = Features(encoder, pooling="mean", layers=1)(images)
+    found = Pooled(encoder, poolings=["mean"], layers=1)(images)
     np.testing.assert_allclose(found, expected, atol=1e-5)
     set_image_size(encoder, card, 64)
-    assert Features(encoder, pooling="mean", layers=2)(torch.randn(1, 6, 64, 64)).shape == (1, 48)
+    assert Pooled(encoder, poolings=["mean"], layers=2)(torch.randn(1, 6, 64, 64)).shape == (1, 48)
 
 
 def test_the_lines_of_the_page_load_it_where_only_timm_and_its_module_are(tmp_path):

@@ -11,9 +11,8 @@ from tiny_runs import (
 
 from workflow_scripts.errors import UserError
 from workflow_scripts.pretrain import parallel
-from workflow_scripts.pretrain.launch import Ranks
+from workflow_scripts.pretrain.launch import Ranks, device_number
 from workflow_scripts.pretrain.parallel import blocks
-from workflow_scripts.pretrain.parallel.groups import device_number
 from workflow_scripts.pretrain.strategies import check_layout, shard_count
 
 STRATEGIES = {

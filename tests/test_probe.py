@@ -3,11 +3,9 @@
 import argparse
 import io
 import json
-import threading
 
 import numpy as np
 import pytest
-import timm
 import torch
 from PIL import Image
 from safetensors.torch import save_file
@@ -16,9 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 from workflow_scripts.digests import file_sha256
 from workflow_scripts.errors import UserError
-from workflow_scripts.features import extract as features
-from workflow_scripts.features.encoder import Features, load_model, set_image_size
-from workflow_scripts.features.extract import extract, read_chip, read_image
+from workflow_scripts.features.encoder import load_model
 from workflow_scripts.files import write_json
 from workflow_scripts.models.encoders import random_encoder, timm_architecture
 from workflow_scripts.probe.__main__ import device_of, overlap, probe
@@ -34,9 +30,7 @@ from workflow_scripts.probe.linear import (
 from workflow_scripts.shards.corpus import Corpus, content_digest
 from workflow_scripts.shards.layout import SPLIT_NAMES
 from workflow_scripts.shards.writer import (
-    ChipSample,
     ImageSample,
-    write_chip_shard,
     write_image_shard,
 )
 
@@ -278,129 +272,11 @@ def test_recipes_that_cannot_work_are_refused(tmp_path, stripes, change, message
     assert not (tmp_path / "result.json").exists()
 
 
-def test_features_of_one_layer_are_timms_own(stripes, tmp_path):
-    model, encoder = load_model(export(tmp_path / "run"))
-    corpus = Corpus(stripes, "test")
-    reference = timm.create_model(model["architecture"], **model["kwargs"]).eval()
-    reference.load_state_dict(encoder.state_dict())
-    images = torch.stack([(read_image(corpus, row, 16) - 0.2) / 0.3 for row in range(len(corpus))])
-    with torch.no_grad():
-        tokens = reference.forward_features(images)
-    expected = {"mean": tokens[:, 1:].mean(1), "class": tokens[:, 0]}
-    expected["mean+class"] = torch.cat([expected["mean"], expected["class"]], dim=1)
-    for pooling, wanted in expected.items():
-        pooled = Features(encoder, pooling=pooling, layers=1)
-        found = extract(corpus, pooled, model=model, size=16)
-        np.testing.assert_allclose(found, wanted.numpy(), rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize(("device", "most"), [("cpu", 2), ("cpu:0", 1)])
-def test_a_device_encodes_one_batch_at_a_time_and_cores_one_each(
-    stripes, tmp_path, monkeypatch, device, most
-):
-    """Batches of one sample; `cpu:0` stands for a device that is not the cores."""
-    model, encoder = load_model(export(tmp_path / "run"))
-    corpus = Corpus(stripes, "test")
-    monkeypatch.setattr(features, "BATCH", 1)
-    pooled = Features(encoder, pooling="mean", layers=1)
-    counting, all_here, at_once = threading.Lock(), threading.Event(), [0, 0]
-
-    def counted(images):
-        with counting:
-            at_once[0] += 1
-            at_once[1] = max(at_once)
-            if at_once[0] == 2:
-                all_here.set()
-        all_here.wait(30 if most == 2 else 0.02)
-        with counting:
-            at_once[0] -= 1
-        return pooled(images)
-
-    counted.to = pooled.to
-    found = extract(corpus, counted, model=model, size=16, device=device, threads=2)
-    assert at_once[1] == most
-    np.testing.assert_array_equal(found, extract(corpus, pooled, model=model, size=16))
-
-
 def test_auto_is_a_gpu_where_there_is_one(monkeypatch):
     for there, device in ((True, "cuda"), (False, "cpu")):
         monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
         assert device_of("auto") == device
         assert device_of("cpu") == "cpu"
-
-
-@pytest.mark.parametrize("encoder", [VIT, SWIN])
-def test_last_layers_are_joined_each_after_the_norm(encoder):
-    model = random_encoder(encoder, 3, 0)
-    for name, parameter in model.named_parameters():  # SwinV2's blocks start as the identity
-        if "blocks" in name and "norm" in name and "weight" in name:
-            torch.nn.init.constant_(parameter, 0.5)
-    images = torch.randn(2, 3, encoder["image_size"], encoder["image_size"])
-    both = Features(model, pooling="mean", layers=2)(images)
-    last = Features(model, pooling="mean", layers=1)(images)
-    width = both.shape[1] // 2
-    np.testing.assert_allclose(both[:, width:], last, rtol=1e-5)
-    assert np.abs(both[:, :width] - last).max() > 1e-3
-    # With the norm's weight at 1 and bias at 0 every token has mean 0, so has each layer's mean.
-    np.testing.assert_allclose(both[:, :width].mean(axis=1), 0, atol=1e-5)
-
-
-def test_swin_has_no_class_token():
-    with pytest.raises(UserError, match="no class token"):
-        Features(random_encoder(SWIN, 3, 0), pooling="class", layers=1)
-
-
-def test_larger_images_interpolate_the_position_table():
-    encoder = random_encoder(VIT, 3, 0)
-    before = encoder.pos_embed.detach().clone()
-    model = {"image_size": 16, "architecture": "vit", "kwargs": {}}
-    set_image_size(encoder, model, 32)
-    assert encoder.pos_embed.shape == (1, 1 + 16, 16)
-    torch.testing.assert_close(encoder.pos_embed[:, :1], before[:, :1])
-    # The first half of the channels encodes the column and stays constant down a column.
-    grid = encoder.pos_embed[0, 1:].reshape(4, 4, 16)
-    torch.testing.assert_close(grid[0, :, :8], grid[3, :, :8], atol=1e-5, rtol=1e-4)
-    assert torch.isfinite(encoder(torch.zeros(1, 3, 32, 32))).all()
-
-
-def test_swin_keeps_its_window_at_another_size():
-    encoder = random_encoder(SWIN, 3, 0)
-    model = {"image_size": 32, "architecture": "swinv2", "kwargs": {"window_size": 4}}
-    set_image_size(encoder, model, 64)
-    assert encoder.layers[0].blocks[0].window_size == (4, 4)
-    assert Features(encoder, pooling="mean", layers=1)(torch.zeros(1, 3, 64, 64)).shape == (1, 24)
-    with pytest.raises(UserError, match="multiple of 8"):
-        set_image_size(encoder, model, 36)
-
-
-def test_images_are_scaled_by_the_shorter_side_and_cropped_in_the_middle(tmp_path):
-    image = np.zeros((40, 20, 3), np.uint8)
-    image[10:30] = 255  # the middle square
-    sample = ImageSample(key="a", data=jpeg(image), height=40, width=20)
-    write_image_shard(tmp_path / "s.h5", [sample], classes=[])
-    index = write_index(
-        tmp_path, tmp_path / "s.h5", kind="images", classes=[], bands=["r", "g", "b"], count=1
-    )
-    assert (read_image(Corpus(index), 0, 20) == 1).all()
-    halved = read_image(Corpus(index), 0, 10)
-    assert halved.shape == (3, 10, 10)
-    assert halved[:, 2:-2].min() == 1
-
-
-def test_chips_are_read_in_physical_units(tmp_path):
-    counts = np.full((2, 8, 8), 1000, np.uint16)
-    chip = ChipSample(
-        key="c", counts=counts, scale=np.array([0.01, 0.5]), offset=np.array([0.0, 200.0])
-    )
-    write_chip_shard(tmp_path / "c.h5", [chip], bands=["a", "b"], size=8, attributes={})
-    index = write_index(
-        tmp_path, tmp_path / "c.h5", kind="chips", classes=[], bands=["a", "b"], count=1
-    )
-    for size in (8, 16):
-        found = read_chip(Corpus(index), 0, size, [0.0, 0.0])
-        assert found.shape == (2, size, size)
-        np.testing.assert_allclose(found[0], 10.0, rtol=1e-5)
-        np.testing.assert_allclose(found[1], 400.0, rtol=1e-5)
 
 
 def test_result_is_complete_and_the_same_bytes_again(tmp_path, stripes):

@@ -15,7 +15,7 @@ from tiny_runs import curve, simmim_recipe, tensors, tiny_batches, tiny_recipe, 
 from tests.test_config import changed
 from workflow_scripts.config_check import check_config
 from workflow_scripts.errors import UserError
-from workflow_scripts.features.extract import check_fits, extract
+from workflow_scripts.features.samples import Seen, check_fits
 from workflow_scripts.loader.normalise import Normalise
 from workflow_scripts.loader.views import centre_view
 from workflow_scripts.models.scaling import MEAN_2SIGMA, STANDARDIZE, fill_missing, normalisation
@@ -163,12 +163,9 @@ def probed(run, index, output):
     return json.loads(output.read_text())
 
 
-class Seen(torch.nn.Module):
-    """An encoder that only keeps what it is shown."""
-
-    def forward(self, images):
-        self.images = images
-        return images.flatten(1).numpy()
+def shown(corpus, how):
+    """All samples as an encoder with that normalisation sees them at 20 pixels."""
+    return Seen(corpus, normalisation=how, size=20, views=None).batch(np.arange(len(corpus)))
 
 
 @pytest.mark.parametrize("scaling", [STANDARDIZE, MEAN_2SIGMA])
@@ -178,22 +175,16 @@ def test_the_probe_shows_what_training_showed(pair, scaling):
     every = np.arange(len(corpus))
     batch = tensors(tiny_batches(corpus, recipe, augment=None).of(every, epoch=0))
     trained = Normalise(corpus.index, CPU, scaling)(batch)["images"]
-    encoder = Seen()
-    extract(
-        corpus, encoder, model={"normalisation": normalisation(corpus.index, scaling)}, size=size
-    )
-    torch.testing.assert_close(encoder.images, trained, rtol=0, atol=4e-6)
+    seen = shown(corpus, normalisation(corpus.index, scaling))
+    torch.testing.assert_close(seen, trained, rtol=0, atol=4e-6)
     assert centre_view(width=size, height=size).box == (0, 0, size, size)
 
 
 def test_cards_from_before_there_was_a_choice_are_still_understood(pair):
-    corpus, encoder = Corpus(pair[0]), Seen()
+    corpus = Corpus(pair[0])
     whole = normalisation(corpus.index, STANDARDIZE)
     old = {name: whole[name] for name in ("scale", "mean", "std")}
-    extract(corpus, encoder, model={"normalisation": whole}, size=20)
-    expected = encoder.images
-    extract(corpus, encoder, model={"normalisation": old}, size=20)
-    assert torch.equal(encoder.images, expected)
+    assert torch.equal(shown(corpus, old), shown(corpus, whole))
 
 
 def test_a_teacher_sees_as_its_card_says(tmp_path):

@@ -103,7 +103,7 @@ EDITS = {
         PACKS | RUNS | PROBES | REPORT,
     ),
     "real change in the probe": (
-        ("workflow_scripts/features/extract.py", "BATCH = 64", "BATCH = 65"),
+        ("workflow_scripts/features/extract.py", "GPU_BATCH = 16", "GPU_BATCH = 32"),
         PROBES | PROBED_CARDS | REPORT,
     ),
     "shell text of a rule": (
@@ -200,7 +200,7 @@ def test_pin_without_a_stored_run_is_refused(workspace):
 
 def test_stale_explains_each_job_in_one_line(workspace):
     workspace.edit("tiny.yaml", "warmup_epochs: 1}", "warmup_epochs: 1, base_lr: 0.001}")
-    workspace.edit("workflow_scripts/features/extract.py", "BATCH = 64", "BATCH = 65")
+    workspace.edit("workflow_scripts/features/extract.py", "GPU_BATCH = 16", "GPU_BATCH = 32")
     lines = workspace.snakemake("stale").stdout.splitlines()
     told = dict(line.split(": ", 1) for line in lines if ": " in line)
     assert told["pretrain scenes-mae 1"] == "optim.base_lr 0.02 → 0.001"

@@ -24,14 +24,19 @@ _POLL_SECONDS = 0.1
 
 
 @contextmanager
-def atomic(path: Path) -> Iterator[Path]:
+def atomic(path: Path, *, writer: str = "") -> Iterator[Path]:
     """Yield a temporary path; when the block ends well, flush it and rename it to `path`.
 
     After an error the temporary file is removed; after a SIGKILL it stays and the next writer of
     the same file overwrites it.
+
+    Args:
+        path: The file.
+        writer: Tells the temporary files of processes apart that may write the same file at once;
+            what those leave after a SIGKILL, the caller clears.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(f".{path.name}{writer}.tmp")
     try:
         yield temporary
         with temporary.open("rb") as file:

@@ -1,6 +1,8 @@
-"""The frozen encoder of a finished run, at the input size the benchmark wants."""
+"""The frozen encoder of a model folder, or the same untrained, at the size a benchmark wants."""
 
 import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,31 +13,55 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from workflow_scripts.errors import UserError
-from workflow_scripts.files import read_json
+from workflow_scripts.features.store import Block
 from workflow_scripts.models.encoders import from_card
+from workflow_scripts.models.folder import CARD, WEIGHTS, read_card
+from workflow_scripts.models.initialise import initialise
+from workflow_scripts.models.linear import use_linear
 
-POOLINGS = ("mean", "class", "mean+class")
+MEAN, CLASS = "mean", "class"
+POOLINGS = (MEAN, CLASS, f"{MEAN}+{CLASS}")
+FP32, BF16 = "fp32", "bf16"
 
 
-def load_model(run: Path) -> tuple[dict[str, Any], nn.Module]:
-    """A run's `model.json` and its encoder with the exported weights.
+def load_model(folder: Path) -> tuple[dict[str, Any], nn.Module]:
+    """The `model.json` of a model folder and its encoder with the weights beside it.
 
     Raises:
         UserError: A file is missing, or the weights are not those of the architecture.
     """
-    model = read_json(run / "model.json")
-    weights = run / "weights.safetensors"
+    card, weights = read_card(folder), folder / WEIGHTS
     if not weights.is_file():
-        raise UserError(f"{weights}: no such file; export the run before it is probed")
-    encoder = from_card(model)
+        raise UserError(f"{weights}: no such file; finish the run or make the weights first")
+    encoder = from_card(card)
     try:
         encoder.load_state_dict(load_file(weights), strict=True)
     except RuntimeError as error:
         raise UserError(
-            f"{weights}: not the weights of {model['architecture']} as model.json builds it "
+            f"{weights}: not the weights of {card['architecture']} as {CARD} builds it "
             f"({error}); export the run again"
         ) from None
-    return model, encoder
+    return card, encoder
+
+
+def random_like(card: dict[str, Any], seed: int) -> nn.Module:
+    """The encoder of a card, untrained: a run of that seed starts from these very weights.
+
+    Weights from elsewhere may have what runs have not (registers, layer scale); `initialise` has
+    rules for those too.
+
+    Raises:
+        UserError: A parameter has no rule.
+    """
+    encoder = from_card(card)
+    try:
+        initialise(encoder, seed, prefix="encoder.")
+    except RuntimeError as error:
+        raise UserError(
+            f"{card['architecture']}: cannot be made with random weights ({error}); leave this "
+            "encoder out of the benchmark, or add a rule to models/initialise.py"
+        ) from None
+    return encoder
 
 
 def set_image_size(encoder: nn.Module, model: dict[str, Any], size: int) -> None:
@@ -52,41 +78,69 @@ def set_image_size(encoder: nn.Module, model: dict[str, Any], size: int) -> None
     step = int(encoder.patch_embed.patch_size[0]) * 2 ** (stages - 1)  # type: ignore
     if size <= 0 or size % step:
         raise UserError(
-            f"probe: image_size is {size}, which {model['architecture']} cannot take; "
+            f"image_size is {size}, which {model['architecture']} cannot take; "
             f"use a multiple of {step}"
         )
-    window = model["kwargs"].get("window_size")
+    # A card of weights from elsewhere may leave the window to the architecture's name.
+    window = model["kwargs"].get("window_size") or model.get("encoder", {}).get("window")
     options = {"window_size": window} if stages > 1 and window else {}
     encoder.set_input_size(img_size=(size, size), **options)  # type: ignore[operator]
 
 
-class Features(nn.Module):
+def stored_poolings(asked: Sequence[str]) -> list[str]:
+    """What has to be kept for some poolings: `mean+class` is those two.
+
+    Raises:
+        UserError: No pooling, or an unknown one.
+    """
+    unknown = [name for name in asked if name not in POOLINGS]
+    if unknown or not asked:
+        raise UserError(f"poolings is {list(asked)}; use some of {', '.join(POOLINGS)}")
+    parts = {part for name in asked for part in name.split("+")}
+    return [name for name in (MEAN, CLASS) if name in parts]
+
+
+class Pooled(nn.Module):
     """Pooled outputs of an encoder's last blocks, each after the final norm, side by side.
 
     Args:
-        encoder: A timm ViT, Swin or SwinV2; it is set to eval and frozen.
-        pooling: `mean` of the patch tokens, the `class` token, or `mean+class`.
+        encoder: A timm ViT, Swin or SwinV2; it is set to eval and frozen, its products of float32
+            on a CPU become oneDNN's (`models.linear`).
+        poolings: `mean` of the patch tokens, the `class` token, or both.
         layers: How many of the last blocks (of a Swin's last stage).
+        precision: `fp32`, or `bf16` for autocast.
+
+    Attributes:
+        columns: What stands in which columns: by pooling, and in each by block, the last one last.
 
     Raises:
         UserError: The encoder has no class token, or fewer blocks.
     """
 
-    def __init__(self, encoder: nn.Module, *, pooling: str, layers: int) -> None:
+    def __init__(
+        self, encoder: nn.Module, *, poolings: Sequence[str], layers: int, precision: str = FP32
+    ) -> None:
         super().__init__()
-        if pooling not in POOLINGS:
-            raise UserError(f"probe: pooling is {pooling!r}; use one of {', '.join(POOLINGS)}")
+        self.poolings, self.precision = stored_poolings(poolings), precision
+        if CLASS in self.poolings and getattr(encoder, "cls_token", None) is None:
+            raise UserError(
+                f"poolings is {list(poolings)}, but this encoder has no class token; take 'mean'"
+            )
+        use_linear(encoder)
         self.encoder = encoder.eval().requires_grad_(False)
-        self.pooling = pooling
         self.prefix = int(getattr(encoder, "num_prefix_tokens", 0))
-        if "class" in pooling and getattr(encoder, "cls_token", None) is None:
-            raise UserError(f"probe: pooling is {pooling!r}, but this encoder has no class token")
         last: Any = encoder.layers[-1] if hasattr(encoder, "layers") else encoder  # type: ignore
         blocks = list(last.blocks)
         if not 1 <= layers <= len(blocks):
             raise UserError(
-                f"probe: layers is {layers}; this encoder's last stage has {len(blocks)} blocks"
+                f"layers is {layers}; this encoder's last stage has {len(blocks)} blocks"
             )
+        width = int(encoder.num_features)  # type: ignore[arg-type]
+        each = [(pooling, layer) for pooling in self.poolings for layer in range(layers, 0, -1)]
+        self.columns = [
+            Block(pooling=pooling, layer=layer, start=at * width, stop=(at + 1) * width)
+            for at, (pooling, layer) in enumerate(each)
+        ]
         self._kept = threading.local()  # several threads share one encoder
         for block in blocks[len(blocks) - layers :]:
             block.register_forward_hook(self._keep)
@@ -96,28 +150,34 @@ class Features(nn.Module):
         if outputs is not None:  # None: this forward pass is not ours
             outputs.append(output)
 
-    def _pool(self, tokens: Tensor) -> Tensor:
-        """(B, N, D) or (B, H, W, D) → (B, D), or (B, 2·D) for `mean+class`."""
-        if tokens.ndim == 4:
-            tokens = tokens.flatten(1, 2)
-        parts = []
-        if "mean" in self.pooling:
-            parts.append(tokens[:, self.prefix :].mean(1))
-        if "class" in self.pooling:
-            parts.append(tokens[:, 0])
+    @contextmanager
+    def _keeping(self) -> Iterator[list[Tensor]]:
+        self._kept.outputs = []
+        try:
+            yield self._kept.outputs
+        finally:
+            self._kept.outputs = None
+
+    def _pool(self, tokens: Tensor, pooling: str) -> Tensor:
+        """(B, N, D) normed tokens, those before the patches first → (B, D)."""
+        part = tokens[:, self.prefix :].mean(1) if pooling == MEAN else tokens[:, 0]
         # timm moves the norm behind the pooling in models that were made to pool by mean.
         after: nn.Module = getattr(self.encoder, "fc_norm", nn.Identity())
-        return torch.cat([after(part) for part in parts], dim=1)
+        found: Tensor = after(part)
+        return found
 
     @torch.inference_mode()
     def forward(self, images: Tensor) -> NDArray[np.float32]:
-        """Features (B, layers·D) of normalised images (B, C, H, W)."""
-        outputs: list[Tensor] = []
-        self._kept.outputs = outputs
-        try:
+        """Features (B, columns) of normalised images (B, C, H, W)."""
+        half = torch.autocast(
+            images.device.type, dtype=torch.bfloat16, enabled=self.precision == BF16
+        )
+        with self._keeping() as outputs, half:
             self.encoder.forward_features(images)  # type: ignore[operator]
-        finally:
-            self._kept.outputs = None
         norm: nn.Module = self.encoder.norm  # type: ignore[assignment]
-        pooled = [self._pool(norm(output)) for output in outputs]
-        return torch.cat(pooled, dim=1).float().cpu().numpy()
+        # In float32 from here: sums over many tokens.
+        normed = [norm(tokens.float()) for tokens in outputs]
+        normed = [tokens.flatten(1, 2) if tokens.ndim == 4 else tokens for tokens in normed]
+        pooled = [self._pool(tokens, name) for name in self.poolings for tokens in normed]
+        found: NDArray[np.float32] = torch.cat(pooled, dim=1).cpu().numpy()
+        return found

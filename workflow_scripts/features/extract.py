@@ -1,155 +1,112 @@
-"""Benchmark samples → what the encoder sees → one feature vector a sample."""
+"""From samples to parts of a set: batches in a pool of threads, in their order."""
 
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from threading import Lock
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from workflow_scripts.errors import UserError
-from workflow_scripts.features.encoder import Features
+from workflow_scripts.features.encoder import MEAN, Pooled
+from workflow_scripts.features.parts import PART, Parts
+from workflow_scripts.features.samples import Seen, mean_colour
+from workflow_scripts.features.store import Block
 from workflow_scripts.logs import progress
-from workflow_scripts.models.scaling import by_channel, fill_missing, normalised
 from workflow_scripts.shards.corpus import Corpus
-from workflow_scripts.shards.layout import IMAGES
-from workflow_scripts.shards.picture import rgb_image
+from workflow_scripts.threads import map_in_order
 
-# Fixed, not an option: another batch size may round sums differently.
-BATCH = 64
+# Fixed, not options: another batch size may round sums differently. On cores a small one stays in
+# their caches; both divide a part.
+CPU_BATCH, GPU_BATCH = 16, 128
+
+Rows = NDArray[np.int64]
+Work = Callable[[Rows], NDArray[np.float32]]
 
 
-def check_fits(model: dict[str, Any], index: dict[str, Any], *, run: str, benchmark: str) -> None:
-    """Refuse to probe a run on samples of other channels than it was trained on.
+def pooled_features(seen: Seen, encoder: Pooled, device: str) -> Work:
+    """What makes an encoder's features of a batch: rows (n,) → float32 (n, columns).
 
-    Raises:
-        UserError: The number of channels, their names, their quantity or their scale differ.
+    Threads may call it together. Each batch is read and, on cores, encoded in one thread, so that
+    sums round the same for any number of threads. A GPU encodes one batch at a time, while the
+    other threads read the next ones.
     """
-    for what, ours, theirs in (
-        ("channels", model["channels"], index["channels"]),
-        ("bands", model["bands"], index["bands"]),
-    ):
-        if ours != theirs:
-            raise UserError(
-                f"run {run!r} was trained on {what} {ours}, benchmark {benchmark!r} has {theirs}; "
-                "probe it on a benchmark of the same bands"
-            )
-    quantities = model.get("quantity"), index.get("quantity")
-    if all(quantities) and quantities[0] != quantities[1]:
-        raise UserError(
-            f"run {run!r} was trained on {quantities[0]}, benchmark {benchmark!r} has "
-            f"{quantities[1]}; tile its chips with the same tile.quantity"
-        )
-    scale = "unit" if index["kind"] == IMAGES else "physical"
-    if model["normalisation"]["scale"] != scale:
-        raise UserError(
-            f"run {run!r} takes {model['normalisation']['scale']} values, benchmark "
-            f"{benchmark!r} ({index['kind']}) has {scale} ones"
-        )
-
-
-def centre_crop(height: int, width: int, size: int) -> tuple[slice, slice]:
-    """The middle `size` × `size` pixels of an image of at least that size."""
-    top, left = (height - size) // 2, (width - size) // 2
-    return slice(top, top + size), slice(left, left + size)
-
-
-def resized(height: int, width: int, size: int) -> tuple[int, int]:
-    """Height and width with the shorter side scaled to `size`, the longer one rounded."""
-    short = min(height, width)
-    return max(size, round(height * size / short)), max(size, round(width * size / short))
-
-
-def read_image(corpus: Corpus, row: int, size: int) -> Tensor:
-    """An image sample as (3, size, size) in [0, 1]: shorter side by bicubic, centre crop.
-
-    Raises:
-        UserError: The bytes are no image.
-    """
-    image = rgb_image(corpus, row)
-    height, width = resized(image.height, image.width, size)
-    if (width, height) != image.size:
-        image = image.resize((width, height), Image.Resampling.BICUBIC)
-    pixels = np.asarray(image)[centre_crop(height, width, size)]
-    return torch.from_numpy(pixels.transpose(2, 0, 1).copy()).float() / 255
-
-
-def read_chip(corpus: Corpus, row: int, size: int, missing: list[float]) -> Tensor:
-    """A chip sample as (bands, size, size) in physical units, resized like an image.
-
-    Pixels without a value are `missing` (by band) before the resize: bicubic weights would spread
-    NaN.
-    """
-    chip = torch.from_numpy(fill_missing(corpus.physical(row), missing))
-    height, width = resized(chip.shape[1], chip.shape[2], size)
-    if (height, width) != tuple(chip.shape[1:]):
-        chip = interpolate(
-            chip[None], (height, width), mode="bicubic", align_corners=False, antialias=True
-        )[0]
-    return chip[:, *centre_crop(height, width, size)]
-
-
-def extract(
-    corpus: Corpus,
-    encoder: Features,
-    *,
-    model: dict[str, Any],
-    size: int,
-    device: str = "cpu",
-    threads: int = 1,
-) -> NDArray[np.float64]:
-    """Features (n, dimensions) of every sample of a corpus, in its order.
-
-    Args:
-        corpus: One split of the benchmark.
-        encoder: The pooled encoder.
-        model: The run's `model.json`, for the normalisation it was trained with.
-        size: Input height and width in pixels.
-        device: Where the encoder runs, `cpu` or `cuda`.
-        threads: How many batches are read at a time, and on cores encoded.
-
-    Raises:
-        UserError: A feature is not finite.
-    """
-    how = model["normalisation"]
-    mean, std, clip = by_channel(how["mean"]), by_channel(how["std"]), how.get("clip")
-    # Cards of runs that were exported before chips could miss pixels have the mean alone.
-    missing = how.get("missing") or how["mean"]
     encoder.to(device)
-    # A GPU works on one batch at a time, and its memory would not hold one for each core.
-    turn = nullcontext() if device == "cpu" else Lock()
+    on_cores = device == "cpu"
+    # The memory of a GPU would not hold a batch for each core.
+    turn = nullcontext() if on_cores else Lock()
 
-    def seen(row: int) -> Tensor:
-        if corpus.kind == IMAGES:
-            pixels = read_image(corpus, row, size)
-        else:
-            pixels = read_chip(corpus, row, size, missing)
-        return normalised(pixels, mean=mean, std=std, clip=clip)
-
-    def batch(start: int) -> NDArray[np.float32]:
-        rows = range(start, min(start + BATCH, len(corpus)))
-        images = torch.stack([seen(row) for row in rows])
+    def work(rows: Rows) -> NDArray[np.float32]:
+        torch.set_num_threads(1)  # of this thread's products; others start with all cores
+        images: Tensor = seen.batch(rows)
+        if device == "cuda":
+            images = images.pin_memory()
         with turn:
-            found: NDArray[np.float32] = encoder(images.to(device))
+            found: NDArray[np.float32] = encoder(images.to(device, non_blocking=True))
         broken = np.flatnonzero(~np.isfinite(found).all(axis=1))
         if len(broken):
             raise UserError(
-                f"{corpus.name(rows[int(broken[0])])}: the encoder's features are not finite; "
+                f"{seen.corpus.name(int(rows[broken[0]]))}: the encoder's features are not finite; "
                 "look at the run's loss (did it diverge?) and at this sample"
             )
         return found
 
-    starts = range(0, len(corpus), BATCH)
-    what = f"features of {corpus.path.parent.name}"
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            parts = list(progress(pool.map(batch, starts), what=what, total=len(starts)))
-        except UserError:
-            pool.shutdown(cancel_futures=True)
-            raise
-    return np.concatenate(parts).astype(np.float64)
+    return work
+
+
+def colours(corpus: Corpus, *, size: int, missing: list[float]) -> Work:
+    """What makes mean colours of a batch: rows (n,) → float32 (n, channels)."""
+
+    def work(rows: Rows) -> NDArray[np.float32]:
+        torch.set_num_threads(1)
+        found = [mean_colour(corpus, row, size=size, missing=missing) for row in rows.tolist()]
+        return np.stack(found).astype(np.float32)
+
+    return work
+
+
+def colour_columns(corpus: Corpus) -> list[Block]:
+    """The columns of mean colours: they stand as the `mean` of one layer."""
+    return [Block(pooling=MEAN, layer=1, start=0, stop=corpus.channels)]
+
+
+def extract(
+    parts: Parts, work: Work, rows: Rows, *, numbers: list[int], batch: int, threads: int
+) -> int:
+    """Make some parts of a set; returns how many samples they have.
+
+    Args:
+        parts: The set's.
+        work: What makes the features of a batch.
+        rows: (samples,) the corpus's row of each of the set's samples.
+        numbers: Which parts.
+        batch: Samples of a batch; divides a part.
+        threads: How many batches are made at a time.
+
+    Raises:
+        UserError: A sample cannot be read, or its features are not finite.
+    """
+    batches = [
+        rows[parts.places(number)][at : at + batch]
+        for number in numbers
+        for at in range(0, PART, batch)
+        if at < len(parts.places(number))
+    ]
+    found = progress(
+        map_in_order(work, batches, workers=threads),
+        what=f"{parts.name}, batches of {batch}",
+        total=len(batches),
+    )
+    for number in numbers:
+        parts.write(number, _next(found, len(parts.places(number))))
+    return sum(map(len, batches))
+
+
+def _next(found: Iterator[NDArray[np.float32]], samples: int) -> NDArray[np.float32]:
+    """The features of the next samples, from as many batches as have them."""
+    pieces: list[NDArray[np.float32]] = []
+    while sum(map(len, pieces)) < samples:
+        pieces.append(next(found))
+    return np.concatenate(pieces)

@@ -26,6 +26,16 @@ ARRAY, CARD = "features.npy", "set.json"
 Rows = NDArray[np.int64]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """Columns `start` to `stop` of a set: one pooling of one block of the encoder."""
+
+    pooling: str
+    layer: int
+    start: int
+    stop: int
+
+
 @dataclass(frozen=True)
 class StoredFeatures:
     """Some columns of a set, read by rows; what a protocol knows as `Features`.
@@ -86,10 +96,8 @@ class StoredSet:
         samples, columns = card["shape"]
         self.shape: tuple[int, int] = (samples, columns)
         self.sha256: str = card["sha256"]
-        self._blocks = {
-            (row["pooling"], row["layer"]): slice(row["start"], row["stop"])
-            for row in card["columns"]
-        }
+        blocks = [Block(**row) for row in card["columns"]]
+        self._blocks = {(one.pooling, one.layer): slice(one.start, one.stop) for one in blocks}
         self._offset = self._checked()
 
     def _checked(self) -> int:

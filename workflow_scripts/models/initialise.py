@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from timm.layers import LayerScale
 from timm.models.swin_transformer_v2 import SwinTransformerV2Block
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
@@ -22,6 +23,7 @@ TOKEN_STD = 0.02  # of tokens (MAE) and, in Swin, of linear layers and relative 
 LOGIT_SCALE = math.log(10)  # SwinV2, arXiv 2111.09883
 _BARE = {"cls_token", "mask_token", "pos_embed", "relative_position_bias_table"}
 _BARE |= {"logit_scale", "q_bias", "v_bias"}
+_BARE |= {"dist_token", "reg_token"}  # of weights from elsewhere
 
 Place = Callable[[nn.Parameter, Tensor], Any]
 
@@ -47,8 +49,11 @@ def _bare(leaf: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
     """A parameter that belongs to no linear, convolution or normalisation layer."""
     if leaf == "pos_embed":
         tokens, width = shape[-2], shape[-1]
-        side = math.isqrt(tokens - 1)
-        return position_table(width, side, class_token=True).reshape(shape)
+        side = math.isqrt(tokens)
+        # Class token and registers stand before the patches, and have no place.
+        before = torch.zeros(tokens - side * side, width, device="cpu")
+        patches = position_table(width, side, class_token=False)
+        return torch.cat([before, patches]).reshape(shape)
     if leaf == "logit_scale":
         return torch.full(shape, LOGIT_SCALE, device="cpu")
     if leaf in {"q_bias", "v_bias"}:
@@ -89,7 +94,7 @@ def initialise(
     With a ViT in it, linear layers and the patch embedding are Xavier-uniform (arXiv 2111.06377);
     else linear layers are normal with deviation 0.02 (Swin, arXiv 2103.14030). Biases of linear
     layers are zero, convolutions otherwise PyTorch's default, norms one and zero, tokens normal
-    with deviation 0.02, SwinV2's block norms zero.
+    with deviation 0.02, SwinV2's block norms zero, layer scales as they were built.
 
     Args:
         module: On any device that holds data; not on "meta" (call `to_empty` first).
@@ -139,4 +144,6 @@ def _value(
         return _convolution(owner, shape, generator)
     if isinstance(owner, nn.LayerNorm):
         return torch.full(shape, 0.0 if leaf == "bias" else 1.0, device="cpu")
+    if isinstance(owner, LayerScale):
+        return torch.full(shape, float(owner.init_values), device="cpu")
     return None

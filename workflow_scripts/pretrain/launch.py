@@ -88,6 +88,22 @@ def check_number(ranks: Ranks, wanted: int) -> None:
         )
 
 
+def device_number(ranks: Ranks, seen: int) -> int:
+    """Which of the accelerators that this process sees is its own.
+
+    A launcher that binds one to each rank shows each process that one alone.
+
+    Raises:
+        UserError: More ranks on a node than accelerators.
+    """
+    if 1 < seen < ranks.local_world:
+        raise UserError(
+            f"{ranks.local_world} ranks on this node and {seen} accelerators: two ranks cannot "
+            f"share one. Set ranks_per_node to {seen}"
+        )
+    return ranks.local_rank % seen
+
+
 def place(wanted: int, environment: Mapping[str, str] = os.environ) -> Ranks:
     """Find this process's rank from whatever launched it.
 

@@ -10,8 +10,7 @@ from torch import Tensor
 from torch import distributed as dist
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
-from workflow_scripts.errors import UserError
-from workflow_scripts.pretrain.launch import Ranks
+from workflow_scripts.pretrain.launch import Ranks, device_number
 from workflow_scripts.pretrain.meeting import PATIENCE_S
 from workflow_scripts.pretrain.parallel.arrival import Arrival
 
@@ -20,22 +19,6 @@ _GLOO = "gloo"
 # Of the groups that are joined; `join` sets them.
 _timeout = datetime.timedelta(minutes=30)
 _arrival: Arrival | None = None
-
-
-def device_number(ranks: Ranks, seen: int) -> int:
-    """Which of the accelerators that this process sees is its own.
-
-    A launcher that binds one to each rank shows each process that one alone.
-
-    Raises:
-        UserError: More ranks on a node than accelerators.
-    """
-    if 1 < seen < ranks.local_world:
-        raise UserError(
-            f"{ranks.local_world} ranks on this node and {seen} accelerators: two ranks cannot "
-            f"share one. Set ranks_per_node to {seen}"
-        )
-    return ranks.local_rank % seen
 
 
 def join(ranks: Ranks, *, timeout_s: float, patience_s: float = PATIENCE_S) -> torch.device:
