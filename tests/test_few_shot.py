@@ -51,8 +51,8 @@ def test_identical_images_come_twice_only_where_nothing_else_is_left():
 
 @pytest.mark.parametrize("classes", [2, 4])
 def test_scores_are_sklearns(classes, monkeypatch):
-    monkeypatch.setattr("workflow_scripts.probe.blocks.FEWEST_ROWS", 7)
-    monkeypatch.setattr("workflow_scripts.probe.blocks.BLOCK_BYTES", 1)
+    monkeypatch.setattr("workflow_scripts.probe.row_blocks.FEWEST_ROWS", 7)
+    monkeypatch.setattr("workflow_scripts.probe.row_blocks.BLOCK_BYTES", 1)
     values, labels = clusters(classes=classes, distance=2.0)
     values = values.astype(np.float32).astype(np.float64)
     given = trial(values, labels, {**SETTINGS["few_shot"], "strength": 0.3})

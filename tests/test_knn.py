@@ -75,7 +75,7 @@ def test_neighbours_are_a_plain_sort_in_any_blocks(monkeypatch):
 
 def test_keys_sort_as_the_similarities_they_hold():
     random = np.random.default_rng(0)
-    values = np.array([0.0, -0.0, 1.0, -1.0, 1e-30, -1e-30], np.float32)
+    values = np.array([-0.0, 0.0, 1.0, -1.0, 1e-30, -1e-30], np.float32)
     values = np.concatenate([values, random.normal(size=500).astype(np.float32)])[None]
     keys = knn.keys_of(values.copy(), 2**31)
     similarity, places = knn.from_keys(keys)

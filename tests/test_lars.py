@@ -11,7 +11,7 @@ from probe_trials import SETTINGS, clusters, trial
 
 from workflow_scripts.errors import UserError
 from workflow_scripts.logs import log
-from workflow_scripts.probe import blocks, lars
+from workflow_scripts.probe import lars, row_blocks
 from workflow_scripts.probe.lars import judge
 from workflow_scripts.probe.trial import InMemory
 
@@ -68,6 +68,11 @@ def trained_in_numpy(given, *, batch):
     return ((own[given.test.rows] - mean) / np.sqrt(variance + 1e-6)) @ weight.T + bias
 
 
+def found_reach(how, *, steps):
+    """Half the peak rate a step on average, times the geometric sum of the momentum."""
+    return 0.5 * steps * how["base_lr"] * 32 / 256 * how["trust"] / (1 - how["momentum"])
+
+
 def test_steps_equal_float64_numpy():
     random = np.random.default_rng(0)
     head = lars.new_head(6, 3, seed=0)
@@ -105,6 +110,7 @@ def test_the_whole_training_equals_float64_numpy(several, views):
     assert found.chosen == {
         "pooling": "mean", "normalisation": "batch norm", "batch": 32, "lr": 5.0 * 32 / 256,
         "epochs": 11, "views": views,
+        "reach": pytest.approx(found_reach(settings, steps=33), rel=0.01),
     }  # fmt: skip
     if views:  # they are what is learnt from, and the samples' own features what is judged
         without = judge(dataclasses.replace(given, views=())).scores
@@ -117,6 +123,16 @@ def test_rate_is_the_references():
 
     assert [rate(0), rate(5), rate(10), rate(50), rate(90)] == pytest.approx([0, 3.2, 6.4, 3.2, 0])
     assert lars.rate(0, peak=6.4, epochs=90, warmup_epochs=0) == 6.4
+
+
+def test_a_reach_that_is_short_is_told(caplog, monkeypatch):
+    monkeypatch.setattr(log, "propagate", True)
+    mae = {**SETTINGS["lars"], "epochs": 90, "warmup_epochs": 10, "base_lr": 0.1, "trust": 0.001}
+    with caplog.at_level(logging.WARNING):
+        assert lars.reach(mae, batch=16384, count=1_281_167) == pytest.approx(225, rel=0.02)
+        assert not caplog.text
+        assert lars.reach(mae, batch=256, count=1680) == pytest.approx(0.27, rel=0.02)
+    assert "can move by 0.27 of their random first length" in caplog.text
 
 
 def test_first_weights_are_small_and_come_from_the_seed():
@@ -167,8 +183,8 @@ def test_features_are_read_a_batch_or_block_at_a_time(monkeypatch):
             taken.append(list(rows))
             return super().take(rows)
 
-    monkeypatch.setattr(blocks, "FEWEST_ROWS", 50)
-    monkeypatch.setattr(blocks, "BLOCK_BYTES", 1)
+    monkeypatch.setattr(row_blocks, "FEWEST_ROWS", 50)
+    monkeypatch.setattr(row_blocks, "BLOCK_BYTES", 1)
     values, labels = clusters()
     given = trial(values, labels, {**SETTINGS["lars"], "batch": 32, "epochs": 2})
     features = {"mean": Counted(given.features["mean"].values)}

@@ -215,8 +215,8 @@ def test_test_images_of_a_benchmark_are_kept_where_the_configuration_says_so(tmp
 
 def test_a_corpus_of_which_nothing_is_left_tells_why(tmp_path):
     manifests = [write_dataset(tmp_path, "places", photos(range(3), "test"))]
+    judged = {"places": judge(manifests[0][1])}
     with pytest.raises(UserError, match=r"left out: 3 × test image of a benchmark"):
-        judged = {"places": judge(manifests[0][1])}
         pack(manifests, tmp_path / "out", benchmark_test=JUDGED, judged=judged)
     assert not (tmp_path / "out" / ".packing").exists()
 

@@ -6,9 +6,10 @@ from tests.report_tree import make_tree
 from tests.test_config import changed
 from workflow_scripts import recipes
 from workflow_scripts.config_check import check_config
-from workflow_scripts.corpora import judged_datasets
+from workflow_scripts.corpora import judged_datasets, judging_benchmarks
 from workflow_scripts.errors import UserError
 from workflow_scripts.files import read_json, write_json
+from workflow_scripts.jobs import Jobs
 from workflow_scripts.report.collect import collect
 from workflow_scripts.report.page import context, render
 
@@ -39,6 +40,26 @@ def test_a_dataset_without_a_benchmark_keeps_its_test_images():
     raw["all"]["benchmarks"] = [name for name in raw["all"]["benchmarks"] if name != "ucm"]
     recipe = recipes.pack(check_config(raw), "mine")
     assert recipe["benchmark_test"] == {"handling": "exclude", "benchmarks": {}}
+
+
+def test_splits_of_a_benchmark_s_own_concern_a_corpus_of_training_images_too():
+    """The dataset's training images are test images of other splits."""
+    raw = changed("corpora.mine", {"datasets": ["sample-scenes", "ucm"], "splits": ["train"]})
+    raw["benchmarks"]["half"] = {"dataset": "ucm", "encoders": [], "split": "ucm-50"}
+    config = check_config(raw)
+    assert judging_benchmarks(config, "mine") == {"half": "ucm"}
+    assert judged_datasets(config, "mine") == {"ucm": ["half"]}
+    job = Jobs(config).pack("mine")
+    assert job.recipe["benchmark_test"]["benchmarks"] == {"half": "ucm"}
+
+
+def test_the_job_compares_the_tables_of_splits(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    job = Jobs(with_corpus(datasets=["ucm"])).pack("mine")
+    assert job.inputs() == {}
+    (tmp_path / "data" / "splits").mkdir(parents=True)
+    (tmp_path / "data" / "splits" / "ucm.csv").write_text("key,sha256,label,dataset\n")
+    assert set(job.inputs()) == {"split:ucm"}
 
 
 def test_a_benchmark_s_own_corpus_keeps_its_test_images():
@@ -78,8 +99,10 @@ def test_keys_that_cannot_be_are_refused(path, value, words):
     if "aicca" in path:
         scenes = raw["benchmarks"]["scenes"]
         raw["benchmarks"]["aicca"] = {
-            "dataset": "aicca", "encoders": scenes["encoders"], "bands": value,
-        }  # fmt: skip
+            "dataset": "aicca",
+            "encoders": scenes["encoders"],
+            "bands": value,
+        }
     with pytest.raises(UserError, match=words):
         check_config(raw)
 

@@ -8,7 +8,7 @@ import pytest
 from probe_trials import SETTINGS, clusters, trial
 
 from workflow_scripts.errors import UserError
-from workflow_scripts.probe import blocks, knn, ridge
+from workflow_scripts.probe import knn, ridge, row_blocks
 from workflow_scripts.probe.metrics import judge
 from workflow_scripts.probe.trial import InMemory
 
@@ -75,7 +75,7 @@ def test_the_test_part_changes_neither_choice_nor_fit(protocol):
 @each_protocol
 def test_any_number_of_threads_gives_the_same_bytes(protocol, monkeypatch):
     for name, value in {"BLOCK_BYTES": 2**9, "FEWEST_ROWS": 16}.items():
-        monkeypatch.setattr(blocks, name, value)
+        monkeypatch.setattr(row_blocks, name, value)
     monkeypatch.setattr(knn, "QUERIES", 16)
     given = trial(*clusters(distance=2.0), SETTINGS[protocol])
     found = set()
@@ -102,8 +102,12 @@ def test_features_that_are_not_finite_are_refused(protocol, value, row):
 @pytest.mark.parametrize(
     ("protocol", "setting", "message"),
     [
-        ("knn", {"temperatures": [0.0]}, "knn with pooling mean, k 3, temperature 0.0: scores of"),
-        ("ridge", {"strengths": [0.0]}, "ridge with pooling mean, strength 0.0: scores of"),
+        (
+            "knn",
+            {"temperatures": [0.07, 0.0]},
+            "knn with pooling mean, k 3, temperature 0.0: scores of",
+        ),
+        ("ridge", {"strengths": [1.0, 0.0]}, "ridge with pooling mean, strength 0.0: scores of"),
         ("lars", {"base_lr": 1e30}, r"lars with base_lr 1e\+30: the loss is (nan|inf)"),
     ],
 )

@@ -6,7 +6,7 @@ from probe_trials import SETTINGS, clusters, part, trial
 from sklearn.linear_model import Ridge, RidgeClassifier
 from sklearn.preprocessing import StandardScaler
 
-from workflow_scripts.probe import blocks, ridge
+from workflow_scripts.probe import ridge, row_blocks
 from workflow_scripts.probe.hold_out import hold_out
 from workflow_scripts.probe.trial import InMemory
 
@@ -15,8 +15,8 @@ STRENGTHS = [0.01, 1.0, 300.0]
 
 @pytest.fixture(params=[256, 7])
 def in_blocks(request, monkeypatch):
-    monkeypatch.setattr(blocks, "BLOCK_BYTES", 1)
-    monkeypatch.setattr(blocks, "FEWEST_ROWS", request.param)
+    monkeypatch.setattr(row_blocks, "BLOCK_BYTES", 1)
+    monkeypatch.setattr(row_blocks, "FEWEST_ROWS", request.param)
 
 
 @pytest.mark.parametrize("dimensions", [12, 200])  # fewer than the 90 samples, and more

@@ -189,9 +189,9 @@ def test_a_step_that_the_run_does_not_have_is_refused_with_those_that_it_has(tmp
     train_here(tiny_recipe(), index, run, *SOME, number=2)
     snapshot_here(tiny_recipe(), index, run, 3, number=2)
     gone = (
-        r"run run has no checkpoint of step 8: .*checkpoints/[0-9a-f]{16} holds none\. Name steps "
-        r"that it has in `along` of the benchmarks \(3, 7, 10\), or train the run again .*"
-        r"--forcerun .*run/segments/1\.json"
+        r"run run, which ended at step 10, has no checkpoint of step 8\. Name steps that it has in "
+        r"`along` of the benchmarks \(3, 7, 10\), or train the run again .*: move .*/checkpoints/"
+        r"[0-9a-f]{16} away and start with --forcerun .*run/segments/1\.json"
     )
     for refused in (
         lambda: snapshot_here(tiny_recipe(), index, run, 8, number=2),
@@ -199,7 +199,7 @@ def test_a_step_that_the_run_does_not_have_is_refused_with_those_that_it_has(tmp
     ):
         with pytest.raises(UserError, match=gone):
             refused()
-    with pytest.raises(UserError, match=r"step 11: the run ended at step 10\. .*\(3, 7, 10\)$"):
+    with pytest.raises(UserError, match=r"at step 10, .* of step 11\. .*\(3, 7, 10\)$"):
         snapshot_here(tiny_recipe(), index, run, 11, number=2)
     refuse_lost_steps(run, 2, [3, 7, 10])
     refuse_lost_steps(run, 3, [8])  # a segment that is still to be trained

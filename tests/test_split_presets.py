@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.conftest import ROOT
 from workflow_scripts.code_digest import import_closure
 from workflow_scripts.errors import UserError
 from workflow_scripts.split import presets
@@ -44,3 +45,13 @@ def test_an_unknown_name_is_answered_with_the_nearest():
 def test_the_presets_are_no_part_of_what_a_split_is_made_by():
     """A note in the table makes nothing stale: recipes carry the fractions."""
     assert not [name for name in import_closure("split") if "presets" in name]
+
+
+def test_the_guide_lists_them_all():
+    text = (ROOT / "docs" / "probing.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1:] for line in text.splitlines() if line.startswith("| `")]
+    listed = {row[0].strip(" `"): row for row in rows}
+    for name, entry in presets.presets().items():
+        _, percent, source, *_ = listed[name]
+        assert float(percent) == 100 * entry["train"]
+        assert source.strip().endswith(entry["note"])

@@ -51,14 +51,17 @@ def _index(folder: Path, shards: list[Path], **own: Any) -> Path:
     return path
 
 
-def tiny_images(folder: Path, *, count: int = 44, seed: int = 0, shards: int = 2) -> Path:
-    """A corpus of smooth random JPEGs of two sizes and three classes."""
+def tiny_images(
+    folder: Path, *, count: int = 44, seed: int = 0, shards: int = 2,
+    sizes: tuple[tuple[int, int], tuple[int, int]] = ((22, 26), (24, 20)),
+) -> Path:  # fmt: skip
+    """A corpus of smooth random JPEGs of two sizes (width, height) and three classes."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     samples = []
     for number in range(count):
         coarse = Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8))
-        image = coarse.resize((24, 20) if number % 2 else (22, 26), Image.Resampling.BICUBIC)
+        image = coarse.resize(sizes[number % 2], Image.Resampling.BICUBIC)
         buffer = io.BytesIO()
         image.save(buffer, "JPEG", quality=95)
         samples.append(

@@ -4,7 +4,12 @@ from typing import Any
 
 from workflow_scripts.config import Config
 from workflow_scripts.config_models import models_of, runs_needed
-from workflow_scripts.corpora import BENCH, corpus_datasets, dataset_days
+from workflow_scripts.corpora import (
+    BENCH,
+    corpus_datasets,
+    dataset_days,
+    judging_benchmarks,
+)
 from workflow_scripts.probed import probed_encoders, run_of
 from workflow_scripts.protocol_settings import needs_features, needs_training
 
@@ -59,6 +64,7 @@ def shape(config: Config) -> dict[str, Any]:
     runs = {name: config.runs[name] for name in wanted_runs(config)}
     return {
         "corpora": {name: corpus_datasets(config, name) for name in wanted_corpora(config)},
+        "judged": {name: judging_benchmarks(config, name) for name in wanted_corpora(config)},
         "days": wanted_days(config),
         "probes": [
             [benchmark, encoder, needs_features(entry), needs_training(entry)]

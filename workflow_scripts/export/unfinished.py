@@ -69,16 +69,14 @@ def refuse_steps(steps: Iterable[int], *, run: Path, segment: Mapping[str, Any])
     missing = [step for step in steps if step not in found]
     if not missing:
         return
-    beyond = [step for step in missing if step > end]
-    seen = f"the run ended at step {end}" if beyond else f"{folder} holds none"
     again = (
-        "" if beyond == missing else
         f", or train the run again with them: move {folder} away and start with --forcerun "
         f"{run / 'segments' / '1.json'}"
-    )  # fmt: skip
+    )
     raise UserError(
-        f"run {run.name} has no checkpoint of step {in_words(missing)}: {seen}. Name steps that it "
-        f"has in `along` of the benchmarks ({in_words(found)}){again}"
+        f"run {run.name}, which ended at step {end}, has no checkpoint of step {in_words(missing)}."
+        f" Name steps that it has in `along` of the benchmarks ({in_words(found)})"
+        f"{again if min(missing) < end else ''}"
     )
 
 

@@ -22,7 +22,7 @@ class Told(TypedDict):
 
 
 def read_list(table: Path, folder: Path, *, dataset: str, obtain: str) -> dict[str, Told]:
-    """What a table says of each image, by its key; a million rows take some 300 MB.
+    """What a table says of each image, by its key; a million rows take some 400 MB.
 
     Args:
         table: A CSV with a header: `path`, `label` or `labels`, and perhaps `split`.

@@ -16,9 +16,9 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from workflow_scripts.errors import UserError
 from workflow_scripts.logs import log
-from workflow_scripts.probe.blocks import block_rows, blocks, read
 from workflow_scripts.probe.choose import described
 from workflow_scripts.probe.metrics import check_finite
+from workflow_scripts.probe.row_blocks import block_rows, blocks, read
 from workflow_scripts.probe.trial import Features, Outcome, Part, Rows, Trial
 from workflow_scripts.threads import map_in_order
 

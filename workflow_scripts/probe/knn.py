@@ -14,10 +14,10 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from workflow_scripts.errors import UserError
 from workflow_scripts.logs import log
-from workflow_scripts.probe.blocks import blocks, read
 from workflow_scripts.probe.choose import best, described
 from workflow_scripts.probe.hold_out import hold_out
 from workflow_scripts.probe.metrics import check_finite
+from workflow_scripts.probe.row_blocks import blocks, read
 from workflow_scripts.probe.trial import Features, Labels, Outcome, Part, Rows, Trial
 from workflow_scripts.threads import map_in_order
 

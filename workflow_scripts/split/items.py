@@ -1,4 +1,4 @@
-"""The items of a dataset as columns, so that a million take some 300 MB."""
+"""The items of a dataset as columns: some 300 bytes an item."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
