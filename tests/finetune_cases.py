@@ -10,11 +10,12 @@ from safetensors.torch import save_file
 
 from workflow_scripts.config_finetune import FinetuneSettings
 from workflow_scripts.digests import file_sha256
+from workflow_scripts.features.encoder import random_like
 from workflow_scripts.files import write_json
 from workflow_scripts.finetune.__main__ import finetune
-from workflow_scripts.finetune.network import build, random_state
+from workflow_scripts.finetune.network import build
 from workflow_scripts.finetune.trial import Trial
-from workflow_scripts.models.encoders import from_card, timm_architecture
+from workflow_scripts.models.encoders import timm_architecture
 from workflow_scripts.shards.corpus import content_digest
 from workflow_scripts.shards.writer import ImageSample, write_image_shard
 from workflow_scripts.split.samples import read_benchmark
@@ -60,7 +61,7 @@ def card(encoder, channels=3):
 def model_folder(folder, encoder=VIT, seed=7):
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "model.json", card(encoder))
-    state = random_state(from_card(card(encoder)), seed)
+    state = random_like(card(encoder), seed).state_dict()
     save_file({k: v.contiguous() for k, v in state.items()}, folder / "weights.safetensors")
     return folder
 
@@ -138,7 +139,7 @@ def result_of(folder, index, *, encoder=VIT, threads=2, splits=None, name="resul
 def trial(index, *, encoder=VIT, seed=0, table=None, **changes):
     found = read_benchmark(index, table)
     return Trial(
-        name="t", model=card(encoder), state=random_state(from_card(card(encoder)), 7),
+        name="t", model=card(encoder), state=random_like(card(encoder), 7).state_dict(),
         benchmark=found, sides=found.splits[0], settings=settings(**changes),
         size=encoder["image_size"], seed=seed,
     )  # fmt: skip
@@ -146,7 +147,7 @@ def trial(index, *, encoder=VIT, seed=0, table=None, **changes):
 
 def network(encoder=VIT, *, classes=3, seed=0, size=None, **changes):
     model = card(encoder)
-    state = random_state(from_card(model), 7)
+    state = random_like(model, 7).state_dict()
     made = build(
         model, state, classes=classes, settings=settings(**changes),
         size=size or encoder["image_size"], seed=seed,

@@ -6,11 +6,11 @@ import torch
 from finetune_cases import PLAIN_SWIN, SWIN, VIT, card, network, settings
 
 from workflow_scripts.errors import UserError
+from workflow_scripts.features.encoder import random_like
 from workflow_scripts.finetune.network import (
     SampledPath,
     build,
     optimizer_of,
-    random_state,
     sample_paths,
 )
 from workflow_scripts.finetune.targets import Mix, loss_sum, smoothed
@@ -132,7 +132,7 @@ def test_other_image_sizes(encoder, good, bad):
 
 def test_no_class_token_to_pool_by():
     model = card(VIT)
-    state = random_state(from_card(model), 0)
+    state = random_like(model, 0).state_dict()
     del state["cls_token"]
     with pytest.raises(UserError, match="no class token"):
         build(model, state, classes=3, settings=settings(pooling="class"), size=16, seed=0)

@@ -15,14 +15,12 @@ import torch
 
 from workflow_scripts.digests import digest, file_sha256
 from workflow_scripts.errors import UserError
-from workflow_scripts.features.encoder import load_model
+from workflow_scripts.features.encoder import load_model, random_like
 from workflow_scripts.features.samples import check_fits
 from workflow_scripts.files import exclusive, read_json
-from workflow_scripts.finetune.network import random_state
 from workflow_scripts.finetune.train import precision_of, run_trial
 from workflow_scripts.finetune.trial import State, Trial, check
 from workflow_scripts.logs import log
-from workflow_scripts.models.encoders import from_card
 from workflow_scripts.models.folder import CARD, WEIGHTS
 from workflow_scripts.probe import metrics
 from workflow_scripts.probe.checks import check_labels
@@ -62,7 +60,7 @@ def trials_of(
             yield Trial(
                 name=f"{who}-{sides.name}-{seed}",
                 model=model,
-                state=state if who == ENCODER else random_state(from_card(model), seed),
+                state=state if who == ENCODER else random_like(model, seed).state_dict(),
                 benchmark=benchmark,
                 sides=sides,
                 settings=recipe["finetune"],

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from workflow_scripts.errors import UserError
 from workflow_scripts.features.encoder import set_image_size
 from workflow_scripts.finetune.trial import State
-from workflow_scripts.models.initialise import initialise
 from workflow_scripts.models.linear import use_linear
 from workflow_scripts.models.swin_attention import use_window_attention
 
@@ -74,12 +73,6 @@ def sample_paths(network: nn.Module) -> tuple[PathDraws, int]:
                 setattr(owner, name, SampledPath(float(part.drop_prob), paths, draws))
                 paths += 1
     return draws, paths
-
-
-def random_state(encoder: nn.Module, seed: int) -> State:
-    """Random weights of an encoder: those a pretraining run of that seed starts from."""
-    initialise(encoder, seed, prefix="encoder.")
-    return encoder.state_dict()
 
 
 def build(
