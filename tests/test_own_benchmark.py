@@ -102,7 +102,7 @@ def test_tables_of_splits_are_made_and_an_edited_list_makes_them_again(tmp_path)
         for name in table.names:
             sides = zip(table.contents, table.side(name), strict=True)
             tests |= {sha for sha, side in sides if side == 2}
-    # All patches are copies of photos, which stand in a split of their dataset and keep their place.
+    # All patches are copies of photos, which stand in a split of their dataset: they keep it.
     assert index["count"] == sum(sha not in tests for sha in halves.contents)
     assert index["digests"]["inputs"].keys() == {
         "manifest:photos", "manifest:patches", "split:patches", "split:halves",

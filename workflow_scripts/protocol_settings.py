@@ -61,10 +61,10 @@ def lars_views(benchmark: Benchmark) -> int:
 
 
 def needed_views(config: Config, benchmark: str) -> dict[str, Any]:
-    """The views whose features are kept: how many, how drawn, and their seed."""
+    """The views whose features are kept: how many, how drawn, and of which random encoders."""
     entry = config.benchmarks[benchmark]
     augment = entry.lars.augment.model_dump(mode="json")
-    return {"count": lars_views(entry), "augment": augment, "seed": entry.seeds[0]}
+    return {"count": lars_views(entry), "augment": augment, "seeds": entry.seeds}
 
 
 def needed_poolings(config: Config, encoder: str, benchmark: str) -> list[str]:

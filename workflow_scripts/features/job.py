@@ -1,5 +1,6 @@
 """One extraction as its ranks do it: which parts of which sets, with which encoder."""
 
+import hashlib
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -21,15 +22,15 @@ from workflow_scripts.features.extract import (
     pooled_features,
 )
 from workflow_scripts.features.parts import Parts
-from workflow_scripts.features.rows import rows_digest, used_rows
 from workflow_scripts.features.samples import Seen, check_fits, missing_of
-from workflow_scripts.features.sets import COLOUR, Wanted, check_recipe, wanted_sets
-from workflow_scripts.features.store import Block, StoredSet
+from workflow_scripts.features.sets import Wanted, check_recipe, wanted_sets
+from workflow_scripts.features.store import COLOUR, Block, StoredSet
 from workflow_scripts.logs import log
 from workflow_scripts.models.encoders import from_card
 from workflow_scripts.models.folder import read_card
 from workflow_scripts.pretrain.launch import Ranks
 from workflow_scripts.shards.corpus import Corpus
+from workflow_scripts.split.samples import read_benchmark
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +42,7 @@ class Job:
         card: Its `model.json`.
         corpus: The packed benchmark.
         rows: (n,) the corpus's rows that are used.
+        trained: (k,) those of them that some split trains on: views are of these alone.
         recipe: The stage's.
         size: Height and width of what the encoder sees, pixels.
         precision: `fp32`, or `bf16` for autocast.
@@ -53,6 +55,7 @@ class Job:
     card: dict[str, Any]
     corpus: Corpus
     rows: NDArray[np.int64]
+    trained: NDArray[np.int64]
     recipe: dict[str, Any]
     size: int
     precision: str
@@ -63,7 +66,12 @@ class Job:
     def parts(self, wanted: Wanted) -> Parts:
         """The parts of a set."""
         name = f"{wanted.name} ({self.recipe['encoder']} on {self.recipe['benchmark']})"
-        return Parts(store=self.store, digest=wanted.digest, name=name, samples=len(self.rows))
+        samples = len(self.rows_of(wanted))
+        return Parts(store=self.store, digest=wanted.digest, name=name, samples=samples)
+
+    def rows_of(self, wanted: Wanted) -> NDArray[np.int64]:
+        """(n,) the corpus's rows that a set has the features of."""
+        return self.trained if wanted.views else self.rows
 
     def columns_of(self, wanted: Wanted) -> list[Block]:
         """What stands in which columns of a set."""
@@ -96,18 +104,28 @@ def prepare(
         UserError: The recipe, the encoder and the benchmark do not fit together.
     """
     check_recipe(recipe)
-    card, corpus = read_card(model), Corpus(index)
+    card, benchmark = read_card(model), read_benchmark(index, splits)
+    corpus, rows = benchmark.corpus, benchmark.used
     check_fits(card, corpus.index, run=recipe["encoder"], benchmark=recipe["benchmark"])
-    rows = used_rows(corpus, splits)
     size = recipe["image_size"] or card["image_size"]
     with torch.device("meta"):  # without weights: does it take such images, has it such layers?
         columns = _pooled(from_card(card), card, recipe, size=size, precision=precision).columns
-    common = {"index": corpus.index["content"], "rows": rows_digest(rows), "image_size": size}
-    return Job(
-        model=model, card=card, corpus=corpus, rows=rows, recipe=recipe, size=size,
-        precision=precision, columns=columns, store=store,
-        sets=wanted_sets(recipe, card, model, common=common, precision=precision),
+    common = {"index": corpus.index["content"], "image_size": size}
+    sets = wanted_sets(
+        recipe, card, model, precision=precision,
+        of_used={"rows": rows_digest(rows), **common},
+        of_trained={"rows": rows_digest(benchmark.trained), **common},
     )  # fmt: skip
+    return Job(
+        model=model, card=card, corpus=corpus, rows=rows, trained=benchmark.trained,
+        recipe=recipe, size=size,
+        precision=precision, columns=columns, store=store, sets=sets,
+    )  # fmt: skip
+
+
+def rows_digest(rows: NDArray[np.int64]) -> str:
+    """Hexadecimal sha256 of row numbers."""
+    return hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()
 
 
 def extract_share(job: Job, *, ranks: Ranks, device: str, threads: int) -> dict[str, int]:
@@ -130,7 +148,7 @@ def extract_share(job: Job, *, ranks: Ranks, device: str, threads: int) -> dict[
                 encoder = _encoder(job, wanted)
             batch = CPU_BATCH if device == "cpu" else GPU_BATCH
             done[wanted.name] = extract(
-                parts, _work(job, wanted, encoder, device), job.rows,
+                parts, _work(job, wanted, encoder, device), job.rows_of(wanted),
                 numbers=numbers, batch=batch, threads=threads,
             )  # fmt: skip
     return done

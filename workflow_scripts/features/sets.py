@@ -17,9 +17,9 @@ from workflow_scripts.digests import digest
 from workflow_scripts.errors import UserError
 from workflow_scripts.features.encoder import stored_poolings
 from workflow_scripts.features.samples import Views, missing_of
+from workflow_scripts.features.store import COLOUR, TRAINED
 from workflow_scripts.models.folder import content_digest
 
-TRAINED, COLOUR = "trained", "mean-colour"
 # What of a card decides how an encoder is built and fed.
 _BUILT = ("architecture", "kwargs", "channels", "image_size", "normalisation", "encoder")
 
@@ -64,8 +64,8 @@ def check_recipe(recipe: dict[str, Any]) -> None:
 
 
 def wanted_sets(
-    recipe: dict[str, Any], card: dict[str, Any], folder: Path, *, common: dict[str, Any],
-    precision: str,
+    recipe: dict[str, Any], card: dict[str, Any], folder: Path, *, of_used: dict[str, Any],
+    of_trained: dict[str, Any], precision: str,
 ) -> list[Wanted]:  # fmt: skip
     """The sets of a recipe, those of one encoder together.
 
@@ -73,15 +73,16 @@ def wanted_sets(
         recipe: The stage's.
         card: The encoder's `model.json`.
         folder: The encoder's model folder.
-        common: What all sets depend on: `index`, `rows`, `image_size`.
+        of_used: What sets of all used samples depend on: `index`, `rows`, `image_size`.
+        of_trained: The same of views, which are of training samples alone.
         precision: Of the encoder's products: `fp32` or `bf16`.
 
     Raises:
         UserError: The weights are missing.
     """
-    common = {**common, "code": code_digest("features")}
+    code = {"code": code_digest("features")}
     how = {"poolings": stored_poolings(recipe["poolings"]), "layers": recipe["layers"]}
-    how |= {"precision": precision, **common}
+    how |= {"precision": precision, **code}
     views = recipe["views"]
     shown: list[Views | None] = [None]
     shown += [Views(augment=views["augment"], number=n) for n in range(views["count"])]
@@ -90,7 +91,10 @@ def wanted_sets(
         return [
             Wanted(
                 name=encoder if view is None else f"{encoder}/view-{view.number:03d}",
-                digest=digest({**made_from, **how, "view": None if view is None else asdict(view)}),
+                digest=digest(
+                    {**made_from, **how, **(of_trained if view else of_used),
+                     "view": asdict(view) if view else None}
+                ),
                 encoder=encoder, seed=seed, views=view,
             )
             for view in (shown if seed is None or seed in views["seeds"] else [None])
@@ -100,5 +104,5 @@ def wanted_sets(
     like = {key: card[key] for key in _BUILT}
     for seed in recipe["seeds"]:
         found += of(f"random-{seed}", {"like": like, "seed": seed}, seed)
-    colour = digest({"colour": missing_of(card["normalisation"]), **common})
+    colour = digest({"colour": missing_of(card["normalisation"]), **of_used, **code})
     return [*found, Wanted(name=COLOUR, digest=colour, encoder=COLOUR)]

@@ -22,6 +22,7 @@ from workflow_scripts.errors import UserError
 from workflow_scripts.files import read_json
 
 ARRAY, CARD = "features.npy", "set.json"
+TRAINED, COLOUR = "trained", "mean-colour"  # names of sets; see `sets`
 
 Rows = NDArray[np.int64]
 

@@ -16,7 +16,7 @@ import torch
 from workflow_scripts.digests import digest, file_sha256
 from workflow_scripts.errors import UserError
 from workflow_scripts.features.encoder import load_model
-from workflow_scripts.features.extract import check_fits
+from workflow_scripts.features.samples import check_fits
 from workflow_scripts.files import exclusive, read_json
 from workflow_scripts.finetune.network import random_state
 from workflow_scripts.finetune.train import precision_of, run_trial

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from workflow_scripts.features.extract import read_chip, read_image
+from workflow_scripts.features.samples import read_chip, read_image
 from workflow_scripts.loader.batches import Batch, Batches
 from workflow_scripts.loader.order import Order
 from workflow_scripts.models.scaling import by_channel, normalised

@@ -1,8 +1,8 @@
 """Model folders: `model.json` and `weights.safetensors`, of a finished run or from elsewhere.
 
 `export` writes one for each run, `snapshot` one for a step of it, `weights` one for each entry of
-the configuration's `weights`; teachers and starts are read from the first and the last, probes judge
-all. Nothing here needs torch.
+the configuration's `weights`; teachers and starts are read from the first and the last, probes
+judge all. Nothing here needs torch.
 """
 
 from pathlib import Path

@@ -6,15 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from workflow_scripts.features.store import StoredSet
+from workflow_scripts.features.store import COLOUR, TRAINED, StoredSet
 from workflow_scripts.logs import log
 from workflow_scripts.probe import metrics
 from workflow_scripts.probe.protocols import PROTOCOLS
-from workflow_scripts.probe.trial import Features, Outcome, Part, Rows, Trial
+from workflow_scripts.probe.trial import Features, OfSome, Outcome, Part, Rows, Trial
 from workflow_scripts.split.samples import Benchmark, Sides
 
-MEAN_COLOUR = "mean-colour"
-WHO = ("encoder", "random", MEAN_COLOUR)
+WHO = ("encoder", "random", COLOUR)
 Sets = Mapping[str, StoredSet]
 Pooled = dict[str, Features]
 
@@ -44,9 +43,9 @@ class Judge:
         ]
 
     def _trial(self, who: str, settings: dict[str, Any], sides: Sides, seed: int) -> Trial:
-        name = {"encoder": "trained", "random": f"random-{seed}"}.get(who, who)
+        name = {"encoder": TRAINED, "random": f"random-{seed}"}.get(who, who)
         poolings = settings["poolings"]
-        if who == MEAN_COLOUR:
+        if who == COLOUR:
             settings, poolings = {**settings, "poolings": ["mean"]}, ["mean"]
         views = sorted(one for one in self.sets if one.startswith(f"{name}/view-"))
         wanted = views if settings.get("views") != 0 else []
@@ -57,13 +56,19 @@ class Judge:
             classes=len(self.benchmark.classes),
             settings=settings,
             seed=seed,
-            views=tuple(self._pooled(view, poolings) for view in wanted),
+            views=tuple(self._views(view, poolings) for view in wanted),
         )
 
     def _pooled(self, name: str, poolings: list[str]) -> Pooled:
-        if name == MEAN_COLOUR:
+        if name == COLOUR:
             return {"mean": self.sets[name].features("mean", 1)}
         return {one: self.sets[name].features(one, self.layers) for one in poolings}
+
+    def _views(self, name: str, poolings: list[str]) -> Pooled:
+        """Features of a view, which are of the training samples alone."""
+        places = np.searchsorted(self.benchmark.used, self.benchmark.trained)
+        found = self._pooled(name, poolings)
+        return {pooling: OfSome(features, places) for pooling, features in found.items()}
 
     def part(self, samples: Rows) -> Part:
         """Samples of the corpus as rows of the features, which are of the used ones alone."""

@@ -41,6 +41,36 @@ class InMemory:
 
 
 @dataclass(frozen=True)
+class OfSome:
+    """Features that only some samples have, asked for by the numbers of all.
+
+    Attributes:
+        features: Of these samples, in their order.
+        rows: (k,) their numbers, rising.
+    """
+
+    features: Features
+    rows: Rows
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(samples that have features, dimensions)."""
+        return self.features.shape
+
+    def take(self, rows: Rows | slice) -> NDArray[np.float32]:
+        """(len(rows), dimensions) of some samples.
+
+        Raises:
+            KeyError: One of them has no features.
+        """
+        asked = np.arange(int(self.rows[-1]) + 1)[rows] if isinstance(rows, slice) else rows
+        places = np.searchsorted(self.rows, asked)
+        if not np.array_equal(self.rows.take(places, mode="clip"), asked):
+            raise KeyError("samples without features were asked for")
+        return self.features.take(places)
+
+
+@dataclass(frozen=True)
 class Part:
     """One side of a split.
 

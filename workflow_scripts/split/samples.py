@@ -62,6 +62,11 @@ class Benchmark:
         """(k,) samples that some split trains or judges on, rising."""
         return np.unique(np.concatenate([rows for s in self.splits for rows in (s.train, s.test)]))
 
+    @property
+    def trained(self) -> Rows:
+        """(k,) samples that some split trains on, rising."""
+        return np.unique(np.concatenate([one.train for one in self.splits]))
+
 
 def read_benchmark(index: Path, table: Path | None) -> Benchmark:
     """A packed benchmark and its splits.
