@@ -22,7 +22,7 @@ from workflow_scripts.probe import features
 from workflow_scripts.probe.__main__ import device_of, overlap, probe
 from workflow_scripts.probe.encoder import Features, load_model, set_image_size
 from workflow_scripts.probe.features import extract, read_chip, read_image
-from workflow_scripts.probe.linear import (
+from workflow_scripts.probe.sklearn_linear import (
     Split,
     check_labels,
     choose_strength,

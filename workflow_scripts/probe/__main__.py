@@ -16,7 +16,7 @@ from workflow_scripts.logs import log
 from workflow_scripts.models.encoders import random_encoder
 from workflow_scripts.probe.encoder import Features, load_model, set_image_size
 from workflow_scripts.probe.features import check_fits, extract
-from workflow_scripts.probe.linear import Split, check_labels, linear_probe, summarise
+from workflow_scripts.probe.sklearn_linear import Split, check_labels, linear_probe, summarise
 from workflow_scripts.results import stamp, write_result
 from workflow_scripts.shards.corpus import Corpus
 from workflow_scripts.shards.layout import IMAGES
