@@ -10,10 +10,14 @@ import torch
 from tests.feature_cases import extract_here, model_folder, png, write_index
 from workflow_scripts.digests import file_sha256
 from workflow_scripts.errors import UserError
+from workflow_scripts.features.store import open_set
 from workflow_scripts.files import read_json, write_json
 from workflow_scripts.probe.__main__ import probe
+from workflow_scripts.probe.judging import Judge
+from workflow_scripts.probe.trial import InMemory, OfSome
 from workflow_scripts.shards.corpus import Corpus
 from workflow_scripts.shards.writer import ImageSample, write_image_shard
+from workflow_scripts.split.samples import read_benchmark
 from workflow_scripts.split.table import split_digest, write_table
 
 CLASSES = ["columns", "flat", "rows"]
@@ -147,12 +151,37 @@ def test_a_result_is_the_same_bytes_again_with_any_threads(made, tmp_path):
         assert (tmp_path / f"a.{ending}").read_bytes() == (tmp_path / f"b.{ending}").read_bytes()
 
 
-def test_the_floor_of_each_seed_has_weights_of_its_own(made, tmp_path):
-    found = judge(made, tmp_path / "r.json", recipe(RIDGE))["protocols"]["ridge"]["judged"]
-    assert found["random"] != found["encoder"]
-    assert len(set(found["random"]["top1"]["values"])) > 1
-    # Mean colours differ between the classes here: stripes are brighter.
-    assert found["mean-colour"]["top1"]["mean"] > 60
+def test_the_floor_of_each_seed_has_weights_of_its_own(made):
+    sets = read_json(made["features"])["sets"]
+    seen = Judge(
+        benchmark=read_benchmark(made["index"], made["splits"]),
+        sets={name: open_set(made["store"], row["digest"]) for name, row in sets.items()},
+        layers=1,
+        seeds=SEEDS,
+    )
+
+    def first(who):
+        trials = seen.trials(who, RIDGE)
+        return [one.features["mean"].take(slice(0, 3)) for one in trials]
+
+    trained, floor, colour = first("encoder"), first("random"), first("mean-colour")
+    for values in (trained, colour):
+        assert all(np.array_equal(values[0], one) for one in values)
+    assert [one.shape for one in (trained[0], colour[0])] == [(3, 16), (3, 3)]
+    assert np.array_equal(floor[0], floor[2])  # the same seed on the other split
+    assert not np.array_equal(floor[0], floor[1])
+    assert not np.array_equal(floor[0], trained[0])
+
+
+def test_views_are_of_training_samples_alone(made):
+    sets = read_json(made["features"])["sets"]
+    benchmark = read_benchmark(made["index"], made["splits"])
+    assert sets["trained/view-000"]["shape"][0] == len(benchmark.trained) == 26
+    seen = OfSome(InMemory(np.arange(6, dtype=np.float32)[:, None]), np.array([1, 2, 5, 7, 8, 9]))
+    assert seen.take(np.array([9, 2])).tolist() == [[5.0], [1.0]]
+    for lacking in (np.array([3]), np.array([12])):
+        with pytest.raises(KeyError):
+            seen.take(lacking)
 
 
 def test_pictures_are_of_the_first_split_and_name_rows_of_the_packed_corpus(made, tmp_path):
@@ -232,7 +261,7 @@ def test_features_of_other_samples_than_the_splits_use_are_refused(made, tmp_pat
         cells[1] = ""
 
     splits = changed_table(made, tmp_path / "t.csv", one_less)
-    with pytest.raises(UserError, match=r"features.*25 samples.*26"):
+    with pytest.raises(UserError, match="features of 26 samples, but the splits use 25"):
         judge(made, tmp_path / "r.json", recipe(), splits=splits)
 
 
