@@ -16,6 +16,7 @@ from workflow_scripts.models.encoders import random_encoder, timm_architecture
 from workflow_scripts.pretrain.launch import Ranks
 from workflow_scripts.shards.corpus import content_digest
 from workflow_scripts.shards.writer import ImageSample, write_image_shard
+from workflow_scripts.split.table import write_table
 
 VIT = {
     "family": "vit", "image_size": 16, "patch": 8, "width": 16, "depths": [3], "heads": [2],
@@ -83,6 +84,20 @@ def benchmark(folder: Path, *, count: int = 40, spoiled: int | None = None) -> P
     for path, part in zip(shards, parts, strict=True):
         write_image_shard(path, list(part), classes=["a", "b"])
     return write_index(folder, shards, [len(part) for part in parts])
+
+
+def split_table(folder: Path, splits: dict[str, list[str]]) -> Path:
+    """The table of a benchmark's splits as the stage `split` writes it: sides by split."""
+    path, count = folder / "blots.csv", len(next(iter(splits.values())))
+    keys = [f"{number:03d}.png" for number in range(count)]
+    write_table(path, keys, ["0" * 64] * count, ["a", "b"] * (count // 2), splits)
+    body = {
+        "dataset": "blots", "classes": ["a", "b"], "multi_label": False,
+        "table": {"sha256": file_sha256(path)},
+        "splits": [{"name": name, "digest": "d" * 64} for name in splits],
+    }  # fmt: skip
+    path.with_suffix(".json").write_text(json.dumps(body))
+    return path
 
 
 def model_folder(folder: Path, encoder: dict[str, Any] = VIT, *, spoil: Any = None,

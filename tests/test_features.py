@@ -28,6 +28,7 @@ from feature_cases import (
     model_folder,
     options,
     png,
+    split_table,
     write_index,
 )
 from PIL import Image
@@ -35,6 +36,7 @@ from six_bands import holes, six_band_chips, six_band_corpus
 from tiny_runs import tensors, tiny_batches, tiny_recipe
 
 from tests.conftest import ROOT
+from workflow_scripts.digests import file_sha256
 from workflow_scripts.errors import UserError
 from workflow_scripts.features import extract
 from workflow_scripts.features.__main__ import device_of
@@ -518,48 +520,29 @@ def test_a_device_encodes_one_batch_at_a_time_and_cores_one_each(place, device, 
 # --- which samples ---------------------------------------------------------------------------
 
 
-def test_samples_are_those_that_some_split_of_the_list_uses(place, tmp_path):
-    lines = ["key,sha256,label,half,fifth"]
-    for number in reversed(range(300)):  # the order of the list is not that of the index
-        cells = {0: "train,", 1: ",test", 2: ","}[number % 3]
-        lines.append(f'"blots/{number:03d}.png",0,a,{cells}')
-    path = tmp_path / "blots.csv"
-    path.write_text("\n".join(lines) + "\n")
-    output = tmp_path / "result.json"
-    extract_here(RECIPE, *inputs(place), output, "--splits", str(path), "--threads", "1")
+def test_samples_are_those_that_some_split_uses_and_views_those_that_one_trains_on(place, tmp_path):
+    sides = {
+        "one": [{0: "train", 1: "test", 2: ""}[number % 3] for number in range(300)],
+        "two": ["val" if number % 3 == 2 else "test" for number in range(300)],
+    }
+    sides["two"][5] = "train"
+    table, output = split_table(tmp_path, sides), tmp_path / "result.json"
+    recipe = {**RECIPE, "seeds": [], "views": {"count": 1, "augment": AUGMENT, "seeds": []}}
+    extract_here(recipe, *inputs(place), output, "--splits", str(table), "--threads", "1")
     result = json.loads(output.read_text())
-    assert result["count"] == 200
-    assert "splits" in result["digests"]["inputs"]
-    used = [number for number in range(300) if number % 3 != 2]
-    common = [number for number in used if number % 5 != 4]
-    ours = (
-        stored(output, "trained")
-        .features("mean", 1)
-        .take(np.array([used.index(number) for number in common]))
-    )
-    all_split = [number for number in range(300) if number % 5 != 4]
-    theirs = (
-        stored(place / "out" / "result.json", "trained")
-        .features("mean", 1)
-        .take(np.array([all_split.index(number) for number in common]))
-    )
-    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+    used = [number for number in range(300) if number % 3 != 2 or number == 5]
+    trained = [number for number in range(300) if number % 3 == 0 or number == 5]
+    assert result["count"] == len(used)
+    assert result["digests"]["inputs"]["splits"] == file_sha256(table)
 
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("key,sha256,label,half\nelsewhere.png,0,a,train\n", "lists no sample"),
-        ("name,half\nblots/000.png,train\n", "begins with 'name,half'"),
-        (None, "no such file"),
-    ],
-)
-def test_lists_that_cannot_be_used_are_refused(place, tmp_path, text, message):
-    path = tmp_path / "list.csv"
-    if text is not None:
-        path.write_text(text)
-    with pytest.raises(UserError, match=message):
-        extract_here(RECIPE, *inputs(place), tmp_path / "result.json", "--splits", str(path))
+    card, encoder = load_model(place / "model")
+    pooled = Pooled(encoder, poolings=["mean"], layers=1)
+    for name, rows in (("trained", used), ("trained/view-000", trained)):
+        views = Views(augment=AUGMENT, number=0) if "view" in name else None
+        how = {"normalisation": card["normalisation"], "size": 16, "views": views}
+        expected = pooled(Seen(Corpus(inputs(place)[1]), **how).batch(np.array(rows)))
+        found = everything(stored(output, name).features("mean", 1))
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 # --- what is refused -------------------------------------------------------------------------

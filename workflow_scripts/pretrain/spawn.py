@@ -101,7 +101,7 @@ def _wait(children: list[subprocess.Popen[bytes]]) -> None:
             log.error("rank %d (process %d on %s) %s", rank, pid, socket.gethostname(), cause)
             raise UserError(
                 f"rank {rank} of {len(children)} {cause}; the other ranks were ended. "
-                "Start the same command again to go on from the last checkpoint"
+                "Start the same command again to go on from what was saved"
             )
         if all(code == 0 for code in codes):
             return
