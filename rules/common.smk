@@ -28,6 +28,8 @@ from workflow_scripts.files import read_json
 from workflow_scripts.job_states import translate_states
 from workflow_scripts.jobs import Jobs
 from workflow_scripts.probed import encoder_folder, probed_encoders, run_of, snapshots_of
+from workflow_scripts.recipes import reported_probes
+from workflow_scripts.report.figure_names import probe_figures
 from workflow_scripts.results import provenance_path
 from workflow_scripts.split.lists import list_files
 from workflow_scripts.submission import submit_patiently
@@ -410,8 +412,7 @@ def figures():
         for run in wanted_runs(CONFIG)
         if CONFIG.runs[run].objective != "supervised"
     ]
-    names["Probes"] = [f"probe_{run}_{name}" for name, run in wanted_probes(CONFIG)]
-    names["Probes"] += ["accuracy"] if wanted_probes(CONFIG) else []
+    names["Probes"] = probe_figures(reported_probes(CONFIG))
     return [
         shown(f"{RESULTS}/figures/{name}.svg", category=category)
         for category, group in names.items()

@@ -9,9 +9,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from tests.probe_results import result
 from workflow_scripts.digests import file_sha256
 from workflow_scripts.files import write_json
 from workflow_scripts.modis.calibration import planck_radiance
+from workflow_scripts.probe.pictures import pictures as pictures_of
+from workflow_scripts.probe.pictures import write as write_pictures
+from workflow_scripts.probe.trial import InMemory
 from workflow_scripts.results import provenance_path
 from workflow_scripts.shards.corpus import content_digest
 from workflow_scripts.shards.writer import (
@@ -267,31 +271,41 @@ def make_run(results: Path, name: str, *, objective: str, bands, pictures):
     )  # fmt: skip
 
 
-def make_probe(results: Path, run: str, benchmark: str, classes, *, right: float):
-    random = np.random.default_rng(0)
-    size = len(classes)
-
-    def who(share):
-        confusion = random.integers(0, 6, (size, size)) + np.diag([round(share)] * size)
-        found = 100 * np.diag(confusion) / confusion.sum(1)
-        values = [float(found.mean()) + d for d in (-1.0, 0.0, 1.0)]
-        top1 = {"mean": float(found.mean()), "std": 1.0, "values": values}
-        return {
-            "top1": top1, "top5": {"mean": 97.5, "std": 0.5, "values": [97.0, 97.5, 98.0]},
-            "chosen": [0.1, 0.1, 1.0], "confusion": confusion.tolist(),
-            "per_class": {n: float(v) for n, v in zip(classes, found, strict=True)},
-        }  # fmt: skip
-
-    path = results / "probes" / run / f"{benchmark}.json"
-    write_json(
-        path,
-        {"run": run, "benchmark": benchmark, "synthetic": True, "protocol": "linear",
-         "layer": "last block, after the final norm", "pooling": "mean", "image_size": 64,
-         "normalisation": "standardize", "split_digest": "e" * 64, "seeds": [0, 1, 2],
-         "classes": classes, "n_train": 320, "n_test": 160, "overlap": 0,
-         "encoder": who(right), "random": who(right / 4)},
-    )  # fmt: skip
+def make_probe(results: Path, encoder: str, benchmark: str, classes, means, **more):
+    """The result of a probe and what its pictures are made of; the corpus is of `make_images`."""
+    path = results / "probes" / encoder / f"{benchmark}.json"
+    found = result(encoder, benchmark, means, classes=classes, synthetic=True, **more)
+    write_json(path, found)
     write_json(provenance_path(path), PROVENANCE)
+    count = len(classes)
+    rows = np.sort(np.concatenate([np.arange(4, 6 * count, 6), np.arange(5, 6 * count, 6)]))
+    labels = rows // 6
+    random = np.random.default_rng(len(encoder))
+    features = random.normal(size=(len(rows), 8)) + 3 * labels[:, None] * random.normal(size=8)
+    scores = random.normal(size=(len(rows), count)) + np.eye(count)[labels]
+    arrays = pictures_of(
+        scores.astype(np.float32), labels, rows, InMemory(features.astype(np.float32)), count, 0,
+        places=np.arange(len(rows)),
+    )  # fmt: skip
+    write_pictures(path.with_suffix(".npz"), arrays)
+
+
+def make_finetuned(results: Path, encoder: str, benchmark: str, classes, mean, **more):
+    """The result of fine-tuning."""
+    path = results / "finetune" / encoder / f"{benchmark}.json"
+    means = {"finetune": mean}
+    write_json(path, result(encoder, benchmark, means, classes=classes, synthetic=True, **more))
+    write_json(provenance_path(path), PROVENANCE)
+
+
+def probe_entry(encoder, benchmark, *, run=True, features=True, finetune=False):
+    """An encoder on a benchmark in the report's recipe."""
+    name, _, step = encoder.partition("@")
+    return {
+        "encoder": encoder, "label": f"{name}, step {step}" if step else name,
+        "run": name if run else None, "step": int(step) if step else None,
+        "benchmark": benchmark, "features": features, "finetune": finetune,
+    }  # fmt: skip
 
 
 def make_tree(root: Path, *, class_names=None, title="Orbweaver on its built-in sample") -> dict:
@@ -309,8 +323,11 @@ def make_tree(root: Path, *, class_names=None, title="Orbweaver on its built-in 
     make_run(results, "modis-simmim", objective="simmim", bands=BANDS, pictures=chips)
     empty = np.zeros((0, 64, 64, 3))
     make_run(results, "scenes-teacher", objective="supervised", bands=rgb, pictures=empty)
-    make_probe(results, "scenes-mae", "scenes", classes, right=60)
-    make_probe(results, "scenes-gfm", "scenes", classes, right=25)
+    means = {"linear": 78.0, "knn": 61.5, "few_shot_5": 44.0}
+    make_probe(results, "scenes-mae", "scenes", classes, means)
+    make_finetuned(results, "scenes-mae", "scenes", classes, 93.0)
+    make_probe(results, "scenes-gfm", "scenes", classes, {"linear": 52.0, "knn": 40.0})
+    make_probe(results, "scenes-mae@300", "scenes", classes, {**means, "linear": 60.0})
     for place, row in {
         "fetch/scenes": "4.2\t0:00:04\t120.5\t200\t100\t110\t0\t1\t80\t3.9",
         "pretrain/scenes-mae/1": "215.9\t0:03:35\t812.0\t900\t700\t750\t0\t1\t170\t400.1",
@@ -337,12 +354,19 @@ def make_tree(root: Path, *, class_names=None, title="Orbweaver on its built-in 
             {"name": "modis", "label": "sample MODIS chips", "kind": "chips",
              "cut_from": ["modis", "modis-aqua"]},
         ],
-        "benchmarks": [{"name": "scenes", "label": "Sample scenes"}],
+        "benchmarks": [
+            {"name": "scenes", "label": "Sample scenes", "published": "ucm", "corpus": "scenes"}
+        ],
+        "arp_baseline": "scenes-gfm",
         "runs": [
             {"name": n, "label": n, "objective": o, "pinned": n == "scenes-gfm", "corpus": "scenes"}
             for n, o in objectives.items()
         ],
-        "probes": [{"run": r, "benchmark": "scenes"} for r in ("scenes-mae", "scenes-gfm")],
+        "probes": [
+            probe_entry("scenes-mae", "scenes", finetune=True),
+            probe_entry("scenes-gfm", "scenes"),
+            probe_entry("scenes-mae@300", "scenes"),
+        ],
         "days": {"modis": "2026-01-01", "modis-aqua": "2026-01-01"},
         "digests": {"runs": {"scenes-gfm": {"current": "a" * 64, "stored": "b" * 64}}},
     }  # fmt: skip

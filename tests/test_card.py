@@ -7,6 +7,7 @@ import socket
 import pytest
 import torch
 import yaml
+from probe_results import result
 from test_config import changed
 from test_export import export_here
 from test_trainer import _signals  # noqa: F401 - training takes over signals here too
@@ -14,7 +15,7 @@ from tiny_runs import tiny_images, tiny_recipe, train_here
 
 from workflow_scripts import recipes
 from workflow_scripts.card import __main__ as card
-from workflow_scripts.card.text import cell, energy, licence
+from workflow_scripts.card.text import cell, counts, energy, licence
 from workflow_scripts.config_check import check_config, load_config
 from workflow_scripts.digests import digest, file_sha256
 from workflow_scripts.errors import UserError
@@ -38,14 +39,14 @@ def exported(tmp_path_factory):
     index, run = tiny_images(folder / "corpus"), folder / "run"
     train_here(tiny_recipe(), index, run)
     export_here(tiny_recipe(), index, run)
-    who = {"top1": {"mean": 61.25, "std": 0.5, "values": [60.75, 61.75]}}
-    probe = {
-        "benchmark": "scenes", "synthetic": True, "protocol": "linear", "pooling": "mean",
-        "encoder": who, "random": {"top1": {"mean": 20.0, "std": 0.0, "values": [20.0]}},
-        "classes": ["x", "y", "z"], "n_train": 1200, "n_test": 60, "overlap": 7,
-        "digests": {"inputs": {"weights": file_sha256(run / "weights.safetensors")}},
-    }  # fmt: skip
+    digests = {"inputs": {"weights": file_sha256(run / "weights.safetensors")}}
+    shared = {"synthetic": True, "digests": digests}
+    splits = [{"name": "dataset", "digest": "e" * 64, "n_train": 1200, "n_test": 60,
+               "overlap": {"train": 0, "test": 7}}]  # fmt: skip
+    probe = result("run", "scenes", {"linear": 61.25, "knn": 50.0}, splits=splits, **shared)
+    tuned = result("run", "scenes", {"finetune": 90.0}, stage="finetune", **shared)
     (folder / "scenes.json").write_text(json.dumps(probe))
+    (folder / "tuned.json").write_text(json.dumps(tuned))
     return index, run, folder / "scenes.json"
 
 
@@ -82,12 +83,31 @@ def test_the_card_tells_data_recipe_digests_and_probes(exported):
     assert f"| run digest (recipe, data, code) | `{summary['run_digest']}` |" in text
     (trained,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
     assert yaml.safe_load(trained) == tiny_recipe()
-    row = "| Sample scenes (synthetic) | linear, mean | 61.2 ± 0.5 | 20.0 | 3 | 1,200 | 60 |"
-    assert row in text
-    assert "7 test images of Sample scenes were also in the pretraining corpus." in text
+    for row in (
+        "linear | 61.2 ± 0.5 | 25.0 ± 0.5 | 15.0 ± 0.5 | 3 | 1,200 | 60 |",
+        "kNN | 50.0 ± 0.5 | 25.0 ± 0.5 | 15.0 ± 0.5 | 3 | 1,200 | 60 |",
+    ):
+        assert f"| Sample scenes (synthetic) | {row}" in text
+    assert "7 of 60 test samples of Sample scenes were also in the pretraining corpus." in text
     assert "whose licence and data count too: start `imagenet`." in text
     assert "| energy | no counter on this machine |" in text
     assert "None was asked for." in write_card(exported, recipe={**RECIPE, "benchmarks": []})
+
+
+def test_fine_tuning_stands_in_the_card_beside_the_probe(exported):
+    probe = exported[2]
+    tuned = probe.with_name("tuned.json")
+    row = "| fine-tuning | 90.0 ± 0.5 | 25.0 ± 0.5 | – | 3 | 1,680 | 420 |"
+    assert f"| Sample scenes (synthetic) {row}" in write_card(exported, probe, tuned)
+    found = json.loads((exported[1] / "card.json").read_text())["digests"]["inputs"]
+    assert found["probe:scenes"] == file_sha256(probe)
+    assert found["finetune:scenes"] == file_sha256(tuned)
+
+
+def test_samples_of_splits_of_several_sizes_are_all_told():
+    splits = [{"n_train": n, "n_test": 60} for n in (420, 1680, 420)]
+    assert counts({"splits": splits}, "train") == "420, 1,680"
+    assert counts({"splits": splits}, "test") == "60"
 
 
 def test_a_card_of_generated_data_says_so_loudly(exported):

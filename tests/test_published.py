@@ -4,7 +4,11 @@ import re
 
 import pytest
 
+from tests.test_config import changed
+from workflow_scripts import recipes
 from workflow_scripts.code_digest import import_closure
+from workflow_scripts.config_check import check_config, load_config
+from workflow_scripts.errors import UserError
 from workflow_scripts.published import groups, key_of, number, published, value
 
 GROUP = {"title", "metric", "source", "link", "place", "note", "rows"}
@@ -49,7 +53,15 @@ def test_ranges_have_no_number_and_minus_is_read():
     assert value({"value": "98.99", "top5": "99.82"}) == "98.99 (top-5 99.82)"
 
 
-@pytest.mark.parametrize("stage", ["probe", "pretrain", "pack", "card"])
+def test_a_benchmark_of_the_configuration_names_a_key_or_is_found_by_its_name():
+    named = check_config(changed("benchmarks.scenes.published", "ucm"))
+    assert recipes.report(named, {})["benchmarks"][0]["published"] == "ucm"
+    assert recipes.report(load_config(), {})["benchmarks"][0]["published"] is None
+    with pytest.raises(UserError, match="no published numbers have the key 'ucmm'; use aicca, aid"):
+        check_config(changed("benchmarks.scenes.published", "ucmm"))
+
+
+@pytest.mark.parametrize("stage", ["features", "finetune", "probe", "pretrain", "pack", "card"])
 def test_a_new_citation_makes_no_number_stale(stage):
     assert "workflow_scripts.published" not in import_closure(stage)
     assert "workflow_scripts.published" in import_closure("report")

@@ -9,6 +9,7 @@ from workflow_scripts.config_data import ImagePacking
 from workflow_scripts.config_finetune import FinetuneSettings
 from workflow_scripts.config_runs import Rising, RisingShares
 from workflow_scripts.errors import UserError
+from workflow_scripts.published import keys
 from workflow_scripts.split.presets import preset, presets
 
 # A run, an entry of `weights`, or a run at a step of it.
@@ -26,6 +27,17 @@ Strengths = Annotated[list[Above0], Field(min_length=1), AfterValidator(each_onc
 Counts = Annotated[list[Positive], Field(min_length=1), AfterValidator(each_once)]
 Seeds = Annotated[list[int], Field(min_length=1), AfterValidator(each_once)]
 ProtocolName = Literal["linear", "lars", "knn", "ridge", "few_shot", "finetune"]
+
+
+def known_key(key: str) -> str:
+    """A key of published numbers.
+
+    Raises:
+        ValueError: There are none of that key.
+    """
+    if key not in keys():
+        raise ValueError(f"no published numbers have the key {key!r}; use {', '.join(keys())}")
+    return key
 
 
 class Knn(Model):
@@ -198,7 +210,9 @@ class Benchmark(ImagePacking):
     lars: Lars = Field(Lars(), description="settings of this protocol")
     few_shot: FewShot = Field(FewShot(), description="settings of this protocol")
     finetune: FinetuneSettings = Field(FinetuneSettings(), description="settings of this protocol")
-    published: str | None = Field(
-        None, description="key of published numbers to set beside it; null: the benchmark's name"
+    published: Annotated[str, AfterValidator(known_key)] | None = Field(
+        None,
+        description="key of the published numbers set beside it, such as `ucm`; null: found by "
+        "the benchmark's name, for which `ucm-50` too has the key `ucm`",
     )
     max_set_aside: Share = Field(0.0, description="largest share of unreadable images")

@@ -46,6 +46,7 @@ from workflow_scripts.protocol_settings import (
     needs_features,
     needs_training,
 )
+from workflow_scripts.published import key_of
 from workflow_scripts.wanted import card_benchmarks, wanted_corpora, wanted_probes, wanted_runs
 
 Recipe = dict[str, Any]
@@ -295,7 +296,11 @@ def report(config: Config, pins: dict[str, Any]) -> Recipe:
             for name in corpora
         ],
         "benchmarks": [
-            {**row, "published": config.benchmarks[row["name"]].published or row["name"]}
+            {
+                **row,
+                "published": config.benchmarks[row["name"]].published or key_of(row["name"]),
+                "corpus": f"{BENCH}{row['name']}",
+            }
             for row in named("benchmarks", config.all.benchmarks)
         ],
         "runs": [
@@ -307,10 +312,15 @@ def report(config: Config, pins: dict[str, Any]) -> Recipe:
             }
             for row in named("runs", runs)
         ],
-        "probes": [_reported(config, b, encoder) for b, encoder in wanted_probes(config)],
+        "probes": reported_probes(config),
         "days": {name: compress(days) for name, days in by_dataset.items() if days},
         "digests": {"runs": pins},
     }
+
+
+def reported_probes(config: Config) -> list[Recipe]:
+    """What the report shows of probes: an entry for each encoder on each benchmark of `all`."""
+    return [_reported(config, benchmark, encoder) for benchmark, encoder in wanted_probes(config)]
 
 
 def _reported(config: Config, benchmark: str, encoder: str) -> Recipe:

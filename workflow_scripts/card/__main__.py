@@ -9,6 +9,7 @@ from workflow_scripts.digests import file_sha256
 from workflow_scripts.errors import UserError
 from workflow_scripts.files import exclusive, read_json, write_text
 from workflow_scripts.logs import log
+from workflow_scripts.probe.reading import read_result
 from workflow_scripts.results import provenance_path, stamp, write_result
 from workflow_scripts.stage import run_stage, stage_parser
 
@@ -18,7 +19,9 @@ def parser() -> argparse.ArgumentParser:
     one = stage_parser("card", __doc__ or "")
     one.add_argument("--run", type=Path, required=True, help="the run's folder, exported")
     one.add_argument("--index", type=Path, required=True, help="index.json of its corpus")
-    one.add_argument("--probes", type=Path, nargs="*", default=[], help="its probes' results")
+    one.add_argument(
+        "--probes", type=Path, nargs="*", default=[], help="results of its probes and fine-tunings"
+    )
     one.add_argument("--card", type=Path, required=True, help="the card's JSON, written here")
     return one
 
@@ -35,7 +38,7 @@ def read_sources(recipe: dict[str, Any], *, run: Path, index: Path, probes: list
             f"{run}: summary.json is of run {summary['run_digest'][:16]}, model.json of "
             f"{model['run_digest'][:16]}; export the run again"
         )
-    found = [read_json(path) for path in probes]
+    found = [read_result(path) for path in probes]
     weights = file_sha256(run / "weights.safetensors")
     for path, probe in zip(probes, found, strict=True):
         if probe["digests"]["inputs"]["weights"] != weights:
@@ -59,7 +62,7 @@ def work(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
             "run": sources.summary["run_digest"],
             "corpus": sources.corpus["content"],
             **{
-                f"probe:{probe['benchmark']}": file_sha256(path)
+                f"{probe['stage']}:{probe['benchmark']}": file_sha256(path)
                 for path, probe in zip(arguments.probes, sources.probes, strict=True)
             },
         }

@@ -8,6 +8,9 @@ from typing import Any
 import jinja2
 import yaml
 
+from workflow_scripts.probe.protocol_order import in_order
+from workflow_scripts.probe.reading import judged, metrics, overlaps, protocol_title, spread
+
 Json = dict[str, Any]
 
 NOT_STATED = "not stated"
@@ -26,7 +29,7 @@ class Sources:
         model: Its `model.json`.
         corpus: The index of its corpus.
         facts: How it ran, from the provenance: segments, seconds and joules of the whole run.
-        probes: Results of its probes.
+        probes: Results of its probes and fine-tunings.
     """
 
     recipe: Json
@@ -83,10 +86,39 @@ def cell(value: Any) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
-def percent(found: Json) -> str:
-    """`71.2 ± 0.4`, without a spread where there was one seed."""
-    spread = f" ± {found['std']:.1f}" if len(found["values"]) > 1 else ""
-    return f"{found['mean']:.1f}{spread}"
+def counts(result: Json, part: str) -> str:
+    """How many samples of a part the splits have: `1,680`, or `420, 840` where they differ."""
+    return ", ".join(dict.fromkeys(f"{split[f'n_{part}']:,}" for split in result["splits"]))
+
+
+def probe_rows(label: str, result: Json) -> list[Json]:
+    """A row for each protocol of a result of probing or fine-tuning."""
+    key = metrics(result)[0][0]
+    return [
+        {
+            "label": label,
+            "synthetic": result["synthetic"],
+            "protocol": protocol_title(protocol),
+            "trained": spread(judged(result, protocol, "encoder", key)),
+            "random": spread(judged(result, protocol, "random", key)),
+            "mean_colour": spread(judged(result, protocol, "mean-colour", key)),
+            "classes": len(result["classes"]),
+            "training": counts(result, "train"),
+            "test": counts(result, "test"),
+        }
+        for protocol in in_order(result["protocols"])
+    ]
+
+
+def seen_in_pretraining(label: str, result: Json) -> list[str]:
+    """A sentence on test samples that were in the pretraining corpus, none if there are none."""
+    shared = overlaps(result)
+    if not shared["test"]:
+        return []
+    return [
+        f"{shared['test']:,} of {shared['test_of']:,} test samples of {label} were also in the "
+        "pretraining corpus."
+    ]
 
 
 def card_text(sources: Sources) -> str:
@@ -96,8 +128,9 @@ def card_text(sources: Sources) -> str:
         loader=loader, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
         keep_trailing_newline=True, autoescape=False,  # Markdown
     )  # fmt: skip
-    environment.filters |= {"cell": cell, "percent": percent, "commas": "{:,}".format}
+    environment.filters |= {"cell": cell, "commas": "{:,}".format}
     labels = {row["name"]: row["label"] for row in sources.recipe["benchmarks"]}
+    judged_on = [(labels[probe["benchmark"]], probe) for probe in sources.probes]
     segments = sources.facts["segments"]
     seconds = sources.facts.get("seconds") or sum(row.get("seconds", 0.0) for row in segments)
     return environment.get_template(_TEMPLATE).render(
@@ -108,7 +141,10 @@ def card_text(sources: Sources) -> str:
         trained_yaml=yaml.safe_dump(sources.summary["recipe"], allow_unicode=True).strip(),
         model=sources.model,
         corpus=sources.corpus,
-        probes=[(labels[probe["benchmark"]], probe) for probe in sources.probes],
+        probes=[row for label, found in judged_on for row in probe_rows(label, found)],
+        seen=dict.fromkeys(
+            line for label, found in judged_on for line in seen_in_pretraining(label, found)
+        ),
         energy=energy(sources.facts),
         hours=seconds / 3600,
         devices=sorted({f"{row['ranks']} × {row['device']}" for row in segments

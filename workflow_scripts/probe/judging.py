@@ -46,9 +46,10 @@ class Judge:
         name = {"encoder": TRAINED, "random": f"random-{seed}"}.get(who, who)
         poolings = settings["poolings"]
         if who == COLOUR:
-            settings, poolings = {**settings, "poolings": ["mean"]}, ["mean"]
+            poolings = ["mean"]  # of the pixels: there is nothing else
+            settings = {**settings, "poolings": poolings, "pooling": "mean"}
         views = sorted(one for one in self.sets if one.startswith(f"{name}/view-"))
-        wanted = views if settings.get("views") != 0 else []
+        wanted = views if settings.get("views", 0) else []
         return Trial(
             features=self._pooled(name, poolings),
             train=self.part(sides.train),
@@ -56,6 +57,7 @@ class Judge:
             classes=len(self.benchmark.classes),
             settings=settings,
             seed=seed,
+            names=tuple(self.benchmark.classes),
             views=tuple(self._views(view, poolings) for view in wanted),
         )
 
@@ -73,7 +75,10 @@ class Judge:
     def part(self, samples: Rows) -> Part:
         """Samples of the corpus as rows of the features, which are of the used ones alone."""
         rows = np.searchsorted(self.benchmark.used, samples)
-        return Part(rows, self.benchmark.labels[samples], self.benchmark.contents[samples])
+        labels = self.benchmark.labels[samples]
+        if not self.benchmark.multi_label:
+            labels = labels.astype(np.int64)  # as torch wants class numbers
+        return Part(rows, labels, self.benchmark.contents[samples])
 
 
 def judged(

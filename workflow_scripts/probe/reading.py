@@ -81,13 +81,12 @@ def split_digests(result: Json) -> list[tuple[str, str]]:
 
 
 def chosen_text(chosen: list[Json]) -> str:
-    """Hyper-parameters of all trials in one line: `strength 0.1, 1; pooling mean`.
+    """Hyper-parameters of all trials in one line: `pooling mean; strength 0.1, 1`.
 
-    Each name once with its different values in the order of the trials.
+    Each name once, in the order of the alphabet, with its different values in that of the trials.
     """
-    names = dict.fromkeys(name for trial in chosen for name in trial)
     parts = []
-    for name in names:
+    for name in sorted({name for trial in chosen for name in trial}):
         if name in ("split", "seed"):
             continue
         values = dict.fromkeys(_plain(trial[name]) for trial in chosen if name in trial)

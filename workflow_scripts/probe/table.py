@@ -148,18 +148,13 @@ def references(benchmark: str) -> Iterator[str]:
         return
     yield "Published, of other data, splits and protocols: context, not a comparison"
     sources = list(dict.fromkeys((row["source"], row["link"]) for row in rows))
-    table = [
-        (
-            f"  {value(row)}",
-            cut(row["model"], 28),
-            cut(row["data"], 24),
-            row["protocol"] or "protocol not stated",
-            cut(row["split"] or "split not stated", 22),
-            f"[{sources.index((row['source'], row['link'])) + 1}]",
-        )
-        for row in rows
-    ]
-    yield from aligned(table, left=len(table[0]))
+    width = max(len(value(row)) for row in rows)
+    for row in rows:
+        told = [row["model"], row["data"], row["protocol"] or "protocol not stated"]
+        told.append(row["split"] or "split not stated")
+        source = sources.index((row["source"], row["link"])) + 1
+        text = f"  [{source}]  {value(row):<{width}}  {'; '.join(told)}"
+        yield from wrapped(text, width + 9)
     for number, (source, link) in enumerate(sources, 1):
         yield from wrapped(f"  [{number}] {source}" + (f", {link}" if link else ""), 6)
 

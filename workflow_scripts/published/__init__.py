@@ -51,11 +51,16 @@ def published(key: str | None) -> list[Json]:
     return sorted(rows, key=lambda row: -(row["number"] or 0.0))
 
 
+def keys() -> list[str]:
+    """Every `benchmark_key` of the file, sorted."""
+    found = {row["benchmark_key"] for group in groups() for row in group["rows"]}
+    return sorted(found - {None})
+
+
 def key_of(benchmark: str) -> str | None:
     """The key whose numbers stand beside a benchmark of that name.
 
     `ucm` and `ucm-50` have the key `ucm`; None where no number is of such a benchmark.
     """
-    keys = {row["benchmark_key"] for group in groups() for row in group["rows"]} - {None}
-    fitting = [key for key in keys if benchmark == key or benchmark.startswith(f"{key}-")]
+    fitting = [key for key in keys() if benchmark == key or benchmark.startswith(f"{key}-")]
     return max(fitting, key=len, default=None)

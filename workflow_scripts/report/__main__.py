@@ -7,12 +7,17 @@ from typing import Any
 from workflow_scripts.files import exclusive, write_text
 from workflow_scripts.logs import log
 from workflow_scripts.report.collect import Collected, collect
+from workflow_scripts.report.figure_names import is_along, runs_along
+from workflow_scripts.report.figures_accuracy import accuracy_figure
+from workflow_scripts.report.figures_along import along_figure
 from workflow_scripts.report.figures_bands import bands_figure
 from workflow_scripts.report.figures_chips import chips_figure
 from workflow_scripts.report.figures_data import images_figure
 from workflow_scripts.report.figures_days import dropped_figure
+from workflow_scripts.report.figures_embedding import embedding_figure
 from workflow_scripts.report.figures_map import map_figure
-from workflow_scripts.report.figures_probes import accuracy_figure, probe_figure
+from workflow_scripts.report.figures_mistakes import mistakes_figure
+from workflow_scripts.report.figures_probes import probe_figure
 from workflow_scripts.report.figures_runs import reconstruction_figure, run_figure
 from workflow_scripts.report.page import render
 from workflow_scripts.report.style import styled
@@ -37,10 +42,30 @@ def draw(collected: Collected, folder: Path) -> None:
         for run in collected.runs:
             run_figure(run, folder)
             reconstruction_figure(run, folder, units=units.get(run.model["corpus"], ""))
-        for probe in collected.probes:
-            probe_figure(probe, folder)
-        if collected.probes:
-            accuracy_figure(collected.probes, folder)
+        draw_probes(collected, folder)
+
+
+def draw_probes(collected: Collected, folder: Path) -> None:
+    """Figures of probes, those that `figure_names` names."""
+    entries = collected.recipe["probes"]
+    whole = [
+        probe
+        for probe, entry in zip(collected.probes, entries, strict=True)
+        if not is_along(entry, entries)
+    ]
+    for benchmark in dict.fromkeys(probe.benchmark for probe in collected.probes):
+        accuracy_figure([probe for probe in whole if probe.benchmark == benchmark], folder)
+    for probe in whole:
+        probe_figure(probe, folder)
+        if probe.pictures is not None:
+            mistakes_figure(probe, folder)
+            embedding_figure(probe, folder)
+    runs = {run.name: run for run in collected.runs}
+    for name, benchmark in runs_along(entries):
+        probes = [p for p in collected.probes if (p.run, p.benchmark) == (name, benchmark)]
+        along_figure(
+            name, runs[name].label, probes, last_step=runs[name].summary["steps"], folder=folder
+        )
 
 
 def work(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:

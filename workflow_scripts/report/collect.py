@@ -14,6 +14,7 @@ from workflow_scripts import dates
 from workflow_scripts.errors import UserError
 from workflow_scripts.files import read_json
 from workflow_scripts.report.days import MOST_SINGLE_DAYS, DaySums, sum_days, sum_manifests
+from workflow_scripts.report.probe_data import ProbeData, read_probe, result_paths
 from workflow_scripts.results import provenance_path
 from workflow_scripts.shards.corpus import Corpus
 
@@ -57,22 +58,6 @@ class RunData:
     def synthetic(self) -> bool:
         """Whether it was trained on generated data."""
         return bool(self.summary["synthetic"])
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProbeData:
-    """One encoder on one benchmark."""
-
-    run: str
-    benchmark: str
-    run_label: str
-    benchmark_label: str
-    result: Json
-
-    @property
-    def synthetic(self) -> bool:
-        """Whether the encoder or the benchmark comes from generated data."""
-        return bool(self.result["synthetic"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,8 +136,11 @@ def _number(text: str | None) -> float | None:
 
 
 def read_records(folder: Path, names: set[str]) -> list[Record]:
-    """Snakemake's records of jobs of these datasets, corpora and runs, in the order of stages."""
-    order = ["fetch", "tile", "pack", "pretrain", "export", "probe"]
+    """Snakemake's records of jobs of these names (datasets, runs, …), in the order of stages."""
+    order = [
+        "fetch", "tile", "split", "pack", "weights", "pretrain", "export", "snapshot", "features",
+        "probe", "finetune",
+    ]  # fmt: skip
     records = []
     for file in sorted(folder.rglob("*.tsv")):
         stage, *rest = file.relative_to(folder).with_suffix("").parts
@@ -199,21 +187,6 @@ def _corpus(entry: Json, data: Path) -> CorpusData:
     )  # fmt: skip
 
 
-def _probe(entry: Json, results: Path, recipe: Json) -> ProbeData:
-    run: str = entry["run"]
-    benchmark: str = entry["benchmark"]
-    labels: dict[str, dict[str, str]] = {
-        kind: {e["name"]: e["label"] for e in recipe[kind]} for kind in ("runs", "benchmarks")
-    }
-    return ProbeData(
-        run=run,
-        benchmark=benchmark,
-        run_label=labels["runs"].get(run, run),
-        benchmark_label=labels["benchmarks"].get(benchmark, benchmark),
-        result=read_json(results / "probes" / run / f"{benchmark}.json"),
-    )
-
-
 def collect(recipe: Json, *, results: Path, data: Path, records: Path) -> Collected:
     """Read everything a report recipe names.
 
@@ -233,11 +206,13 @@ def collect(recipe: Json, *, results: Path, data: Path, records: Path) -> Collec
     for entry in recipe["corpora"]:
         paths.append(data / "shards" / entry["name"] / "index.json")
     for entry in recipe["probes"]:
-        paths.append(results / "probes" / entry["run"] / f"{entry['benchmark']}.json")
+        paths += result_paths(entry, results)
     pins = recipe.get("digests", {}).get("runs", {})
     runs = [_run(entry, results, pins) for entry in recipe["runs"]]
     paths += tiles + [results / "runs" / run.name / "summary.json" for run in runs]
-    names = {e["name"] for kind in ("datasets", "corpora", "runs") for e in recipe[kind]}
+    kinds = ("datasets", "corpora", "runs", "benchmarks")
+    names = {entry["name"] for kind in kinds for entry in recipe[kind]}
+    names |= {entry["encoder"] for entry in recipe["probes"]}
     made = [optional_json(provenance_path(path)) for path in paths]
     return Collected(
         recipe=recipe,
@@ -245,7 +220,9 @@ def collect(recipe: Json, *, results: Path, data: Path, records: Path) -> Collec
         days=sum_days(tiles, by_day=single),
         corpora=[_corpus(entry, data) for entry in recipe["corpora"]],
         runs=runs,
-        probes=[_probe(entry, results, recipe) for entry in recipe["probes"]],
+        probes=[
+            read_probe(entry, recipe, results=results, data=data) for entry in recipe["probes"]
+        ],
         records=read_records(records, names) if records.is_dir() else [],
         provenances=[p for p in made if p is not None],
     )

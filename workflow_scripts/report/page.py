@@ -9,8 +9,8 @@ from markupsafe import Markup
 
 from workflow_scripts import dates
 from workflow_scripts.published import groups, value
-from workflow_scripts.report import tables, tables_days
-from workflow_scripts.report.collect import Collected, CorpusData, ProbeData, RunData
+from workflow_scripts.report import page_probes, tables, tables_days, tables_probes
+from workflow_scripts.report.collect import Collected, CorpusData, RunData
 from workflow_scripts.shards.layout import IMAGES
 
 Json = dict[str, Any]
@@ -60,21 +60,6 @@ def published() -> list[Json]:
             "rows": [{**row, "shown": value(row)} for row in group["rows"]],
         }
         for group in groups()
-    ]
-
-
-def _headlines(collected: Collected) -> list[Json]:
-    """The accuracy of each probe, large, as the first thing on the page."""
-    return [
-        {
-            "value": tables.accuracy(probe.result["encoder"]["top1"]),
-            "floor": tables.accuracy(probe.result["random"]["top1"]),
-            "run": probe.run_label,
-            "benchmark": probe.benchmark_label,
-            "synthetic": probe.synthetic,
-            "anchor": f"probe-{probe.run}-{probe.benchmark}",
-        }
-        for probe in collected.probes
     ]
 
 
@@ -182,29 +167,6 @@ def _run(run: RunData, figures: Path) -> Json:
     }
 
 
-def _probe(probe: ProbeData, figures: Path) -> Json:
-    names = f"{probe.run}_{probe.benchmark}"
-    return {
-        "anchor": f"probe-{probe.run}-{probe.benchmark}",
-        "run": probe.run_label,
-        "benchmark": probe.benchmark_label,
-        "synthetic": probe.synthetic,
-        "classes": len(probe.result["classes"]),
-        "rows": [
-            {
-                "who": who,
-                "top1": tables.accuracy(probe.result[key]["top1"]),
-                "top5": tables.accuracy(probe.result[key]["top5"]),
-            }
-            for who, key in (("this run", "encoder"), ("random weights", "random"))
-        ],
-        "chance": f"{100 / len(probe.result['classes']):.1f}",
-        "seeds": len(probe.result["seeds"]),
-        "facts": tables.probe_facts(probe),
-        "figure": data_uri(figures / f"probe_{names}.svg"),
-    }
-
-
 def context(collected: Collected, figures: Path) -> Json:
     """Everything the template shows, as plain values."""
     recipe = collected.recipe
@@ -224,9 +186,8 @@ def context(collected: Collected, figures: Path) -> Json:
         "note": recipe.get("synthetic_note") or "",
         "any_synthetic": any(sources),
         "all_synthetic": bool(sources) and all(sources),
-        "headlines": _headlines(collected),
+        "headlines": page_probes.headlines(collected),
         "dag": data_uri(figures / "dag.svg"),
-        "accuracy": data_uri(figures / "accuracy.svg"),
         "stages": totals,
         "jobs": jobs,
         "environment": environment,
@@ -235,7 +196,10 @@ def context(collected: Collected, figures: Path) -> Json:
         "granules": _granules(collected),
         "corpora": _corpora(collected, figures),
         "runs": [_run(run, figures) for run in collected.runs],
-        "probes": [_probe(probe, figures) for probe in collected.probes],
+        "benchmarks": page_probes.benchmarks(
+            collected, lambda name: data_uri(figures / f"{name}.svg")
+        ),
+        "arp": tables_probes.arp_table(collected.probes, recipe.get("arp_baseline")),
         "published": published(),
         "absent": tables.ABSENT,
     }

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from workflow_scripts.report.collect import Collected, CorpusData, ProbeData, Record, RunData
+from workflow_scripts.report.collect import Collected, CorpusData, Record, RunData
 from workflow_scripts.report.days import MOST_SINGLE_DAYS
 from workflow_scripts.shards.layout import SPLIT_NAMES
 
@@ -41,12 +41,6 @@ def size(count: float | None) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} TB"
-
-
-def accuracy(found: Json) -> str:
-    """`71.2 ± 0.4`, without a spread where there was one seed."""
-    text = f"{found['mean']:.1f}"
-    return f"{text} ± {found['std']:.1f}" if len(found["values"]) > 1 else text
 
 
 def stages(collected: Collected) -> tuple[list[Json], list[Json]]:
@@ -248,20 +242,3 @@ def _digest(value: str | dict[str, str] | None) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {text[:SHORT]}" for name, text in sorted(value.items()))
     return value[:SHORT] if value else ABSENT
-
-
-def probe_facts(probe: ProbeData) -> list[tuple[str, str]]:
-    """How a probe was done, line by line."""
-    result = probe.result
-    shared = result.get("overlap")
-    chosen = sorted(set(result["encoder"]["chosen"]))
-    return [
-        ("protocol", f"{result['protocol']}, features of the {result['layer']}"),
-        ("pooling, normalisation", f"{result['pooling']}, {result['normalisation']}"),
-        ("image size", f"{result['image_size']} px"),
-        ("training, test samples", f"{result['n_train']:,}, {result['n_test']:,}"),
-        ("seeds", ", ".join(map(str, result["seeds"]))),
-        ("chosen strength C", ", ".join(f"{c:g}" for c in chosen)),
-        ("test samples also in the pretraining corpus", number(shared)),
-        ("split digest", result["split_digest"][:SHORT]),
-    ]

@@ -1,0 +1,136 @@
+"""One picture of all probes on a benchmark: every encoder by every protocol, over its floors."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from workflow_scripts.probe.protocol_order import in_order
+from workflow_scripts.probe.reading import Json, metrics, protocol_title
+from workflow_scripts.report.probe_data import ProbeData
+from workflow_scripts.report.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    PURPLE,
+    RED,
+    SKY,
+    mark_synthetic,
+    plain,
+    save,
+)
+
+COLOURS = (BLUE, ORANGE, GREEN, PURPLE, RED, SKY)
+MARKERS = "osD^vP"
+_LANE, _GAP = 0.25, 0.2  # inches: of an encoder in a protocol's band, and between two bands
+
+
+def look(number: int) -> tuple[str, str]:
+    """A colour and a marker; after six the colours come again with the next marker."""
+    turn = number // len(COLOURS)
+    return COLOURS[number % len(COLOURS)], MARKERS[(number + turn) % len(MARKERS)]
+
+
+def measured(probe: ProbeData, protocol: str, who: str) -> Json | None:
+    """The main metric of an encoder or a floor by a protocol, None if it was not judged so."""
+    key = metrics(probe.results[0])[0][0]
+    found: Json | None = (probe.verdict(protocol, who) or {}).get(key)
+    return found
+
+
+def accuracy_figure(probes: Sequence[ProbeData], folder: Path) -> Path:
+    """`accuracy_<benchmark>.svg`: each encoder by each protocol, mean ± std, over its floors.
+
+    A band for each protocol, in it a lane for each encoder: from the floor (random weights, a ring)
+    to the encoder's own mark; the mean colour is a short line.
+
+    Args:
+        probes: Of one benchmark.
+        folder: Where the figure goes.
+    """
+    looks = {probe.encoder: look(number) for number, probe in enumerate(probes)}
+    bands = [
+        (name, [probe for probe in probes if name in probe.protocols])
+        for name in in_order({name for probe in probes for name in probe.protocols})
+    ]
+    height = sum(_LANE * len(lanes) + _GAP for _, lanes in bands)
+    figure, axes = plt.subplots(figsize=(9, 1.25 + height), layout="constrained")
+    ticks, top = [], 0.0
+    for protocol, lanes in bands:
+        if top:
+            axes.axhline(top - _GAP / 2, color=GREY, lw=0.5, alpha=0.5)
+        for number, probe in enumerate(lanes):
+            place = top + _LANE * (number + 0.5)
+            _lane(axes, place, protocol, probe, *looks[probe.encoder])
+        ticks.append(top + _LANE * len(lanes) / 2)
+        top += _LANE * len(lanes) + _GAP
+    axes.set_yticks(ticks, [protocol_title(name) for name, _ in bands], fontsize=9)
+    axes.set_ylim(top - _GAP / 2, -_GAP / 2)
+    axes.set_xlim(0, 103)
+    axes.grid(axis="y", visible=False)
+    if not probes[0].multi_label:
+        chance = 100 / max(1, len(probes[0].classes))
+        axes.axvline(chance, color=GREY, lw=1, ls=(0, (1, 2)), label="chance")
+    title = metrics(probes[0].results[0])[0][1]
+    axes.set_xlabel(f"{title}{'' if probes[0].multi_label else ' accuracy'} on the test split (%)")
+    axes.set_title(plain(probes[0].benchmark_label, 60))
+    _legend(axes, probes, looks)
+    mark_synthetic(figure, any(probe.synthetic for probe in probes))
+    return save(figure, folder, f"accuracy_{probes[0].benchmark}")
+
+
+def _lane(
+    axes: Axes, place: float, protocol: str, probe: ProbeData, colour: str, marker: str
+) -> None:
+    ours, floor, mean_colour = (
+        measured(probe, protocol, who) for who in ("encoder", "random", "mean-colour")
+    )
+    if ours is None:
+        return
+    if mean_colour is not None:
+        axes.plot(mean_colour["mean"], place, "|", color=INK, ms=8, mew=1.5)
+    if floor is not None:
+        axes.plot([floor["mean"], ours["mean"]], [place] * 2, color=colour, alpha=0.22, lw=5)
+        axes.errorbar(
+            floor["mean"], place, xerr=floor["std"], fmt="o", color=GREY, mfc="white", ms=5.5,
+            mew=1.4, capsize=2.5, lw=1.2,
+        )  # fmt: skip
+    axes.errorbar(
+        ours["mean"], place, xerr=ours["std"], fmt=marker, color=colour, ms=6.5, capsize=3,
+        mec="white", mew=0.6, lw=1.4, ecolor=colour,
+    )  # fmt: skip
+    room = max(ours["std"], 0.8)
+    below = floor is not None and floor["mean"] > ours["mean"]  # the floor's mark is on the right
+    right = ours["mean"] + room < 97 and not below
+    axes.annotate(
+        f"{ours['mean']:.1f}", (ours["mean"] + (room if right else -room), place),
+        (4 if right else -4, 0), textcoords="offset points", ha="left" if right else "right",
+        va="center", fontsize=8, color=colour, fontweight="bold",
+    )  # fmt: skip
+
+
+def _legend(axes: Axes, probes: Sequence[ProbeData], looks: dict[str, tuple[str, str]]) -> None:
+    floors = {
+        "random": {"marker": "o", "color": GREY, "mfc": "white", "mew": 1.4, "ms": 5.5,
+                   "label": "its random weights"},
+        "mean-colour": {"marker": "|", "color": INK, "mew": 1.5, "ms": 8, "label": "mean colour"},
+    }  # fmt: skip
+    judged = {who for p in probes for name in p.protocols for who in floors if p.verdict(name, who)}
+    kinds: list[Json] = [
+        {
+            "color": looks[probe.encoder][0],
+            "marker": looks[probe.encoder][1],
+            "ms": 6.5,
+            "label": plain(probe.label, 36) + (" (synthetic)" if probe.synthetic else ""),
+        }
+        for probe in probes
+    ]
+    kinds += [kind for who, kind in floors.items() if who in judged]
+    handles: list[Artist] = [Line2D([], [], ls="", **kind) for kind in kinds]
+    handles += axes.get_legend_handles_labels()[0]
+    axes.figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)))
