@@ -84,19 +84,22 @@ def test_the_head_alone_decides_before_training(tmp_path, separable):
 
 
 def test_result_tells_encoder_floor_splits_and_settings(tmp_path, separable):
-    written = result_of(tmp_path, separable, epochs=1, warmup_epochs=0, seeds=[3, 4], floor=True)
-    result = json.loads(written.read_text())
+    made = options(tmp_path, separable)
+    made.corpus = separable
+    finetune(made, recipe(epochs=1, warmup_epochs=0, seeds=[3, 4], floor=True))
+    result = json.loads(made.output.read_text())
     judged = result["protocols"]["finetune"]["judged"]
     assert set(judged) == {"encoder", "random"}
     for who in judged.values():
         assert [one["seed"] for one in who["chosen"]] == [3, 4]
         assert len(who["top1"]["values"]) == 2
     assert judged["encoder"]["chosen"] != judged["random"]["chosen"]
-    assert result["splits"][0]["n_train"] == 72
-    assert result["splits"][0]["n_test"] == 24
+    (split,) = result["splits"]
+    assert (split["n_train"], split["n_test"]) == (72, 24)
+    assert split["overlap"] == {"train": 72, "test": 24}
     assert result["classes"] == CLASSES
     assert not result["multi_label"]
-    assert set(result["digests"]["inputs"]) == {"model", "weights", "benchmark"}
+    assert set(result["digests"]["inputs"]) == {"model", "weights", "benchmark", "corpus"}
     assert (tmp_path / "result.provenance.json").is_file()
     assert list((tmp_path / "work-result").iterdir()) == []
 
