@@ -112,8 +112,11 @@ def test_labels_and_chips_become_a_probe(tiled):
     options = ("--index", index["modis"], "--run", where, "--segment", f"{where}/segments/1.json")
     run(folder, "pretrain", recipe, *options)
     run(folder, "export", recipe, *options)
-    run(folder, "probe", recipes.probe(config, "modis-simmim", "aicca"), "--run", where, "--index",
-        index["bench-aicca"], "--corpus", index["modis"], "--output", "probe.json")  # fmt: skip
+    names, store = ("modis-simmim", "aicca"), ("--store", "store", "--index", index["bench-aicca"])
+    run(folder, "features", recipes.features(config, *names), "--model", where, *store,
+        "--output", "features.json")  # fmt: skip
+    run(folder, "probe", recipes.probe(config, *names), "--features", "features.json", *store,
+        "--corpus", index["modis"], "--output", "probe.json")  # fmt: skip
 
     packed = json.loads((folder / index["bench-aicca"]).read_text())
     matching = packed["matching"]
@@ -124,8 +127,11 @@ def test_labels_and_chips_become_a_probe(tiled):
     result = json.loads((folder / "probe.json").read_text())
     assert result["classes"] == ["03", "08", "20", "41"]
     test = Corpus(folder / index["bench-aicca"], "test")
-    assert result["n_train"] + result["n_test"] == len(table)
-    assert result["overlap"] == result["n_test"] == len(test)
+    (split,) = result["splits"]
+    assert split["n_train"] + split["n_test"] == len(table)
+    assert split["overlap"] == {"train": split["n_train"], "test": len(test)}
+    assert split["n_test"] == len(test)
+    assert set(result["protocols"]) == {"linear", "knn"}
     assert len({key.split(".")[1] for key in test.keys}) == 1  # the granules of one day
     assert result["digests"]["inputs"]["benchmark"] == packed["content"]
     card = json.loads((folder / where / "model.json").read_text())
