@@ -51,10 +51,14 @@ rule fetch_all:
 rule probe_all:
     input:
         judgements_of(CONFIG.benchmarks),
+    log:
+        "logs/ask/probe_all.log",
+    conda:
+        "envs/environment.yaml"
     params:
         baseline=TABLE_BASELINE,
     shell:
-        "python -m workflow_scripts.probe.table {params.baseline} {input:q}"
+        "python -m workflow_scripts.probe.table {params.baseline} {input:q} 2> {log:q}"
 
 
 for benchmark_name in CONFIG.benchmarks:
@@ -64,8 +68,12 @@ for benchmark_name in CONFIG.benchmarks:
             f"probe_{benchmark_name.replace('-', '_')}"
         input:
             judgements_of([benchmark_name]),
+        log:
+            f"logs/ask/probe_{benchmark_name}.log",
         localrule: True
+        conda:
+            "envs/environment.yaml"
         params:
             baseline=TABLE_BASELINE,
         shell:
-            "python -m workflow_scripts.probe.table {params.baseline} {input:q}"
+            "python -m workflow_scripts.probe.table {params.baseline} {input:q} 2> {log:q}"

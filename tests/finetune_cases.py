@@ -40,7 +40,7 @@ def settings(**changes):
     """A few epochs of small batches; the recipe's `finetune`."""
     small = {
         "epochs": 6, "warmup_epochs": 1, "batch": 36, "base_lr": 0.02, "lr_reference_batch": 36,
-        "augment": MILD,
+        "augment": MILD, "floor": False,
     }  # fmt: skip
     return json.loads(FinetuneSettings(**{**small, **changes}).model_dump_json())
 
@@ -117,7 +117,7 @@ def recipe(**changes):
     own = {key: changes.pop(key) for key in list(changes) if key in FinetuneSettings.model_fields}
     return {
         "encoder": "looks-mae", "run": "looks-mae", "step": None, "benchmark": "looks",
-        "synthetic": True, "image_size": None, "seeds": [0], "floor": False,
+        "synthetic": True, "image_size": None, "seeds": [0],
         "finetune": settings(**own), **changes,
     }  # fmt: skip
 

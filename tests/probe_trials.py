@@ -8,6 +8,10 @@ from workflow_scripts.probe.trial import InMemory, Part, Trial
 SETTINGS = {
     "knn": {"k": [3, 5], "temperatures": [0.07, 0.5], "poolings": ["mean"], "holdout": 0.25},
     "ridge": {"strengths": [0.1, 10.0], "poolings": ["mean"], "holdout": 0.25},
+    "linear": {
+        "strengths": [0.01, 0.1, 1.0], "poolings": ["mean"], "holdout": 0.25,
+        "normalisations": ["standardize", "l2", "none"],
+    },
     "few_shot": {
         "shots": 10, "strength": 1.0, "normalisation": "standardize", "poolings": ["mean"],
     },

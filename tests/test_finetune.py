@@ -57,7 +57,7 @@ def separable(tmp_path_factory):
 
 @pytest.mark.parametrize("encoder", [VIT, SWIN, PLAIN_SWIN], ids=lambda e: e["family"])
 def test_classes_that_look_different_are_told_apart(tmp_path, separable, encoder):
-    written = result_of(tmp_path, separable, encoder=encoder, epochs=14, drop_path=0.0, mixup=0.0)
+    written = result_of(tmp_path, separable, encoder=encoder, epochs=8, drop_path=0.0, mixup=0.0)
     result = json.loads(written.read_text())
     found = result["protocols"]["finetune"]["judged"]["encoder"]
     assert found["top1"]["mean"] >= 95
@@ -84,19 +84,22 @@ def test_the_head_alone_decides_before_training(tmp_path, separable):
 
 
 def test_result_tells_encoder_floor_splits_and_settings(tmp_path, separable):
-    written = result_of(tmp_path, separable, epochs=1, warmup_epochs=0, seeds=[3, 4], floor=True)
-    result = json.loads(written.read_text())
+    made = options(tmp_path, separable)
+    made.corpus = separable
+    finetune(made, recipe(epochs=1, warmup_epochs=0, seeds=[3, 4], floor=True))
+    result = json.loads(made.output.read_text())
     judged = result["protocols"]["finetune"]["judged"]
     assert set(judged) == {"encoder", "random"}
     for who in judged.values():
         assert [one["seed"] for one in who["chosen"]] == [3, 4]
         assert len(who["top1"]["values"]) == 2
     assert judged["encoder"]["chosen"] != judged["random"]["chosen"]
-    assert result["splits"][0]["n_train"] == 72
-    assert result["splits"][0]["n_test"] == 24
+    (split,) = result["splits"]
+    assert (split["n_train"], split["n_test"]) == (72, 24)
+    assert split["overlap"] == {"train": 72, "test": 24}
     assert result["classes"] == CLASSES
     assert not result["multi_label"]
-    assert set(result["digests"]["inputs"]) == {"model", "weights", "benchmark"}
+    assert set(result["digests"]["inputs"]) == {"model", "weights", "benchmark", "corpus"}
     assert (tmp_path / "result.provenance.json").is_file()
     assert list((tmp_path / "work-result").iterdir()) == []
 
@@ -210,6 +213,22 @@ def test_the_rate_of_each_step_equals_maes(separable, monkeypatch):
 
 
 # Determinism and resume
+
+
+def test_pieces_add_up_to_the_gradient_of_the_batch(separable):
+    training = Training(trial(separable, drop_path=0.2, batch=40), device="cpu", threads=2)
+    images, targets = torch.randn(40, 3, 16, 16), torch.randn(40, 3).softmax(1)
+    noise = torch.rand(40, 4)
+    pieces = list(zip(*(part.split(32) for part in (images, targets, noise)), strict=True))
+    loss = training._backward(pieces)
+    found = [parameter.grad.clone() for parameter in training.parameters]
+    training.optimizer.zero_grad()
+    training.draws.numbers = noise
+    whole = torch.nn.functional.cross_entropy(training.network(images), targets)
+    whole.backward()
+    assert float(loss) == pytest.approx(float(whole.detach()), rel=1e-5)
+    for parameter, gradient in zip(training.parameters, found, strict=True):
+        torch.testing.assert_close(gradient, parameter.grad, rtol=1e-4, atol=1e-7)
 
 
 def test_threads_do_not_change_the_result(tmp_path, separable):

@@ -1,362 +1,273 @@
-"""The probe: what it chooses from, what it never looks at, and what it refuses."""
+"""The probe's stage: every protocol on every split and seed, its floors, and what it refuses."""
 
 import argparse
-import io
 import json
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-from safetensors.torch import save_file
-from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
 
+from tests.feature_cases import extract_here, model_folder, png, write_index
 from workflow_scripts.digests import file_sha256
 from workflow_scripts.errors import UserError
-from workflow_scripts.features.encoder import load_model
-from workflow_scripts.files import write_json
-from workflow_scripts.models.encoders import random_encoder, timm_architecture
-from workflow_scripts.probe.__main__ import device_of, overlap, probe
-from workflow_scripts.probe.linear import (
-    Split,
-    check_labels,
-    choose_strength,
-    fit,
-    hold_out,
-    linear_probe,
-    summarise,
-)
-from workflow_scripts.shards.corpus import Corpus, content_digest
-from workflow_scripts.shards.layout import SPLIT_NAMES
-from workflow_scripts.shards.writer import (
-    ImageSample,
-    write_image_shard,
-)
+from workflow_scripts.features.store import open_set
+from workflow_scripts.files import read_json, write_json
+from workflow_scripts.probe.__main__ import probe
+from workflow_scripts.probe.judging import Judge
+from workflow_scripts.probe.trial import InMemory, OfSome
+from workflow_scripts.shards.corpus import Corpus
+from workflow_scripts.shards.writer import ImageSample, write_image_shard
+from workflow_scripts.split.samples import read_benchmark
+from workflow_scripts.split.table import split_digest, write_table
 
-PROTOCOL = {"strengths": [0.001, 0.1, 10.0], "holdout": 0.2, "normalisation": "standardize"}
-RECIPE = {
-    "benchmark": "stripes", "dataset": "stripes", "synthetic": True, "protocol": "linear",
-    "pooling": "mean", "image_size": None, "layers": 1, "seeds": [0, 1],
-    "pretraining_dataset_overlap": False, **PROTOCOL,
+CLASSES = ["columns", "flat", "rows"]
+SEEDS = [0, 1]
+VIEWS = {"scale": [0.5, 1.0], "ratio": [0.75, 1.25], "flip": True, "rotate": False}
+SHARED = {"poolings": ["mean"], "holdout": 0.25}
+LINEAR = {
+    "protocol": "linear", "strengths": [0.1, 10.0], "normalisations": ["standardize"], **SHARED,
 }  # fmt: skip
-VIT = {
-    "family": "vit", "image_size": 16, "patch": 8, "width": 16, "depths": [2], "heads": [2],
-    "mlp_ratio": 2.0, "window": None,
+KNN = {"protocol": "knn", "k": [1, 3], "temperatures": [0.07], **SHARED}
+RIDGE = {"protocol": "ridge", "strengths": [1.0, 100.0], **SHARED}
+FEW = {
+    "protocol": "few_shot", "shots": [1, 2], "strength": 1.0, "normalisation": "standardize",
+    "poolings": ["mean"],
 }  # fmt: skip
-SWIN = {
-    "family": "swinv2", "image_size": 32, "patch": 4, "width": 12, "depths": [1, 2],
-    "heads": [1, 2], "mlp_ratio": 2.0, "window": 4,
+LARS = {
+    "protocol": "lars", "epochs": 4, "warmup_epochs": 1, "base_lr": 0.1, "batch": 16384,
+    "momentum": 0.9, "trust": 0.001, "pooling": "class", "poolings": ["class"], "views": 2,
+    "augment": VIEWS,
 }  # fmt: skip
 
 
-def clusters(classes=3, per_class=20, dimensions=5, distance=8.0, seed=0):
-    random = np.random.default_rng(seed)
-    centres = distance * np.eye(classes, dimensions)
-    labels = np.arange(classes).repeat(per_class)
-    return Split(centres[labels] + random.normal(size=(len(labels), dimensions)), labels)
-
-
-def write_index(folder, file, *, kind, classes, bands, count):
-    index = {
-        "format_version": 1, "kind": kind, "synthetic": True, "count": count, "classes": classes,
-        "channels": len(bands), "bands": bands,
-        "shards": [{"file": file.name, "sha256": file_sha256(file), "count": count}],
+def recipe(*protocols, **changes):
+    return {
+        "encoder": "stripes-mae", "run": "stripes-mae", "step": None, "benchmark": "stripes",
+        "synthetic": True, "image_size": None, "seeds": SEEDS, "layers": 1,
+        "protocols": list(protocols or (KNN, RIDGE)), **changes,
     }  # fmt: skip
-    write_json(folder / "index.json", {**index, "content": content_digest(index)})
-    return folder / "index.json"
 
 
-def jpeg(pixels):
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-@pytest.fixture
-def stripes(tmp_path):
-    """Three classes: flat, horizontal stripes, vertical stripes."""
-    random = np.random.default_rng(0)
-    samples = []
-    for split, count in (("train", 6), ("test", 3)):
-        for label in range(3):
-            for number in range(count):
-                image = random.integers(0, 20, (24, 16, 3), dtype=np.uint8)
-                if label == 1:
-                    image[::4] += 200
-                if label == 2:
-                    image[:, ::4] += 200
-                data = jpeg(image)
-                samples.append(
-                    ImageSample(
-                        key=f"{split}/{label}/{number}",
-                        data=data,
-                        height=24,
-                        width=16,
-                        label=label,
-                        split=SPLIT_NAMES.index(split),
-                    )
+def stripes(folder, each=9):
+    """A benchmark of three classes with a table of two splits, and one sample in neither."""
+    random, samples = np.random.default_rng(0), []
+    for number in range(each):
+        for label, name in enumerate(CLASSES):
+            image = random.integers(0, 20, (24, 16, 3), dtype=np.uint8)
+            if name == "rows":
+                image[::4] += 200
+            if name == "columns":
+                image[:, ::4] += 200
+            samples.append(
+                ImageSample(
+                    key=f"stripes/{name}/{number}", data=png(image), height=24, width=16,
+                    label=label, split=-1,
                 )
-    folder = tmp_path / "bench-stripes"
-    classes = ["flat", "rows", "columns"]
-    write_image_shard(folder / "shard-00000.h5", samples, classes=classes)
-    return write_index(
-        folder, folder / "shard-00000.h5", kind="images", classes=classes,
-        bands=["red", "green", "blue"], count=len(samples),
-    )  # fmt: skip
+            )  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    write_image_shard(folder / "shard-00000.h5", samples, classes=CLASSES)
+    index = write_index(folder, [folder / "shard-00000.h5"], [len(samples)], classes=CLASSES)
+    keys = [one.key.removeprefix("stripes/") for one in samples]
+    labels = [CLASSES[one.label] for one in samples]
+    sides = {"seed-0": ["train" if n % each < 6 else "test" for n in range(len(keys))],
+             "seed-1": ["test" if n % each < 3 else "train" for n in range(len(keys))]}  # fmt: skip
+    for side in sides.values():
+        side[0] = ""
+    return index, table(folder / "stripes.csv", keys, labels, sides)
 
 
-def export(run, encoder=VIT, *, channels=3, spoil=None):
-    name, kwargs = timm_architecture(encoder, channels)
-    model = random_encoder(encoder, channels, 7)
-    state = {key: value.clone().contiguous() for key, value in model.state_dict().items()}
-    if spoil is not None:
-        spoil(state)
-    run.mkdir(parents=True, exist_ok=True)
-    save_file(state, run / "weights.safetensors")
-    write_json(
-        run / "model.json",
-        {
-            "schema_version": 1, "architecture": name, "kwargs": kwargs,
-            "family": encoder["family"], "image_size": encoder["image_size"],
-            "channels": channels, "encoder": encoder, "objective": "mae", "synthetic": False,
-            "corpus": "stripes", "bands": ["red", "green", "blue"][:channels],
-            "normalisation": {"mean": [0.2] * channels, "std": [0.3] * channels, "scale": "unit"},
-            "run_digest": "0" * 64, "classes": None,
-        },
-    )  # fmt: skip
-    return run
+def table(path, keys, labels, sides, *, classes=CLASSES, multi_label=False):
+    """A table of splits as the stage `split` writes it."""
+    write_table(path, keys, [f"{n:064d}" for n in range(len(keys))], labels, sides)
+    rows = [
+        {"name": name, "digest": split_digest(keys, cells, labels)} for name, cells in sides.items()
+    ]
+    body = {"dataset": "stripes", "classes": classes, "multi_label": multi_label,
+            "table": {"sha256": file_sha256(path)}, "splits": rows}  # fmt: skip
+    write_json(path.with_suffix(".json"), body)
+    return path
 
 
-def run_probe(tmp_path, index, *, name="result", corpus=None, threads=1, run=None, **changes):
-    output = tmp_path / f"{name}.json"
-    arguments = argparse.Namespace(
-        run=run or export(tmp_path / "run"), index=index, output=output, corpus=corpus,
-        device="cpu", threads=threads,
-    )  # fmt: skip
-    probe(arguments, {**RECIPE, **changes})
-    return output
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A benchmark with the features of a tiny encoder, its floors and its views."""
+    folder = tmp_path_factory.mktemp("stripes")
+    index, splits = stripes(folder / "bench-stripes")
+    wanted = {
+        "encoder": "stripes-mae", "benchmark": "stripes", "image_size": None, "layers": 1,
+        "poolings": ["mean", "class"], "seeds": SEEDS,
+        "views": {"count": 2, "augment": VIEWS, "seeds": SEEDS},
+    }  # fmt: skip
+    output = folder / "features.json"
+    extract_here(wanted, model_folder(folder / "run"), index, output, "--splits", str(splits))
+    return {"index": index, "splits": splits, "features": output, "store": folder / "store"}
 
 
-def test_separable_classes_score_100():
-    result = linear_probe(clusters(), clusters(seed=1), recipe=PROTOCOL, seed=0)
-    assert (result["top1"], result["top5"], result["per_class"]) == (100.0, 100.0, [100.0] * 3)
+def judge(made, output, wanted, *, corpus=None, threads=1, **changes):
+    arguments = argparse.Namespace(**(made | changes), output=output, corpus=corpus,
+                                   threads=threads)  # fmt: skip
+    probe(arguments, wanted)
+    return read_json(output)
 
 
-def test_shuffled_labels_stay_near_chance():
-    random = np.random.default_rng(3)
-    train, test = clusters(4, 50), clusters(4, 50, seed=1)
-    train = Split(train.features, random.permutation(train.labels))
-    result = linear_probe(train, test, recipe=PROTOCOL, seed=0)
-    assert 5 < result["top1"] < 50
-
-
-def test_accuracy_equals_sklearn_called_directly():
-    train, test = clusters(6, 15, 8, distance=1.5), clusters(6, 15, 8, distance=1.5, seed=1)
-    recipe = {**PROTOCOL, "strengths": [0.1]}
-    result = linear_probe(train, test, recipe=recipe, seed=0)
-    mean, std = train.features.mean(0), train.features.std(0)
-    direct = LogisticRegression(C=0.1, max_iter=5000).fit(
-        (train.features - mean) / std, train.labels
+def test_a_result_tells_all_trials_of_all_protocols_beside_their_floors(made, tmp_path):
+    wanted = recipe(LINEAR, KNN, RIDGE, FEW, LARS)
+    found = judge(made, tmp_path / "stripes.json", wanted, corpus=made["index"])
+    assert list(found["protocols"]) == ["few_shot_1", "few_shot_2", "knn", "lars", "linear",
+                                        "ridge"]  # fmt: skip
+    assert found["headline"] == "linear"
+    assert found["classes"] == CLASSES
+    for name, protocol in found["protocols"].items():
+        assert set(protocol["judged"]) == {"encoder", "random", "mean-colour"}, name
+        for who in protocol["judged"].values():
+            assert len(who["top1"]["values"]) == 4
+            assert np.array(who["confusion"]).sum() == sum(s["n_test"] for s in found["splits"]) * 2
+            trials = [(row["split"], row["seed"]) for row in who["chosen"]]
+            assert trials == [("seed-0", 0), ("seed-0", 1), ("seed-1", 0), ("seed-1", 1)]
+    sizes = [(s["name"], s["n_train"], s["n_test"]) for s in found["splits"]]
+    assert sizes == [("seed-0", 17, 9), ("seed-1", 18, 8)]
+    # Its own benchmark was the corpus: all samples are shared.
+    assert [s["overlap"] for s in found["splits"]] == [
+        {"train": train, "test": test} for _, train, test in sizes
+    ]
+    lars = found["protocols"]["lars"]["judged"]
+    assert {row["views"] for row in lars["encoder"]["chosen"]} == {2}
+    assert {row["views"] for row in lars["mean-colour"]["chosen"]} == {0}
+    assert found["digests"]["inputs"]["weights"] == file_sha256(
+        made["features"].parent / "run" / "weights.safetensors"
     )
-    chances = direct.predict_proba((test.features - mean) / std)
-    ranks = (chances > chances[np.arange(len(chances)), test.labels][:, None]).sum(1)
-    assert result["top1"] == pytest.approx(100 * (ranks < 1).mean())
-    assert result["top5"] == pytest.approx(100 * (ranks < 5).mean())
-    expected = np.zeros((6, 6), int)
-    for true, predicted in zip(test.labels, chances.argmax(1), strict=True):
-        expected[true, predicted] += 1
-    assert result["confusion"].tolist() == expected.tolist()
-    assert result["top1"] < result["top5"]
 
 
-def test_chosen_strength_is_the_best_on_the_held_out_part():
-    train = clusters(8, 30, 40, distance=2.0)
-    strengths = [1e-5, 1e-3, 0.1, 10.0]
-    held = hold_out(train.labels, share=0.25, seed=4)
-    scaler = StandardScaler().fit(train.features[~held])
-    right = []
-    for strength in strengths:
-        model = LogisticRegression(C=strength, max_iter=5000)
-        model.fit(scaler.transform(train.features[~held]), train.labels[~held])
-        right.append(model.score(scaler.transform(train.features[held]), train.labels[held]))
-    expected = strengths[int(np.argmax(right))]  # argmax: the first, the smallest C, of equals
-    chosen = choose_strength(
-        train, strengths[::-1], share=0.25, seed=4, normalisation="standardize"
+def test_a_result_is_the_same_bytes_again_with_any_threads(made, tmp_path):
+    wanted = recipe(LINEAR, KNN, RIDGE, LARS)
+    judge(made, tmp_path / "a.json", wanted)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        judge(made, tmp_path / "b.json", wanted, threads=2)
+    finally:
+        torch.set_num_threads(before)
+    for ending in ("json", "npz"):
+        assert (tmp_path / f"a.{ending}").read_bytes() == (tmp_path / f"b.{ending}").read_bytes()
+
+
+def test_the_floor_of_each_seed_has_weights_of_its_own(made):
+    sets = read_json(made["features"])["sets"]
+    seen = Judge(
+        benchmark=read_benchmark(made["index"], made["splits"]),
+        sets={name: open_set(made["store"], row["digest"]) for name, row in sets.items()},
+        layers=1,
+        seeds=SEEDS,
     )
-    assert chosen == expected
-    assert expected != min(strengths)
+
+    def first(who):
+        trials = seen.trials(who, RIDGE)
+        return [one.features["mean"].take(slice(0, 3)) for one in trials]
+
+    trained, floor, colour = first("encoder"), first("random"), first("mean-colour")
+    for values in (trained, colour):
+        assert all(np.array_equal(values[0], one) for one in values)
+    assert [one.shape for one in (trained[0], colour[0])] == [(3, 16), (3, 3)]
+    assert np.array_equal(floor[0], floor[2])  # the same seed on the other split
+    assert not np.array_equal(floor[0], floor[1])
+    assert not np.array_equal(floor[0], trained[0])
 
 
-def test_equal_strengths_choose_the_stronger_regularisation():
-    chosen = choose_strength(
-        clusters(distance=50), [10.0, 0.5, 2.0], share=0.2, seed=0, normalisation="none"
-    )
-    assert chosen == 0.5
+def test_views_are_of_training_samples_alone(made):
+    sets = read_json(made["features"])["sets"]
+    benchmark = read_benchmark(made["index"], made["splits"])
+    assert sets["trained/view-000"]["shape"][0] == len(benchmark.trained) == 26
+    seen = OfSome(InMemory(np.arange(6, dtype=np.float32)[:, None]), np.array([1, 2, 5, 7, 8, 9]))
+    assert seen.take(np.array([9, 2])).tolist() == [[5.0], [1.0]]
+    for lacking in (np.array([3]), np.array([12])):
+        with pytest.raises(KeyError):
+            seen.take(lacking)
 
 
-def test_test_labels_change_neither_the_strength_nor_the_fit():
-    train, test = clusters(5, 12, 30, distance=1.0), clusters(5, 12, 30, distance=1.0, seed=1)
-    wrong = Split(test.features, (test.labels + 1) % 5)
-    ours, theirs = (linear_probe(train, part, recipe=PROTOCOL, seed=0) for part in (test, wrong))
-    assert ours["chosen"] == theirs["chosen"]
-    assert ours["confusion"].sum(axis=0).tolist() == theirs["confusion"].sum(axis=0).tolist()
-    assert ours["top1"] != theirs["top1"]
+def test_pictures_are_of_the_first_split_and_name_rows_of_the_packed_corpus(made, tmp_path):
+    judge(made, tmp_path / "r.json", recipe(KNN))
+    corpus = Corpus(made["index"])
+    with np.load(tmp_path / "r.npz", allow_pickle=False) as arrays:
+        rows, labels = arrays["test_rows"], arrays["labels"]
+        assert arrays["embedding"].shape == (9, 2)
+        right = float((arrays["predicted"] == labels).mean())
+    assert [corpus.labels[row] for row in rows] == labels.tolist()
+    found = read_json(tmp_path / "r.json")["protocols"]["knn"]["judged"]["encoder"]
+    assert found["top1"]["values"][0] == pytest.approx(100 * right)
 
 
-def test_held_out_part_has_every_class_on_both_sides():
-    labels = np.array([0] * 10 + [1] * 2 + [2] * 5)
-    held = hold_out(labels, share=0.2, seed=0)
-    assert np.bincount(labels[held]).tolist() == [2, 1, 1]
-    assert np.bincount(labels[~held]).tolist() == [8, 1, 4]
-    assert (held != hold_out(labels, share=0.2, seed=1)).any()
-
-
-def test_two_classes_work_and_l2_ignores_the_length_of_features():
-    train, test = clusters(2), clusters(2, seed=1)
-    recipe = {**PROTOCOL, "normalisation": "l2"}
-    longer = Split(test.features * 7.0, test.labels)
-    results = [linear_probe(train, part, recipe=recipe, seed=0) for part in (test, longer)]
-    assert results[0]["top1"] == 100
-    assert results[0]["confusion"].tolist() == results[1]["confusion"].tolist()
-
-
-def test_summary_is_mean_and_sample_deviation():
-    results = [
-        {"top1": top1, "top5": 90.0, "chosen": 1.0, "per_class": [top1, None],
-         "confusion": np.array([[1, 2], [0, 0]])}
-        for top1 in (50.0, 60.0, 70.0)
-    ]  # fmt: skip
-    summary = summarise(results, ["a", "b"])
-    assert summary["top1"] == {"mean": 60.0, "std": 10.0, "values": [50.0, 60.0, 70.0]}
-    assert summary["top5"]["std"] == 0.0
-    assert summary["per_class"] == {"a": 60.0, "b": None}
-    assert summary["confusion"] == [[3, 6], [0, 0]]
+def test_several_labels_are_judged_by_average_precision(made, tmp_path):
+    keys = [key.removeprefix("stripes/") for key in Corpus(made["index"]).keys]
+    labels = [{"rows": "lines;rows", "columns": "columns;lines", "flat": "flat"}[key.split("/")[0]]
+              for key in keys]  # fmt: skip
+    # Sides as in the first split, so that the features have the same rows.
+    sides = {"seed-0": ["" if n == 0 else "train" if n % 9 < 6 else "test"
+                        for n in range(len(keys))]}  # fmt: skip
+    splits = table(tmp_path / "several.csv", keys, labels, sides, multi_label=True,
+                   classes=["columns", "flat", "lines", "rows"])  # fmt: skip
+    found = judge(made, tmp_path / "r.json", recipe(LINEAR, KNN, RIDGE), splits=splits)
+    assert found["multi_label"] is True
+    for protocol in found["protocols"].values():
+        judged = protocol["judged"]["encoder"]
+        assert 0 < judged["map_micro"]["mean"] <= 100
+        assert set(judged["per_class"]) == {"columns", "flat", "lines", "rows"}
+        assert "top1" not in judged
 
 
 @pytest.mark.parametrize(
-    ("train", "test", "message"),
+    ("wanted", "message"),
     [
-        ([0, 0, 2, 2], [0], "class 'b' is missing"),
-        ([0, 0, 1, 2, 2], [0], "class 'b' has one sample"),
-        ([0, 0, 1, 1, 2, 2], [], "no test sample"),
-        ([0, 0, 1, 1, 2, -1], [0], "1 of 6 train samples have no class"),
-        ([0, 0, 1, 1, 2, 2], [-1, 0], "1 of 2 test samples have no class"),
+        (recipe({"protocol": "nearest"}), "protocol 'nearest' is none of linear"),
+        (recipe(protocols=[]), "protocols is empty"),
+        (recipe(seeds=[]), "seeds is empty"),
+        (recipe({**FEW, "shots": [7]}), "class 'columns'.*5"),
+        (recipe({**KNN, "k": [500]}), "k"),
+        (recipe({**LINEAR, "poolings": ["mean"]}, layers=2), "layers"),
     ],
 )
-def test_splits_that_cannot_be_judged_are_refused(train, test, message):
+def test_recipes_that_cannot_be_judged_are_refused(made, tmp_path, wanted, message):
     with pytest.raises(UserError, match=message):
-        check_labels(np.array(train), np.array(test, int), ["a", "b", "c"])
+        judge(made, tmp_path / "r.json", wanted)
+    assert not (tmp_path / "r.json").exists()
 
 
-def test_unknown_normalisation_is_refused():
-    with pytest.raises(UserError, match="'zca'"):
-        fit(clusters(), strength=1.0, normalisation="zca")
+def changed_table(made, path, change):
+    keys = [key.removeprefix("stripes/") for key in Corpus(made["index"]).keys]
+    labels = [key.split("/")[0] for key in keys]
+    cells = ["" if n == 0 else "train" if n % 9 < 6 else "test" for n in range(len(keys))]
+    change(cells, labels)
+    return table(path, keys, labels, {"seed-0": cells})
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"protocol": "knn"}, "'knn'"),
-        ({"seeds": []}, "seeds is empty"),
-        ({"strengths": []}, "strengths is empty"),
-        ({"holdout": 0.0}, "holdout is 0.0"),
-        ({"pooling": "max"}, "'max'"),
-        ({"layers": 3}, "has 2 blocks"),
-        ({"image_size": 20}, "multiple of 8"),
-    ],
-)
-def test_recipes_that_cannot_work_are_refused(tmp_path, stripes, change, message):
-    with pytest.raises(UserError, match=message):
-        run_probe(tmp_path, stripes, **change)
-    assert not (tmp_path / "result.json").exists()
+def test_a_class_without_training_samples_is_named(made, tmp_path):
+    def no_rows(cells, labels):
+        cells[:] = ["" if side == "train" and label == "rows" else side
+                    for side, label in zip(cells, labels, strict=True)]  # fmt: skip
+
+    splits = changed_table(made, tmp_path / "t.csv", no_rows)
+    with pytest.raises(UserError, match=r"split 'seed-0': class 'rows' is missing from"):
+        judge(made, tmp_path / "r.json", recipe(), splits=splits)
 
 
-def test_auto_is_a_gpu_where_there_is_one(monkeypatch):
-    for there, device in ((True, "cuda"), (False, "cpu")):
-        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
-        assert device_of("auto") == device
-        assert device_of("cpu") == "cpu"
+def test_a_table_of_another_state_of_the_dataset_is_refused(made, tmp_path):
+    keys = ["columns/0", "flat/0"]
+    splits = table(tmp_path / "t.csv", keys, ["columns", "flat"], {"seed-0": ["train", "test"]})
+    with pytest.raises(UserError, match=r"has no row for 'rows/0'.*make both again"):
+        judge(made, tmp_path / "r.json", recipe(), splits=splits)
 
 
-def test_result_is_complete_and_the_same_bytes_again(tmp_path, stripes):
-    first = run_probe(tmp_path, stripes)
-    again = run_probe(tmp_path, stripes, name="again", threads=3)
-    assert first.read_bytes() == again.read_bytes()
-    result = json.loads(first.read_text())
-    assert (result["run"], result["benchmark"], result["synthetic"]) == ("run", "stripes", True)
-    assert (result["n_train"], result["n_test"], result["image_size"]) == (18, 9, 16)
-    assert result["overlap"] is None
-    assert len(result["random"]["top1"]["values"]) == len(result["encoder"]["chosen"]) == 2
-    assert np.sum(result["encoder"]["confusion"]) == 2 * 9
-    assert set(result["digests"]["inputs"]) == {"model", "weights", "benchmark"}
-    assert (tmp_path / "result.provenance.json").is_file()
+def test_features_of_other_samples_than_the_splits_use_are_refused(made, tmp_path):
+    def one_less(cells, labels):
+        cells[1] = ""
+
+    splits = changed_table(made, tmp_path / "t.csv", one_less)
+    with pytest.raises(UserError, match="features of 26 samples, but the splits use 25"):
+        judge(made, tmp_path / "r.json", recipe(), splits=splits)
 
 
-def test_floor_differs_by_seed_and_is_not_the_trained_encoder(tmp_path, stripes):
-    def flatten(state):
-        state["norm.weight"].zero_()  # every feature equal: chance for the trained encoder
-
-    run = export(tmp_path / "dull", spoil=flatten)
-    result = json.loads(run_probe(tmp_path, stripes, run=run).read_text())
-    assert result["encoder"]["top1"]["mean"] == pytest.approx(100 / 3)
-    assert result["random"]["top1"]["mean"] > 50
-
-
-def test_weights_that_give_nan_are_refused(tmp_path, stripes):
-    def spoil(state):
-        state["norm.bias"][0] = float("nan")
-
-    with pytest.raises(UserError, match=r"sample 0 .*not finite"):
-        run_probe(tmp_path, stripes, run=export(tmp_path / "nan", spoil=spoil))
-
-
-def test_weights_of_another_architecture_are_refused(tmp_path, stripes):
-    def spoil(state):
-        del state["norm.bias"]
-
-    with pytest.raises(UserError, match=r"norm\.bias"):
-        run_probe(tmp_path, stripes, run=export(tmp_path / "short", spoil=spoil))
-    (tmp_path / "short" / "weights.safetensors").unlink()
-    with pytest.raises(UserError, match="no such file"):
-        load_model(tmp_path / "short")
-
-
-def test_runs_of_other_bands_are_refused(tmp_path, stripes):
-    with pytest.raises(UserError, match=r"channels 1, benchmark 'stripes' has 3"):
-        run_probe(tmp_path, stripes, run=export(tmp_path / "grey", channels=1))
-    run = export(tmp_path / "run")
-    model = json.loads((run / "model.json").read_text())
-    model["bands"] = ["6", "7", "20"]
-    write_json(run / "model.json", model)
-    with pytest.raises(UserError, match="bands"):
-        run_probe(tmp_path, stripes, run=run)
-
-
-def test_benchmark_without_test_split_is_refused(tmp_path):
-    sample = ImageSample(
-        key="a", data=jpeg(np.zeros((8, 8, 3), np.uint8)), height=8, width=8, label=0, split=0
-    )
-    write_image_shard(tmp_path / "s.h5", [sample], classes=["a", "b"])
-    index = write_index(
-        tmp_path, tmp_path / "s.h5", kind="images", classes=["a", "b"],
-        bands=["red", "green", "blue"], count=1,
-    )  # fmt: skip
-    with pytest.raises(UserError, match="no sample of split 'test'"):
-        run_probe(tmp_path, index)
-
-
-def test_overlap_counts_test_samples_of_the_pretraining_corpus(tmp_path, stripes):
-    test = Corpus(stripes, "test")
-    shared = [test.image(0), test.image(4), jpeg(np.full((8, 8, 3), 9, np.uint8))]
-    rows = [ImageSample(key=str(i), data=d, height=8, width=8) for i, d in enumerate(shared)]
-    folder = tmp_path / "corpus"
-    write_image_shard(folder / "s.h5", rows, classes=[])
-    index = write_index(
-        folder, folder / "s.h5", kind="images", classes=[], bands=["red", "green", "blue"], count=3
-    )
-    assert overlap(test, Corpus(index)) == 2
-    assert overlap(test, test) == 9
-    result = json.loads(run_probe(tmp_path, stripes, corpus=index).read_text())
-    assert result["overlap"] == 2
-    assert "corpus" in result["digests"]["inputs"]
+def test_features_that_are_gone_or_damaged_are_told_with_the_way_out(made, tmp_path):
+    body = json.loads(made["features"].read_text())
+    body["sets"]["trained"]["digest"] = "0" * 64
+    write_json(tmp_path / "features.json", body)
+    with pytest.raises(UserError, match=r"set.json: no such file; delete the result of the stage"):
+        judge(made, tmp_path / "r.json", recipe(), features=tmp_path / "features.json")

@@ -298,3 +298,18 @@ def test_an_older_result_asks_to_probe_again(tmp_path, tree):
     path.write_text(json.dumps({"benchmark": "scenes", "protocol": "linear", "run": "x"}))
     with pytest.raises(UserError, match=r"older form.*probe again"):
         read_probe(recipe["probes"][0], recipe, results=tmp_path, data=root / "data")
+
+
+def test_an_encoder_that_is_only_fine_tuned_has_its_table_and_confusion(tree, tmp_path):
+    root, recipe, _, _ = tree
+    entry = probe_entry("scenes-mae", "scenes", features=False, finetune=True)
+    alone = {**recipe, "probes": [entry], "arp_baseline": None}
+    collected = gather(root, alone)
+    with styled():
+        draw_probes(collected, tmp_path)
+    assert {path.stem for path in tmp_path.glob("*.svg")} == set(probe_figures([entry]))
+    assert "mean colour" not in texts(tmp_path / "accuracy_scenes.svg")
+    section = rendered((root, alone, collected, tmp_path))
+    assert ["scenes-mae synthetic", "fine-tuning", "93.0 ± 0.5", "100.0 ± 0.5", "25.0 ± 0.5",
+            "–"] in cells(section)  # fmt: skip
+    assert "Most confident mistakes" not in section

@@ -16,8 +16,15 @@ TEACHER = {"pretrain scenes-teacher 1", "export scenes-teacher", "card scenes-te
 GFM = {"pretrain scenes-gfm 1", "export scenes-gfm", "card scenes-gfm"}
 PROBED_CARDS = {"card scenes-mae", "card scenes-gfm"}
 RUNS = MAE | SIMMIM | TEACHER | GFM
-MAE_PROBES = {"probe scenes-mae scenes", "probe scenes-mae photos"}
-PROBES = MAE_PROBES | {"probe scenes-gfm scenes"}
+
+
+def probes(*pairs):
+    """The features of encoders on benchmarks, and what is made of them."""
+    return {f"{rule} {pair}" for rule in ("features", "probe") for pair in pairs}
+
+
+MAE_PROBES = probes("scenes-mae scenes", "scenes-mae photos")
+PROBES = MAE_PROBES | probes("scenes-gfm scenes")
 PACKS = {"pack scenes-train", "pack modis", "pack bench-scenes", "pack bench-photos"}
 TILE = {"tile sample-modis 2026-01-01"}
 REPORT = {"report"}
@@ -75,7 +82,19 @@ EDITS = {
     ),
     "seed of a probe": (
         ("tiny.yaml", "seeds: [0, 1]}", "seeds: [0, 2]}"),
+        probes("scenes-mae scenes", "scenes-gfm scenes") | PROBED_CARDS | REPORT,
+    ),
+    "setting of a protocol": (
+        ("tiny.yaml", "seeds: [0, 1]}", "seeds: [0, 1], knn: {k: [3]}}"),
         {"probe scenes-mae scenes", "probe scenes-gfm scenes"} | PROBED_CARDS | REPORT,
+    ),
+    "division of a benchmark": (
+        ("tiny.yaml", "dataset: photos,", "dataset: photos, split: ucm-50,"),
+        {"split photos", "card scenes-mae"} | probes("scenes-mae photos") | REPORT,
+    ),
+    "a step along a run": (
+        ("tiny.yaml", "seeds: [0, 1]}", "seeds: [0, 1], along: {scenes-mae: [3]}}"),
+        {"snapshot scenes-mae 3", "dag_figure"} | probes("scenes-mae@3 scenes") | REPORT,
     ),
     "label in the report": (
         ("tiny.yaml", "label: Photos", "label: Snapshots"), {"card scenes-mae"} | REPORT
@@ -129,7 +148,8 @@ def test_replaced_image_reruns_what_uses_its_dataset(workspace):
     path = workspace.folder / "photos" / "dark" / "0.jpg"
     shutil.copy(workspace.folder / "photos" / "dark" / "1.jpg", path)
     assert workspace.planned() == (
-        {"fetch_folder photos", "pack bench-photos", "probe scenes-mae photos", "card scenes-mae"}
+        {"fetch_folder photos", "split photos", "pack bench-photos", "card scenes-mae"}
+        | probes("scenes-mae photos")
         | REPORT
     )
 
@@ -188,7 +208,7 @@ def test_results_without_records_are_refused_when_they_differ(workspace):
 def test_pinned_run_survives_a_code_change(workspace):
     workspace.edit("workflow_scripts/pretrain/schedule.py", "math.cos(", "0.5 * math.cos(")
     workspace.edit("tiny.yaml", "epochs: 3", "epochs: 4\n    pinned: true")
-    assert workspace.planned() == (RUNS - MAE) | {"probe scenes-gfm scenes"} | REPORT
+    assert workspace.planned() == (RUNS - MAE) | probes("scenes-gfm scenes") | REPORT
 
 
 def test_pin_without_a_stored_run_is_refused(workspace):
@@ -204,5 +224,5 @@ def test_stale_explains_each_job_in_one_line(workspace):
     lines = workspace.snakemake("stale").stdout.splitlines()
     told = dict(line.split(": ", 1) for line in lines if ": " in line)
     assert told["pretrain scenes-mae 1"] == "optim.base_lr 0.02 → 0.001"
-    assert told["probe scenes-gfm scenes"].startswith("code ")
+    assert told["features scenes-gfm scenes"].startswith("code ")
     assert set(told) == MAE | PROBES | PROBED_CARDS | REPORT

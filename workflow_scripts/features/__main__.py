@@ -11,8 +11,8 @@ import torch
 from workflow_scripts.digests import file_sha256
 from workflow_scripts.errors import UserError
 from workflow_scripts.features.encoder import BF16, FP32
-from workflow_scripts.features.job import Job, extract_share, join_sets, prepare, rows_digest
-from workflow_scripts.features.store import StoredSet
+from workflow_scripts.features.job import Job, extract_share, join_sets, prepare
+from workflow_scripts.features.store import StoredSet, rows_digest
 from workflow_scripts.files import exclusive
 from workflow_scripts.logs import log
 from workflow_scripts.models.folder import CARD, WEIGHTS

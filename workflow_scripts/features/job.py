@@ -1,6 +1,5 @@
 """One extraction as its ranks do it: which parts of which sets, with which encoder."""
 
-import hashlib
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -24,7 +23,7 @@ from workflow_scripts.features.extract import (
 from workflow_scripts.features.parts import Parts
 from workflow_scripts.features.samples import Seen, check_fits, missing_of
 from workflow_scripts.features.sets import Wanted, check_recipe, wanted_sets
-from workflow_scripts.features.store import COLOUR, Block, StoredSet
+from workflow_scripts.features.store import COLOUR, Block, StoredSet, rows_digest
 from workflow_scripts.logs import log
 from workflow_scripts.models.encoders import from_card
 from workflow_scripts.models.folder import read_card
@@ -121,11 +120,6 @@ def prepare(
         recipe=recipe, size=size,
         precision=precision, columns=columns, store=store, sets=sets,
     )  # fmt: skip
-
-
-def rows_digest(rows: NDArray[np.int64]) -> str:
-    """Hexadecimal sha256 of row numbers."""
-    return hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()
 
 
 def extract_share(job: Job, *, ranks: Ranks, device: str, threads: int) -> dict[str, int]:

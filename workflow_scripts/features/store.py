@@ -9,6 +9,7 @@ encoder's last block. The digest names all that a set is made from (`sets`), so 
 has its `set.json` never changes, and may be deleted at any time: it is made again when needed.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,6 +159,11 @@ class StoredSet:
             else:
                 columns.append(block)
         return StoredFeatures(self.path, self._offset, self.shape, tuple(columns))
+
+
+def rows_digest(rows: Rows) -> str:
+    """Hexadecimal sha256 of the numbers of samples, by which sets of the same ones are known."""
+    return hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()
 
 
 def open_set(store: Path, digest: str) -> StoredSet:

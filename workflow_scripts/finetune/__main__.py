@@ -94,31 +94,50 @@ def work_folder(root: Path, stamped: dict[str, Any], device: str) -> Path:
     return root / digest({"stamp": stamped, "device": device, "versions": numeric})
 
 
-def finetune(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
-    """Write the result and its provenance."""
+def read_checked(arguments: argparse.Namespace, recipe: dict[str, Any]) -> Benchmark:
+    """The benchmark, refused now if it would be refused after hours of training.
+
+    Raises:
+        UserError: A split from which nothing can be learnt, or settings that do not fit it.
+    """
     if not recipe["seeds"]:
         raise UserError("finetune: seeds is empty; give one or more")
-    model, encoder = load_model(arguments.model)
-    index = read_json(arguments.index)
-    check_fits(model, index, run=recipe["encoder"], benchmark=recipe["benchmark"])
     benchmark = read_benchmark(arguments.index, arguments.splits)
     for sides in benchmark.splits:
         both = (benchmark.labels[sides.train], benchmark.labels[sides.test])
         check_labels(*both, benchmark.classes, split=sides.name)
         check(recipe["finetune"], sides)
-    corpus = Corpus(arguments.corpus) if arguments.corpus else None
+    return benchmark
+
+
+def inputs_of(arguments: argparse.Namespace) -> dict[str, str]:
+    """Digest of each input by its role."""
+    found = {
+        "model": file_sha256(arguments.model / CARD),
+        "weights": file_sha256(arguments.model / WEIGHTS),
+        "benchmark": read_json(arguments.index)["content"],
+    }
+    if arguments.splits:
+        found["splits"] = file_sha256(arguments.splits)
+    if arguments.corpus:
+        found["corpus"] = read_json(arguments.corpus)["content"]
+    return found
+
+
+def finetune(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
+    """Write the result and its provenance."""
+    benchmark = read_checked(arguments, recipe)
+    model, encoder = load_model(arguments.model)
+    name = recipe["encoder"]
+    check_fits(model, benchmark.corpus.index, run=name, benchmark=recipe["benchmark"])
+    if recipe["finetune"]["floor"]:
+        random_like(model, recipe["seeds"][0])  # refuses what cannot be made
+    splits = told_splits(benchmark, Corpus(arguments.corpus) if arguments.corpus else None)
     device = device_of(arguments.device)
     # Pieces in parallel, each in one thread: sums then round the same for any number of threads.
     torch.set_num_threads(1)
 
-    inputs = {
-        "model": file_sha256(arguments.model / CARD),
-        "weights": file_sha256(arguments.model / WEIGHTS),
-        "benchmark": index["content"],
-        **({"splits": file_sha256(arguments.splits)} if arguments.splits else {}),
-        **({"corpus": corpus.index["content"]} if corpus else {}),
-    }
-    stamped = stamp("finetune", recipe, inputs)
+    stamped = stamp("finetune", recipe, inputs_of(arguments))
     folder = work_folder(arguments.work, stamped, device)
     entries = {
         who: judged(
@@ -135,15 +154,14 @@ def finetune(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
         "layer": "last block; the whole encoder is trained",
         "classes": benchmark.classes,
         "multi_label": benchmark.multi_label,
-        "splits": told_splits(benchmark, corpus),
+        "splits": splits,
         "protocols": {PROTOCOL: {"settings": recipe["finetune"], "judged": entries}},
     }
     facts = {"device": device, "threads": arguments.threads, "precision": precision_of(device)}
     write_result(arguments.output, stamp=stamped, body=body, facts=facts)
     shutil.rmtree(folder)
     for who, entry in entries.items():
-        log.info("%s on %s, %s: %s", recipe["encoder"], recipe["benchmark"], who,
-                 metrics.told(entry))  # fmt: skip
+        log.info("%s on %s, %s: %s", name, recipe["benchmark"], who, metrics.told(entry))
 
 
 def work(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:

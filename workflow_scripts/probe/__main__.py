@@ -7,7 +7,7 @@ from typing import Any
 
 from workflow_scripts.digests import file_sha256
 from workflow_scripts.errors import UserError
-from workflow_scripts.features.store import open_set
+from workflow_scripts.features.store import open_set, rows_digest
 from workflow_scripts.files import exclusive, read_json
 from workflow_scripts.logs import log
 from workflow_scripts.probe import metrics, pictures
@@ -38,6 +38,11 @@ def probe(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
     for sides in benchmark.splits:
         both = (benchmark.labels[sides.train], benchmark.labels[sides.test])
         check_labels(*both, benchmark.classes, split=sides.name)
+    if made["rows"] != rows_digest(benchmark.used):
+        raise UserError(
+            f"{arguments.features}: features of {made['count']} samples, but the splits use "
+            f"{len(benchmark.used)}, or others; extract the features again"
+        )
     corpus = Corpus(arguments.corpus) if arguments.corpus else None
     judge = Judge(
         benchmark=benchmark,

@@ -57,6 +57,7 @@ class Judge:
             classes=len(self.benchmark.classes),
             settings=settings,
             seed=seed,
+            names=tuple(self.benchmark.classes),
             views=tuple(self._views(view, poolings) for view in wanted),
         )
 

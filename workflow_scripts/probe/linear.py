@@ -1,184 +1,195 @@
-"""Linear protocol: logistic regression on frozen features, test samples touched once.
+"""Protocol linear: logistic regression on frozen features, its settings chosen on held-out samples.
 
-For each seed the strength is chosen on a held-out part of the training split; the classifier is
-then fitted again on the whole training split and judged on the test split.
+All strengths of regularisation, for each pooling and normalisation, are fitted on the part of the
+training samples that is not held out. The setting that does best on the held-out ones is fitted
+again on all training samples, and the test samples are scored once.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import FunctionTransformer, Normalizer, StandardScaler
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from workflow_scripts.errors import UserError
-from workflow_scripts.logs import log
+from workflow_scripts.probe.choose import described
+from workflow_scripts.probe.hold_out import hold_out
+from workflow_scripts.probe.logistic import Fitted, fit
+from workflow_scripts.probe.logistic_loss import targets_of
+from workflow_scripts.probe.metrics import check_finite, merit
+from workflow_scripts.probe.normalise import Normalisation, fit_normalisation
+from workflow_scripts.probe.samples import Samples, one_thread, product
+from workflow_scripts.probe.trial import Features, Labels, Outcome, Part, Rows, Trial
 
-NORMALISATIONS = {"standardize": StandardScaler, "l2": Normalizer, "none": FunctionTransformer}
-MOST_STEPS = 2000
+PROTOCOL = "linear"
+_MOST_SCORES = 128 * 2**20  # bytes of scores that are kept at a time, of several strengths
 
-Labels = NDArray[np.integer[Any]]
+Scores = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Split:
-    """Features (n, dimensions) of one split and the class of each sample."""
+class Classifier:
+    """Solutions of several strengths, and what they are for.
 
-    features: NDArray[np.float64]
-    labels: Labels
-
-
-def check_labels(train: Labels, test: Labels, classes: Sequence[str]) -> None:
-    """Refuse splits from which the protocol cannot learn or be judged.
-
-    Raises:
-        UserError: Unlabelled samples, fewer than two classes, no test sample, a class without a
-            training sample, or with too few to hold one out.
+    Attributes:
+        normalisation: Of the features.
+        fitted: The solutions; None where nothing could be learnt.
+        known: (columns,) the classes that could be learnt.
+        constant: (classes,) scores of the others, for several labels.
+        together: Whether a sample has one class.
     """
-    if len(classes) < 2:
-        raise UserError(f"probe: a benchmark needs two classes or more, this one has {classes}")
-    for name, labels in (("train", train), ("test", test)):
-        if len(labels) == 0:
-            raise UserError(f"probe: the benchmark has no {name} sample; check the dataset's split")
-        if (labels < 0).any():
-            raise UserError(
-                f"probe: {int((labels < 0).sum())} of {len(labels)} {name} samples have no class; "
-                "a benchmark needs labels"
-            )
-    counts = np.bincount(train, minlength=len(classes))
-    for minimum, what in ((1, "is missing from"), (2, "has one sample in")):
-        short = [name for name, count in zip(classes, counts, strict=True) if count < minimum]
-        if short:
-            raise UserError(
-                f"probe: class {', '.join(map(repr, short))} {what} the training split; two or "
-                "more are needed to fit and to choose a strength: enlarge the training share"
-            )
+
+    normalisation: Normalisation
+    fitted: Fitted | None
+    known: NDArray[np.int64]
+    constant: Scores
+    together: bool
+
+    def scores(self, features: Features, rows: Rows, which: slice) -> Scores:
+        """(strengths, len(rows), classes) of some strengths, larger is more likely."""
+        strengths = len(range(which.start, which.stop))
+        out = np.tile(self.constant, (strengths, len(rows), 1))
+        if self.fitted is None:
+            return out
+        points = self.fitted.points[which].float()
+        columns = points.shape[1]
+        weights = points[..., :-1].flatten(0, 1).contiguous()
+        intercepts = points[..., -1].flatten().contiguous()
+        samples = Samples(features, rows, self.normalisation, what=PROTOCOL, hold=False)
+
+        def part(places: slice, block: torch.Tensor) -> None:
+            found = product(block, weights, intercepts).view(len(block), strengths, columns)
+            values = found.transpose(0, 1).numpy()
+            if self.together and columns == 1:
+                values = np.concatenate([-values, values], axis=2)
+            out[:, places, self.known] = values
+            if self.together and len(self.known) < len(self.constant):
+                unseen = np.setdiff1d(np.arange(len(self.constant)), self.known)
+                out[:, places, unseen] = values.min(axis=2, keepdims=True) - 1
+
+        for _ in samples.map(part):
+            pass
+        return out
 
 
-def hold_out(labels: Labels, *, share: float, seed: int) -> NDArray[np.bool_]:
-    """Which training samples are held out: `share` of each class, one at least, never all."""
-    held = np.zeros(len(labels), bool)
-    for label in np.unique(labels):
-        rows = np.flatnonzero(labels == label)
-        count = min(max(1, round(share * len(rows))), len(rows) - 1)
-        chosen = np.random.default_rng([seed, int(label)]).permutation(len(rows))[:count]
-        held[rows[chosen]] = True
-    return held
+def learnable(labels: Labels) -> NDArray[np.int64]:
+    """The classes that samples teach to tell apart: those there are, or with both yes and no."""
+    if labels.ndim == 1:
+        return np.unique(labels).astype(np.int64)
+    return np.flatnonzero(labels.any(axis=0) & ~labels.all(axis=0))
 
 
-def fit(train: Split, *, strength: float, normalisation: str) -> Pipeline:
-    """Logistic regression (L2, lbfgs, `C=strength`) on normalised features of `train`.
+def learn(
+    features: Features,
+    part: Part,
+    classes: int,
+    *,
+    normalisation: str,
+    strengths: Sequence[float],
+    what: str = PROTOCOL,
+) -> Classifier:
+    """Fit some samples with several strengths.
 
-    Raises:
-        UserError: No such normalisation.
-    """
-    if normalisation not in NORMALISATIONS:
-        raise UserError(
-            f"probe: normalisation is {normalisation!r}; use one of {', '.join(NORMALISATIONS)}"
-        )
-    pipeline = Pipeline(
-        [
-            ("normalise", NORMALISATIONS[normalisation]()),
-            ("classify", LogisticRegression(C=strength, solver="lbfgs", max_iter=MOST_STEPS)),
-        ]
-    )
-    pipeline.fit(train.features, train.labels)
-    steps = int(np.max(pipeline["classify"].n_iter_))
-    if steps >= MOST_STEPS:
-        log.warning("strength %g: not converged in %d steps", strength, MOST_STEPS)
-    return pipeline
-
-
-def scores(pipeline: Pipeline, features: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Decision values (n, classes)."""
-    values: NDArray[np.float64] = pipeline.decision_function(features)
-    return values if values.ndim == 2 else np.stack([-values, values], axis=1)
-
-
-def choose_strength(
-    train: Split, strengths: Sequence[float], *, share: float, seed: int, normalisation: str
-) -> float:
-    """The strength that classifies most held-out training samples; of equals, the smallest C.
-
-    A smaller C regularises more strongly.
-    """
-    held = hold_out(train.labels, share=share, seed=seed)
-    part = Split(train.features[~held], train.labels[~held])
-    right = {}
-    for strength in strengths:
-        pipeline = fit(part, strength=strength, normalisation=normalisation)
-        predicted = scores(pipeline, train.features[held]).argmax(axis=1)
-        right[strength] = int((predicted == train.labels[held]).sum())
-    return min(strengths, key=lambda strength: (-right[strength], strength))
-
-
-def judge(pipeline: Pipeline, test: Split, classes: int) -> dict[str, Any]:
-    """Top-1 and top-5 in percent, per-class accuracy in percent, and the confusion matrix.
-
-    Rows of the matrix are true classes, columns predicted ones.
-    """
-    values = scores(pipeline, test.features)
-    order = np.argsort(-values, axis=1, kind="stable")
-    confusion = np.zeros((classes, classes), np.int64)
-    np.add.at(confusion, (test.labels, order[:, 0]), 1)
-    of_class = confusion.sum(axis=1)
-    return {
-        "top1": 100 * float((order[:, 0] == test.labels).mean()),
-        "top5": 100 * float((order[:, :5] == test.labels[:, None]).any(axis=1).mean()),
-        "per_class": [
-            100 * float(confusion[row, row] / of_class[row]) if of_class[row] else None
-            for row in range(classes)
-        ],
-        "confusion": confusion,
-    }
-
-
-def linear_probe(train: Split, test: Split, *, recipe: dict[str, Any], seed: int) -> dict[str, Any]:
-    """One seed of the protocol: choose, refit, judge.
+    A class that none of the samples has is never the likeliest; with several labels one that none
+    or all of them have gets the same score everywhere, the logarithm of its odds.
 
     Args:
-        train: The training split.
-        test: The test split; nothing of it enters the choice or the fit.
-        recipe: `strengths`, `holdout` and `normalisation`.
-        seed: Of the held-out part.
+        features: Of all samples.
+        part: What to learn from.
+        classes: How many there are.
+        normalisation: Its name.
+        strengths: C, each once.
+        what: Names the fit in a warning.
+    """
+    known = learnable(part.labels)
+    together = part.labels.ndim == 1
+    constant = np.zeros(classes, np.float32)
+    if together:
+        constant[:] = -1
+        constant[known] = 0
+        labels, columns = np.searchsorted(known, part.labels), len(known)
+        enough = columns > 1
+    else:
+        odds = math.log(2 * len(part) + 1)
+        constant[:] = np.where(part.labels.all(axis=0), odds, -odds)
+        labels, columns = part.labels[:, known], len(known)
+        enough = columns > 0
+    how = fit_normalisation(normalisation, features, part.rows, what=PROTOCOL)
+    if not enough:
+        return Classifier(how, None, known, constant, together)
+    samples = Samples(features, part.rows, how, what=PROTOCOL)
+    fitted = fit(samples, targets_of(labels, columns), strengths, what=what)
+    return Classifier(how, fitted, known, constant, together)
+
+
+def merits(
+    classifier: Classifier, features: Features, held: Part, setting: dict[str, str], strengths: int
+) -> Iterator[float]:
+    """What each strength is worth on held-out samples."""
+    room = max(1, _MOST_SCORES // (4 * len(held) * len(classifier.constant)))
+    for first in range(0, strengths, room):
+        some = slice(first, min(first + room, strengths))
+        for scores in classifier.scores(features, held.rows, some):
+            check_finite(scores, described(PROTOCOL, setting))
+            yield merit(scores, held.labels)
+
+
+def choose(trial: Trial) -> dict[str, Any]:
+    """The setting that does best on held-out training samples.
+
+    Of equals the one that is regularised most strongly (the smallest C), then the first pooling
+    and normalisation.
+    """
+    settings = trial.settings
+    away = hold_out(
+        trial.train.labels, share=settings["holdout"], seed=trial.seed, groups=trial.train.groups
+    )
+    part, held = trial.train.only(~away), trial.train.only(away)
+    strengths = settings["strengths"]
+    found: list[tuple[float, float, int, dict[str, Any]]] = []
+    for pooling in settings["poolings"]:
+        for normalisation in settings["normalisations"]:
+            setting = {"pooling": pooling, "normalisation": normalisation}
+            classifier = learn(
+                trial.features[pooling], part, trial.classes, normalisation=normalisation,
+                strengths=strengths, what=described(PROTOCOL, setting),
+            )  # fmt: skip
+            worth = merits(classifier, trial.features[pooling], held, setting, len(strengths))
+            found += [
+                (-merit_, strength, len(found), {**setting, "strength": strength})
+                for merit_, strength in zip(worth, strengths, strict=True)
+            ]
+    return min(found, key=lambda one: one[:3])[3]
+
+
+def judge(trial: Trial) -> Outcome:
+    """Choose on held-out training samples, fit all of them again, and score the test part once.
+
+    Args:
+        trial: Its settings are `strengths` (C of scikit-learn's `LogisticRegression`, the larger
+            the less the penalty), `poolings`, `normalisations`, and the share `holdout`. With
+            several labels each class is a regression of its own, all of one strength.
 
     Returns:
-        What `judge` returns, and the `chosen` strength.
+        Decision values (logits), and `chosen`: pooling, normalisation and strength.
+
+    Raises:
+        UserError: An empty list of settings, no such normalisation, no sample that can be held
+            out, or features or scores that are not finite.
     """
-    normalisation = recipe["normalisation"]
-    # One thread: sums over samples then round the same on every machine.
-    with threadpool_limits(limits=1):
-        chosen = choose_strength(
-            train,
-            recipe["strengths"],
-            share=recipe["holdout"],
-            seed=seed,
-            normalisation=normalisation,
-        )
-        pipeline = fit(train, strength=chosen, normalisation=normalisation)
-        return {**judge(pipeline, test, int(train.labels.max()) + 1), "chosen": chosen}
-
-
-def spread(values: Sequence[float]) -> dict[str, Any]:
-    """Mean and sample standard deviation over seeds (0 for one seed), and the values."""
-    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-    return {"mean": float(np.mean(values)), "std": deviation, "values": list(values)}
-
-
-def summarise(results: Sequence[dict[str, Any]], classes: Sequence[str]) -> dict[str, Any]:
-    """The seeds' results as one: accuracies as mean ± std, confusion matrices summed."""
-    per_class: dict[str, float | None] = {}
-    for row, name in enumerate(classes):
-        values = [result["per_class"][row] for result in results]
-        per_class[name] = None if values[0] is None else float(np.mean(values))
-    return {
-        "top1": spread([result["top1"] for result in results]),
-        "top5": spread([result["top5"] for result in results]),
-        "chosen": [result["chosen"] for result in results],
-        "per_class": per_class,
-        "confusion": sum(result["confusion"] for result in results).tolist(),
-    }
+    for name in ("strengths", "poolings", "normalisations"):
+        if not trial.settings[name]:
+            raise UserError(f"probe: linear: {name} is empty; give one or more")
+    with one_thread():
+        chosen = choose(trial)
+        features = trial.features[chosen["pooling"]]
+        classifier = learn(
+            features, trial.train, trial.classes, normalisation=chosen["normalisation"],
+            strengths=[chosen["strength"]], what=described(PROTOCOL, chosen),
+        )  # fmt: skip
+        scores = classifier.scores(features, trial.test.rows, slice(0, 1))[0]
+    check_finite(scores, described(PROTOCOL, chosen))
+    return Outcome(scores, chosen)

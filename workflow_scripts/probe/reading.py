@@ -58,6 +58,11 @@ def spread(found: Json | None, decimals: int = 1) -> str:
     return f"{text} ± {found['std']:.{decimals}f}" if len(found["values"]) > 1 else text
 
 
+def signed(percent: float) -> str:
+    """`+2.50`; nothing is `+0.00`, never `-0.00`."""
+    return f"{round(percent, 2) + 0.0:+.2f}"
+
+
 def judged(result: Json, protocol: str, who: str, metric: str) -> Json | None:
     """Mean, deviation and values of one metric; None where `who` was not judged so."""
     found: Json | None = result["protocols"][protocol]["judged"].get(who, {}).get(metric)

@@ -20,6 +20,7 @@ from workflow_scripts.probe.reading import (
     overlaps,
     protocol_title,
     read_result,
+    signed,
     split_digests,
     spread,
 )
@@ -141,22 +142,24 @@ def choices(results: Sequence[Json]) -> Iterator[str]:
                 yield from wrapped(f"    {protocol_title(protocol)}: {text}", 8)
 
 
-def references(benchmark: str) -> Iterator[str]:
-    """Published numbers of a benchmark with their sources."""
-    rows = published(key_of(benchmark))
+def references(key: str | None) -> Iterator[str]:
+    """Published numbers of a benchmark's key, by their sources."""
+    rows = published(key)
     if not rows:
         return
     yield "Published, of other data, splits and protocols: context, not a comparison"
-    sources = list(dict.fromkeys((row["source"], row["link"]) for row in rows))
+    sources = list(dict.fromkeys((row["source"], row["link"], row["metric"]) for row in rows))
     width = max(len(value(row)) for row in rows)
     for row in rows:
         told = [row["model"], row["data"], row["protocol"] or "protocol not stated"]
         told.append(row["split"] or "split not stated")
-        source = sources.index((row["source"], row["link"])) + 1
+        source = sources.index((row["source"], row["link"], row["metric"])) + 1
         text = f"  [{source}]  {value(row):<{width}}  {'; '.join(told)}"
         yield from wrapped(text, width + 9)
-    for number, (source, link) in enumerate(sources, 1):
-        yield from wrapped(f"  [{number}] {source}" + (f", {link}" if link else ""), 6)
+    for number, (source, link, metric) in enumerate(sources, 1):
+        yield from wrapped(f"  [{number}] {metric}: {source}" + (f", {link}" if link else ""), 6)
+    for note in dict.fromkeys(row["note"] for row in rows if row["note"]):
+        yield from wrapped(f"  {note}", 2)
 
 
 def arp_lines(results: Sequence[Json], baseline: str) -> Iterator[str]:
@@ -173,17 +176,12 @@ def arp_lines(results: Sequence[Json], baseline: str) -> Iterator[str]:
         for protocol, found in by_protocol(results, encoder=encoder, baseline=baseline).items():
             title = protocol_title(protocol)
             tasks = cut(", ".join(found.tasks), 40)
-            rows.append(("", cut(encoder, MOST_NAME), title, f"{found.percent:+.2f}", tasks))
+            rows.append(("", cut(encoder, MOST_NAME), title, signed(found.percent), tasks))
             left_out += [f"{encoder}, {title}: {task} {why}" for task, why in found.left_out]
     yield from aligned(rows, left=3)
     for text in left_out:
         yield from wrapped(f"  left out: {text}", 6)
-    for row in published("arp"):
-        yield from wrapped(
-            f"  published, {row['metric']}: {row['value']}, {row['model']} on {row['data']}", 6
-        )
-    for note in dict.fromkeys(row["note"] for row in published("arp")):
-        yield from wrapped(f"  {note}", 2)
+    yield from references("arp")
 
 
 def table(results: Sequence[Json], baseline: str | None = None) -> str:
@@ -202,7 +200,7 @@ def table(results: Sequence[Json], baseline: str | None = None) -> str:
         if notes := [line for text in explained(group) for line in wrapped(text, 3)]:
             lines += [*notes, ""]
         lines += ["How:", *choices(group), ""]
-        lines += [*told, ""] if (told := list(references(group[0]["benchmark"]))) else []
+        lines += [*told, ""] if (told := list(references(key_of(group[0]["benchmark"])))) else []
     if baseline is not None:
         lines += [*arp_lines(results, baseline), ""]
     lines.append(

@@ -104,13 +104,23 @@ def _lane(
         ours["mean"], place, xerr=ours["std"], fmt=marker, color=colour, ms=6.5, capsize=3,
         mec="white", mew=0.6, lw=1.4, ecolor=colour,
     )  # fmt: skip
+    _number(axes, place, ours, floor, colour)
+
+
+def _number(axes: Axes, place: float, ours: Json, floor: Json | None, colour: str) -> None:
+    """The mean beside its mark, on the side that is free: away from the floor, inside the axes."""
+    below = floor is not None and floor["mean"] > ours["mean"]
+    right = ours["mean"] + ours["std"] < 95 and not below
     room = max(ours["std"], 0.8)
-    below = floor is not None and floor["mean"] > ours["mean"]  # the floor's mark is on the right
-    right = ours["mean"] + room < 97 and not below
+    edge = ours["mean"] + (room if right else -room)
+    if floor is not None and right:
+        edge = max(edge, floor["mean"] + floor["std"])
+    if floor is not None and below:
+        edge = min(edge, floor["mean"] - floor["std"])
     axes.annotate(
-        f"{ours['mean']:.1f}", (ours["mean"] + (room if right else -room), place),
-        (4 if right else -4, 0), textcoords="offset points", ha="left" if right else "right",
-        va="center", fontsize=8, color=colour, fontweight="bold",
+        f"{ours['mean']:.1f}", (edge, place), (4 if right else -4, 0), textcoords="offset points",
+        ha="left" if right else "right", va="center", fontsize=8, color=colour, fontweight="bold",
+        bbox={"fc": "white", "ec": "none", "pad": 0.6, "alpha": 0.75},
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from workflow_scripts.probe.reading import (
     overlaps,
     protocol_title,
     published_name,
+    signed,
     split_digests,
     spread,
 )
@@ -160,7 +161,7 @@ def arp_table(probes: Sequence[ProbeData], baseline: str | None) -> Json | None:
         {
             "encoder": labels[encoder],
             "protocol": protocol_title(protocol),
-            "value": f"{found[protocol].percent:+.2f}",
+            "value": signed(found[protocol].percent),
             "tasks": ", ".join(names[task] for task in found[protocol].tasks),
             "left_out": "; ".join(f"{names[t]}: {why}" for t, why in found[protocol].left_out),
         }
