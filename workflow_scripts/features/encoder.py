@@ -146,17 +146,23 @@ class Pooled(nn.Module):
             block.register_forward_hook(self._keep)
 
     def _keep(self, block: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        outputs = getattr(self._kept, "outputs", None)
-        if outputs is not None:  # None: this forward pass is not ours
-            outputs.append(output)
+        """Pool a block's output at once: the tokens of many blocks would fill the caches."""
+        pooled = getattr(self._kept, "pooled", None)
+        if pooled is None:  # this forward pass is not ours
+            return
+        norm: nn.Module = self.encoder.norm  # type: ignore[assignment]
+        with torch.autocast(output.device.type, enabled=False):  # sums over many tokens
+            tokens = norm(output.float())
+            tokens = tokens.flatten(1, 2) if tokens.ndim == 4 else tokens
+            pooled.append([self._pool(tokens, name) for name in self.poolings])
 
     @contextmanager
-    def _keeping(self) -> Iterator[list[Tensor]]:
-        self._kept.outputs = []
+    def _keeping(self) -> Iterator[list[list[Tensor]]]:
+        self._kept.pooled = []
         try:
-            yield self._kept.outputs
+            yield self._kept.pooled
         finally:
-            self._kept.outputs = None
+            self._kept.pooled = None
 
     def _pool(self, tokens: Tensor, pooling: str) -> Tensor:
         """(B, N, D) normed tokens, those before the patches first → (B, D)."""
@@ -172,12 +178,8 @@ class Pooled(nn.Module):
         half = torch.autocast(
             images.device.type, dtype=torch.bfloat16, enabled=self.precision == BF16
         )
-        with self._keeping() as outputs, half:
+        with self._keeping() as pooled, half:
             self.encoder.forward_features(images)  # type: ignore[operator]
-        norm: nn.Module = self.encoder.norm  # type: ignore[assignment]
-        # In float32 from here: sums over many tokens.
-        normed = [norm(tokens.float()) for tokens in outputs]
-        normed = [tokens.flatten(1, 2) if tokens.ndim == 4 else tokens for tokens in normed]
-        pooled = [self._pool(tokens, name) for name in self.poolings for tokens in normed]
-        found: NDArray[np.float32] = torch.cat(pooled, dim=1).cpu().numpy()
+        by_pooling = [part for parts in zip(*pooled, strict=True) for part in parts]
+        found: NDArray[np.float32] = torch.cat(by_pooling, dim=1).cpu().numpy()
         return found

@@ -160,10 +160,12 @@ class Seen:
                 self._view(row, self.views.augment, own)
                 for row, own in zip(rows.tolist(), draws, strict=True)
             ]
-        stacked = torch.stack(pixels).float()
-        if self.is_images:
-            stacked = stacked / 255
-        return normalised(stacked, mean=self._mean, std=self._std, clip=self._clip)
+        # One by one, which stays in a core's cache.
+        return torch.stack([self._normalised(one) for one in pixels])
+
+    def _normalised(self, pixels: Tensor) -> Tensor:
+        values = pixels / 255 if self.is_images else pixels
+        return normalised(values, mean=self._mean, std=self._std, clip=self._clip)
 
     def _whole(self, row: int) -> Tensor:
         if self.is_images:
