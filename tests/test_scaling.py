@@ -12,6 +12,7 @@ from test_export import export_here
 from test_trainer import _signals  # noqa: F401 - training takes over signals here too
 from tiny_runs import curve, simmim_recipe, tensors, tiny_batches, tiny_recipe, train_here
 
+from tests.feature_cases import extract_here
 from tests.test_config import changed
 from workflow_scripts.config_check import check_config
 from workflow_scripts.errors import UserError
@@ -143,23 +144,24 @@ def test_six_bands_train_export_and_probe_and_missing_pixels_count_as_the_mean(
         hidden = pictures["masked"][pictures["mask"]]
         np.testing.assert_allclose(hidden, np.tile(card["normalisation"]["missing"],
                                                    (len(hidden), 1)), rtol=1e-5)  # fmt: skip
-    assert results[0]["encoder"] == results[1]["encoder"]
-    assert results[0]["n_test"] == 6
-    assert results[0]["overlap"] == 6  # of its own corpus, by key
+    assert results[0]["protocols"] == results[1]["protocols"]
+    (split,) = results[0]["splits"]
+    assert split["n_test"] == split["overlap"]["test"] == 6  # of its own corpus, by key
 
 
 def probed(run, index, output):
-    recipe = {
-        "benchmark": "six", "synthetic": True, "protocol": "linear", "pooling": "mean",
-        "image_size": None, "layers": 1, "seeds": [0], "strengths": [0.1], "holdout": 0.25,
-        "normalisation": "standardize", "pretraining_dataset_overlap": True,
-    }  # fmt: skip
+    shared = {"encoder": "six", "benchmark": "six", "image_size": None, "layers": 1, "seeds": [0]}
+    ridge = {"protocol": "ridge", "strengths": [1.0], "poolings": ["mean"], "holdout": 0.25}
+    features = output.with_name(f"features-{output.name}")
+    views = {"count": 0, "augment": {}, "seeds": []}
+    extract_here({**shared, "poolings": ["mean"], "views": views}, run, index, features)
     probe(
         argparse.Namespace(
-            run=run, index=index, output=output, corpus=index, device="cpu", threads=2
+            features=features, store=output.parent / "store", index=index, splits=None,
+            output=output, corpus=index, threads=2,
         ),
-        recipe,
-    )
+        {**shared, "run": "six", "step": None, "synthetic": True, "protocols": [ridge]},
+    )  # fmt: skip
     return json.loads(output.read_text())
 
 
