@@ -11,8 +11,8 @@ from workflow_scripts.probe.linear import judge
 from workflow_scripts.probe.normalise import BLOCK
 from workflow_scripts.probe.trial import Trial
 
-COUNT, WIDTH, CLASSES = 60_000, 512, 3  # 123 MB
-ALLOWED = 61_000_000
+COUNT, WIDTH, CLASSES = 100_000, 512, 3  # 205 MB
+ALLOWED = 100_000_000
 
 
 class Made:
