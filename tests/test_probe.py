@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -270,4 +271,23 @@ def test_features_that_are_gone_or_damaged_are_told_with_the_way_out(made, tmp_p
     body["sets"]["trained"]["digest"] = "0" * 64
     write_json(tmp_path / "features.json", body)
     with pytest.raises(UserError, match=r"set.json: no such file; delete the result of the stage"):
+        judge(made, tmp_path / "r.json", recipe(), features=tmp_path / "features.json")
+
+
+def test_a_flipped_byte_of_a_feature_is_noticed(made, tmp_path):
+    store = shutil.copytree(made["store"], tmp_path / "store")
+    digest = read_json(made["features"])["sets"]["random-1"]["digest"]
+    array = store / digest / "features.npy"
+    damaged = bytearray(array.read_bytes())
+    damaged[-3] ^= 1
+    array.write_bytes(damaged)
+    with pytest.raises(UserError, match=f"{digest}/features.npy: does not match its checksum"):
+        judge(made, tmp_path / "r.json", recipe(), store=store)
+
+
+def test_features_made_again_as_others_are_not_those_of_an_older_result(made, tmp_path):
+    body = json.loads(made["features"].read_text())
+    body["sets"]["trained"]["sha256"] = "0" * 64
+    write_json(tmp_path / "features.json", body)
+    with pytest.raises(UserError, match=r"not the array of 'trained' that .*features.json names"):
         judge(made, tmp_path / "r.json", recipe(), features=tmp_path / "features.json")
