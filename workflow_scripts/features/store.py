@@ -161,6 +161,11 @@ class StoredSet:
         return StoredFeatures(self.path, self._offset, self.shape, tuple(columns))
 
 
+def view_name(encoder: str, number: int) -> str:
+    """The name of the set of an encoder's view: `trained/view-007`."""
+    return f"{encoder}/view-{number:03d}"
+
+
 def rows_digest(rows: Rows) -> str:
     """Hexadecimal sha256 of the numbers of samples, by which sets of the same ones are known."""
     return hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()

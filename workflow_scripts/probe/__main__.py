@@ -15,9 +15,10 @@ from workflow_scripts.probe.checks import check_labels
 from workflow_scripts.probe.judging import Judge, judged
 from workflow_scripts.probe.protocols import entries
 from workflow_scripts.probe.told import told_splits
+from workflow_scripts.probe.trial import Outcome, Trial
 from workflow_scripts.results import stamp, write_result
 from workflow_scripts.shards.corpus import Corpus
-from workflow_scripts.split.samples import read_benchmark
+from workflow_scripts.split.samples import Benchmark, read_benchmark
 from workflow_scripts.stage import run_stage, stage_parser
 
 
@@ -26,6 +27,16 @@ def told_layer(layers: int) -> str:
     if layers == 1:
         return "last block, after the final norm"
     return f"last {layers} blocks, each after the final norm"
+
+
+def write_pictures(path: Path, benchmark: Benchmark, trial: Trial, outcome: Outcome) -> None:
+    """What the pictures of a probe are made of, from its first trial by the headline."""
+    shown = pictures.pictures(
+        outcome.scores, trial.test.labels, benchmark.splits[0].test,
+        trial.features[outcome.chosen["pooling"]], trial.classes, trial.seed,
+        places=trial.test.rows,
+    )  # fmt: skip
+    pictures.write(path, shown)
 
 
 def probe(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
@@ -50,8 +61,13 @@ def probe(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
         layers=recipe["layers"],
         seeds=recipe["seeds"],
     )
-    found = {name: judged(judge, *how) for name, how in wanted.items()}
-    headline = next(iter(found))
+    headline = next(iter(wanted))
+    found: dict[str, dict[str, Any]] = {}
+    for name, how in wanted.items():
+        # Scores of one protocol at a time: those of all on a large test side are gigabytes.
+        found[name], trial, outcome = judged(judge, *how)
+        if name == headline:
+            write_pictures(arguments.output.with_suffix(".npz"), benchmark, trial, outcome)
     body = {
         **{key: recipe[key] for key in ("encoder", "run", "step", "benchmark", "synthetic")},
         "image_size": made["image_size"],
@@ -62,15 +78,8 @@ def probe(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
         "seeds": recipe["seeds"],
         "splits": told_splits(benchmark, corpus),
         "headline": headline,
-        "protocols": {name: result for name, (result, *_) in found.items()},
+        "protocols": found,
     }
-    _, trial, outcome = found[headline]
-    pooling = outcome.chosen.get("pooling") or next(iter(trial.features))
-    shown = pictures.pictures(
-        outcome.scores, trial.test.labels, benchmark.splits[0].test, trial.features[pooling],
-        trial.classes, trial.seed, places=trial.test.rows,
-    )  # fmt: skip
-    pictures.write(arguments.output.with_suffix(".npz"), shown)
     inputs = {
         **made["digests"]["inputs"],
         "features": file_sha256(arguments.features),
@@ -81,7 +90,7 @@ def probe(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
         arguments.output, stamp=stamp("probe", recipe, inputs), body=body,
         facts={"threads": arguments.threads},
     )  # fmt: skip
-    for name, (result, *_) in found.items():
+    for name, result in found.items():
         told = [metrics.told(result["judged"][who]) for who in ("encoder", "random")]
         log.info("%s on %s, %s: %s; random weights %s", recipe["encoder"], recipe["benchmark"],
                  name, *told)  # fmt: skip
