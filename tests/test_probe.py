@@ -12,7 +12,7 @@ from workflow_scripts.digests import file_sha256
 from workflow_scripts.errors import UserError
 from workflow_scripts.features.store import open_set
 from workflow_scripts.files import read_json, write_json
-from workflow_scripts.probe.__main__ import probe
+from workflow_scripts.probe.__main__ import work
 from workflow_scripts.probe.judging import Judge
 from workflow_scripts.probe.trial import InMemory, OfSome
 from workflow_scripts.shards.corpus import Corpus
@@ -106,7 +106,7 @@ def made(tmp_path_factory):
 def judge(made, output, wanted, *, corpus=None, threads=1, **changes):
     arguments = argparse.Namespace(**(made | changes), output=output, corpus=corpus,
                                    threads=threads)  # fmt: skip
-    probe(arguments, wanted)
+    work(arguments, wanted)
     return read_json(output)
 
 

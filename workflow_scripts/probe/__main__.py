@@ -1,7 +1,6 @@
 """Judge an encoder's features on a benchmark by every protocol, beside those of its floors."""
 
 import argparse
-import os
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from workflow_scripts.results import stamp, write_result
 from workflow_scripts.shards.corpus import Corpus
 from workflow_scripts.split.samples import Benchmark, read_benchmark
 from workflow_scripts.stage import run_stage, stage_parser
+from workflow_scripts.threads import usable_cores, workers_are
 
 
 def told_layer(layers: int) -> str:
@@ -98,7 +98,7 @@ def probe(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
 
 def work(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
     """The stage, one at a time for an output."""
-    with exclusive(arguments.output):
+    with exclusive(arguments.output), workers_are(arguments.threads):
         probe(arguments, recipe)
 
 
@@ -117,7 +117,7 @@ if __name__ == "__main__":
     parser.add_argument(
         "--threads",
         type=int,
-        default=len(os.sched_getaffinity(0)),
+        default=usable_cores(),
         help="pieces of work at a time (default: the cores at hand)",
     )
     run_stage(parser, work)
