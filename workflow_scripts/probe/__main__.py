@@ -57,7 +57,10 @@ def probe(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
     corpus = Corpus(arguments.corpus) if arguments.corpus else None
     judge = Judge(
         benchmark=benchmark,
-        sets={name: open_set(arguments.store, row["digest"]) for name, row in made["sets"].items()},
+        sets={
+            name: open_set(arguments.store, row["digest"], row["sha256"])
+            for name, row in made["sets"].items()
+        },
         layers=recipe["layers"],
         seeds=recipe["seeds"],
     )
