@@ -191,6 +191,13 @@ def test_features_without_a_wanted_view_or_seed_are_refused(made, tmp_path):
             judge(made, tmp_path / "r.json", wanted)
 
 
+def test_shots_that_a_class_has_not_are_refused_before_anything_is_fitted(made, tmp_path):
+    wanted = recipe(KNN, {**FEW, "shots": [1, 40]})
+    with pytest.raises(UserError, match="class 'columns' has 5 training samples, 40 are asked"):
+        judge(made, tmp_path / "r.json", wanted)
+    assert not (tmp_path / "r.npz").exists()
+
+
 def test_views_are_of_training_samples_alone(made):
     sets = read_json(made["features"])["sets"]
     benchmark = read_benchmark(made["index"], made["splits"])

@@ -11,7 +11,7 @@ from workflow_scripts.files import exclusive, read_json
 from workflow_scripts.logs import log
 from workflow_scripts.probe import metrics, pictures
 from workflow_scripts.probe.checks import check_labels
-from workflow_scripts.probe.judging import Judge, judged
+from workflow_scripts.probe.judging import Judge, check, judged
 from workflow_scripts.probe.protocols import entries
 from workflow_scripts.probe.told import told_splits
 from workflow_scripts.probe.trial import Outcome, Trial
@@ -64,6 +64,8 @@ def probe(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
         layers=recipe["layers"],
         seeds=recipe["seeds"],
     )
+    for how in wanted.values():
+        check(judge, *how)
     headline = next(iter(wanted))
     found: dict[str, dict[str, Any]] = {}
     for name, how in wanted.items():
