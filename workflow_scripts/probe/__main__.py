@@ -6,7 +6,7 @@ from typing import Any
 
 from workflow_scripts.digests import file_sha256
 from workflow_scripts.errors import UserError
-from workflow_scripts.features.store import open_set, rows_digest
+from workflow_scripts.features.store import StoredSet, open_set, rows_digest
 from workflow_scripts.files import exclusive, read_json
 from workflow_scripts.logs import log
 from workflow_scripts.probe import metrics, pictures
@@ -19,7 +19,7 @@ from workflow_scripts.results import stamp, write_result
 from workflow_scripts.shards.corpus import Corpus
 from workflow_scripts.split.samples import Benchmark, read_benchmark
 from workflow_scripts.stage import run_stage, stage_parser
-from workflow_scripts.threads import usable_cores, workers_are
+from workflow_scripts.threads import map_in_order, usable_cores, workers_are
 
 
 def told_layer(layers: int) -> str:
@@ -37,6 +37,29 @@ def write_pictures(path: Path, benchmark: Benchmark, trial: Trial, outcome: Outc
         places=trial.test.rows,
     )  # fmt: skip
     pictures.write(path, shown)
+
+
+def verified(made: dict[str, Any], store: Path, features: Path) -> dict[str, StoredSet]:
+    """By name, the sets that the features' result names, every byte of them compared.
+
+    Args:
+        made: The result.
+        store: The folder of all sets.
+        features: The result's file, for messages.
+
+    Raises:
+        UserError: A set is gone or damaged, or another than when the result was written.
+    """
+    sets = {name: open_set(store, row["digest"]) for name, row in made["sets"].items()}
+    for _ in map_in_order(StoredSet.verify, sets.values()):
+        pass
+    for name, found in sets.items():
+        if found.sha256 != made["sets"][name]["sha256"]:
+            raise UserError(
+                f"{found.path}: not the array of {name!r} that {features} names, it was made again "
+                "since; delete that file and start again"
+            )
+    return sets
 
 
 def probe(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
@@ -57,10 +80,7 @@ def probe(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
     corpus = Corpus(arguments.corpus) if arguments.corpus else None
     judge = Judge(
         benchmark=benchmark,
-        sets={
-            name: open_set(arguments.store, row["digest"], row["sha256"])
-            for name, row in made["sets"].items()
-        },
+        sets=verified(made, arguments.store, arguments.features),
         layers=recipe["layers"],
         seeds=recipe["seeds"],
     )

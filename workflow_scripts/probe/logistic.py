@@ -22,7 +22,7 @@ from workflow_scripts.probe.descent import Curvature, Descent, curvature
 from workflow_scripts.probe.logistic_loss import Targets, evaluate
 from workflow_scripts.probe.samples import Samples, in_threads
 
-TOLERANCE = 1e-6
+TOLERANCE = 1e-7
 MOST_STEPS = 2000
 _AT_ONCE = 256 * 2**20  # bytes of the solver's own vectors, for all that goes on side by side
 _COARSE = 4  # strengths that are fitted first, about

@@ -20,7 +20,7 @@ from workflow_scripts.probe.row_blocks import read
 from workflow_scripts.probe.trial import Features, Rows
 from workflow_scripts.threads import map_in_order
 
-MOST_HELD = 512 * 2**20  # bytes of samples that are kept in memory; more are read at every step
+MOST_HELD = 256 * 2**20  # bytes of samples that are kept in memory; more are read at every step
 
 T = TypeVar("T")
 
