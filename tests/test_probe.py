@@ -156,10 +156,7 @@ def test_the_floor_of_each_seed_has_weights_of_its_own(made):
     sets = read_json(made["features"])["sets"]
     seen = Judge(
         benchmark=read_benchmark(made["index"], made["splits"]),
-        sets={
-            name: open_set(made["store"], row["digest"], row["sha256"])
-            for name, row in sets.items()
-        },
+        sets={name: open_set(made["store"], row["digest"]) for name, row in sets.items()},
         layers=1,
         seeds=SEEDS,
     )
@@ -177,19 +174,18 @@ def test_the_floor_of_each_seed_has_weights_of_its_own(made):
     assert not np.array_equal(floor[0], trained[0])
 
 
-def test_features_that_were_extracted_again_to_other_bytes_are_refused(made, tmp_path):
-    body = read_json(made["features"])
-    body["sets"]["random-1"]["sha256"] = "0" * 64
-    write_json(tmp_path / "features.json", body)
-    with pytest.raises(UserError, match=r"features\.npy: was extracted again since, and is not"):
-        judge(made, tmp_path / "r.json", recipe(KNN), features=tmp_path / "features.json")
-
-
 def test_features_without_a_wanted_view_or_seed_are_refused(made, tmp_path):
     for changes, lacking in (({"views": 3}, "trained/view-002"), ({}, "random-7")):
         wanted = recipe({**LARS, "epochs": 1, **changes}, seeds=[0, 7] if not changes else SEEDS)
         with pytest.raises(UserError, match=f"no set '{lacking}', only mean-colour, random-0"):
             judge(made, tmp_path / "r.json", wanted)
+
+
+def test_shots_that_a_class_has_not_are_refused_before_anything_is_fitted(made, tmp_path):
+    wanted = recipe(KNN, {**FEW, "shots": [1, 40]})
+    with pytest.raises(UserError, match="class 'columns' has 5 training samples, 40 are asked"):
+        judge(made, tmp_path / "r.json", wanted)
+    assert not (tmp_path / "r.npz").exists()
 
 
 def test_views_are_of_training_samples_alone(made):

@@ -44,6 +44,22 @@ def test_layout_and_labels_are_not_in_the_recipe(path, value, same):
     assert (before == after) is same
 
 
+def test_settings_of_protocols_that_a_benchmark_does_not_use_are_in_no_recipe_of_its():
+    entry = {"dataset": "sample-scenes", "encoders": ["scenes-mae"]}
+
+    def found(**keys):
+        config = check_config(changed("benchmarks.scenes", {**entry, **keys}))
+        return [make(config, "scenes-mae", "scenes") for make in (recipes.features, recipes.probe)]
+
+    turned = {"augment": {"rotate": True}}
+    assert found(lars=turned, ridge={"strengths": [1.0]}, finetune={"epochs": 30}) == found()
+    crops = {"protocols": ["lars"], "lars": {"views": 0}}
+    assert found(**crops) == found(**{**crops, "lars": {"views": 0, **turned}})
+    seen = {"protocols": ["lars"], "lars": {"views": 2}}
+    differ = found(**seen), found(**{**seen, "lars": {"views": 2, **turned}})
+    assert all(one != other for one, other in zip(*differ, strict=True))
+
+
 def test_config_digest_leaves_out_the_machine_but_no_science():
     def digest(path, value):
         return recipes.config_digest(check_config(changed(path, value)))

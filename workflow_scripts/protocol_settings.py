@@ -24,8 +24,9 @@ def feature_protocols(config: Config, encoder: str, benchmark: str) -> list[dict
     """Each protocol on features with its settings, in the order of the configuration."""
     entry = config.benchmarks[benchmark]
     shared = {"poolings": list(entry.poolings), "holdout": entry.holdout}
-    lars = entry.lars.model_dump(mode="json")
-    pooling = lars_pooling(config, encoder, benchmark)
+    pooling, views = lars_pooling(config, encoder, benchmark), lars_views(entry)
+    # Without views nothing is augmented.
+    lars = entry.lars.model_dump(mode="json", exclude=set() if views else {"augment"})
     settings: dict[str, dict[str, Any]] = {
         "linear": {
             "strengths": entry.strengths, "normalisations": list(entry.normalisations), **shared,
@@ -36,7 +37,7 @@ def feature_protocols(config: Config, encoder: str, benchmark: str) -> list[dict
             **entry.few_shot.model_dump(mode="json"), "normalisation": entry.normalisations[0],
             "poolings": list(entry.poolings[:1]),
         },
-        "lars": {**lars, "pooling": pooling, "poolings": [pooling], "views": lars_views(entry)},
+        "lars": {**lars, "pooling": pooling, "poolings": [pooling], "views": views},
     }  # fmt: skip
     return [{"protocol": name, **settings[name]} for name in entry.protocols if name != FINETUNE]
 
@@ -63,8 +64,11 @@ def lars_views(benchmark: Benchmark) -> int:
 def needed_views(config: Config, benchmark: str) -> dict[str, Any]:
     """The views whose features are kept: how many, how drawn, and of which random encoders."""
     entry = config.benchmarks[benchmark]
+    count = lars_views(entry)
+    if not count:  # how they would be drawn is no part of the features
+        return {"count": 0, "augment": None, "seeds": []}
     augment = entry.lars.augment.model_dump(mode="json")
-    return {"count": lars_views(entry), "augment": augment, "seeds": entry.seeds}
+    return {"count": count, "augment": augment, "seeds": entry.seeds}
 
 
 def needed_poolings(config: Config, encoder: str, benchmark: str) -> list[str]:

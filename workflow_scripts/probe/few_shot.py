@@ -26,24 +26,37 @@ NORMALISATIONS = {"standardize": StandardScaler, "l2": Normalizer, "none": Funct
 MOST_STEPS = 2000
 
 
+def check(trial: Trial) -> None:
+    """Refuse a training part from which so many samples of each class cannot be drawn.
+
+    Raises:
+        UserError: Samples have several labels, or a class has too few samples.
+    """
+    if trial.multi_label:
+        raise UserError(
+            "probe: few_shot draws samples class by class, which several labels do not allow; "
+            "take few_shot out of the benchmark's protocols"
+        )
+    shots = trial.settings["shots"]
+    counts = np.bincount(trial.train.labels, minlength=trial.classes)
+    if (counts < shots).any():
+        label = int(np.argmax(counts < shots))
+        raise UserError(
+            f"probe: few_shot: class {trial.name(label)} has {counts[label]} training samples, "
+            f"{shots} are asked for; take {shots} out of few_shot.shots or enlarge the "
+            "training share"
+        )
+
+
 def drawn(trial: Trial, shots: int) -> Rows:
     """(classes · shots,) places in the training part: the first few of a random order by class.
 
     A pure function of the seed and the class, so that fewer shots are among more. Identical images
     come once, and again only where a class has too few different ones.
-
-    Raises:
-        UserError: A class has fewer samples.
     """
     found = []
     for label in range(trial.classes):
         places = np.flatnonzero(trial.train.labels == label)
-        if len(places) < shots:
-            raise UserError(
-                f"probe: few_shot: class {trial.name(label)} has {len(places)} training samples, "
-                f"{shots} are asked for; take {shots} out of few_shot.shots or enlarge the "
-                "training share"
-            )
         order = np.random.default_rng([trial.seed, label]).permutation(places)
         again = np.ones(len(order), bool)
         again[np.unique(trial.train.groups[order], return_index=True)[1]] = False
@@ -111,11 +124,7 @@ def judge(trial: Trial) -> Outcome:
         UserError: Samples have several labels, a class has too few samples, or features or scores
             are not finite.
     """
-    if trial.multi_label:
-        raise UserError(
-            "probe: few_shot draws samples class by class, which several labels do not allow; "
-            "take few_shot out of the benchmark's protocols"
-        )
+    check(trial)
     settings = trial.settings
     chosen = {
         "pooling": settings["poolings"][0],

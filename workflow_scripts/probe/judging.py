@@ -10,7 +10,7 @@ from workflow_scripts.errors import UserError
 from workflow_scripts.features.store import COLOUR, TRAINED, StoredSet, view_name
 from workflow_scripts.logs import log
 from workflow_scripts.probe import metrics
-from workflow_scripts.probe.protocols import PROTOCOLS
+from workflow_scripts.probe.protocols import CHECKS, PROTOCOLS
 from workflow_scripts.probe.trial import Features, OfSome, Outcome, Part, Rows, Trial
 from workflow_scripts.split.samples import Benchmark, Sides
 
@@ -83,6 +83,17 @@ class Judge:
         if not self.benchmark.multi_label:
             labels = labels.astype(np.int64)  # as torch wants class numbers
         return Part(rows, labels, self.benchmark.contents[samples])
+
+
+def check(judge: Judge, protocol: str, settings: dict[str, Any]) -> None:
+    """Refuse a protocol that some split does not allow, before hours are spent on the others.
+
+    Raises:
+        UserError: It cannot be.
+    """
+    if protocol in CHECKS:
+        for trial in judge.trials("encoder", settings):
+            CHECKS[protocol](trial)
 
 
 def judged(

@@ -15,6 +15,9 @@ PROTOCOLS: dict[str, Callable[[Trial], Outcome]] = {
     "few_shot": few_shot.judge,
 }
 
+# What can be refused before anything is fitted.
+CHECKS: dict[str, Callable[[Trial], None]] = {"few_shot": few_shot.check}
+
 
 def entries(recipe: dict[str, Any]) -> dict[str, tuple[str, dict[str, Any]]]:
     """What is judged by: the name in the result → protocol and settings.
