@@ -303,5 +303,5 @@ def test_features_made_again_as_others_are_not_those_of_an_older_result(made, tm
     body = json.loads(made["features"].read_text())
     body["sets"]["trained"]["sha256"] = "0" * 64
     write_json(tmp_path / "features.json", body)
-    with pytest.raises(UserError, match=r"was extracted again since, and is not the same bytes"):
+    with pytest.raises(UserError, match=r"not the array of 'trained' that .*features.json names"):
         judge(made, tmp_path / "r.json", recipe(), features=tmp_path / "features.json")

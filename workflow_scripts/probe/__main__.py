@@ -11,7 +11,7 @@ from workflow_scripts.files import exclusive, read_json
 from workflow_scripts.logs import log
 from workflow_scripts.probe import metrics, pictures
 from workflow_scripts.probe.checks import check_labels
-from workflow_scripts.probe.judging import Judge, judged
+from workflow_scripts.probe.judging import Judge, check, judged
 from workflow_scripts.probe.protocols import entries
 from workflow_scripts.probe.told import told_splits
 from workflow_scripts.probe.trial import Outcome, Trial
@@ -29,23 +29,6 @@ def told_layer(layers: int) -> str:
     return f"last {layers} blocks, each after the final norm"
 
 
-def verified(made: dict[str, Any], store: Path) -> dict[str, StoredSet]:
-    """By name, the sets that the features' result names, every byte of them compared.
-
-    Args:
-        made: The result.
-        store: The folder of all sets.
-
-    Raises:
-        UserError: A set is gone or damaged, or another than when the result was written.
-    """
-    named = made["sets"].items()
-    sets = {name: open_set(store, row["digest"], row["sha256"]) for name, row in named}
-    for _ in map_in_order(StoredSet.verify, sets.values()):
-        pass
-    return sets
-
-
 def write_pictures(path: Path, benchmark: Benchmark, trial: Trial, outcome: Outcome) -> None:
     """What the pictures of a probe are made of, from its first trial by the headline."""
     shown = pictures.pictures(
@@ -54,6 +37,29 @@ def write_pictures(path: Path, benchmark: Benchmark, trial: Trial, outcome: Outc
         places=trial.test.rows,
     )  # fmt: skip
     pictures.write(path, shown)
+
+
+def verified(made: dict[str, Any], store: Path, features: Path) -> dict[str, StoredSet]:
+    """By name, the sets that the features' result names, every byte of them compared.
+
+    Args:
+        made: The result.
+        store: The folder of all sets.
+        features: The result's file, for messages.
+
+    Raises:
+        UserError: A set is gone or damaged, or another than when the result was written.
+    """
+    sets = {name: open_set(store, row["digest"]) for name, row in made["sets"].items()}
+    for _ in map_in_order(StoredSet.verify, sets.values()):
+        pass
+    for name, found in sets.items():
+        if found.sha256 != made["sets"][name]["sha256"]:
+            raise UserError(
+                f"{found.path}: not the array of {name!r} that {features} names, it was made again "
+                "since; delete that file and start again"
+            )
+    return sets
 
 
 def probe(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
@@ -74,10 +80,12 @@ def probe(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
     corpus = Corpus(arguments.corpus) if arguments.corpus else None
     judge = Judge(
         benchmark=benchmark,
-        sets=verified(made, arguments.store),
+        sets=verified(made, arguments.store, arguments.features),
         layers=recipe["layers"],
         seeds=recipe["seeds"],
     )
+    for how in wanted.values():
+        check(judge, *how)
     headline = next(iter(wanted))
     found: dict[str, dict[str, Any]] = {}
     for name, how in wanted.items():
