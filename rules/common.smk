@@ -243,8 +243,15 @@ def run_file(path):
 
 
 def kept(run, path):
-    """An input, or for a pinned run one whose changes are no reason to start again."""
-    return ancient(path) if CONFIG.runs[run].pinned else path
+    """An input, or for a pinned run one whose changes are no reason to start again.
+
+    A file that is there is cut from the job that makes it (`before_update`): where that job runs and
+    only ancient inputs lead on from it, Snakemake plans nothing of what lies behind, new probes of the
+    run among it.
+    """
+    if not CONFIG.runs[run].pinned:
+        return path
+    return ancient(before_update(path) if Path(path).is_file() else path)
 
 
 def run_index(run):

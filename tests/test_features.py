@@ -91,7 +91,7 @@ def inputs(folder):
 
 def stored(output, name):
     entry = json.loads(output.read_text())["sets"][name]
-    return open_set(output.parent / "store", entry["digest"])
+    return open_set(output.parent / "store", entry["digest"], entry["sha256"])
 
 
 def everything(features):
@@ -472,6 +472,23 @@ def test_damaged_arrays_are_made_again_with_a_warning(place, tmp_path, caplog, m
     assert ("trained (scenes-mae on blots): extracted again" in caplog.text) == (damage != "part")
 
 
+def test_what_another_process_finished_meanwhile_is_not_taken_for_damaged(place, tmp_path):
+    output, finished = tmp_path / "result.json", Parts.finished
+    extract_here(RECIPE, *inputs(place), output, "--threads", "1")
+    before, path = arrays(output), stored(output, "trained").path
+    made = path.stat().st_ino
+    with pytest.MonkeyPatch.context() as patch:
+        # Each set is looked at first as if it were not there yet.
+        seen = set()
+        patch.setattr(Parts, "finished", lambda parts: (
+            finished(parts) if parts.digest in seen else seen.add(parts.digest)
+        ))  # fmt: skip
+        extract_here(RECIPE, *inputs(place), output, "--threads", "1")
+    assert path.stat().st_ino == made
+    assert arrays(output) == before
+    assert left_over(output) == []
+
+
 def test_a_full_disk_ends_it_and_the_next_start_goes_on(place, tmp_path, monkeypatch):
     output, save, left = tmp_path / "result.json", np.save, [3]
 
@@ -651,7 +668,7 @@ def test_stored_features_are_read_by_rows_and_columns(place):
 
 def test_sets_that_are_gone_or_damaged_are_refused_when_read(place, tmp_path):
     with pytest.raises(UserError, match=r"no such file; delete the result of the stage `features`"):
-        open_set(tmp_path, "0" * 64)
+        open_set(tmp_path, "0" * 64, "0" * 64)
     output = tmp_path / "result.json"
     extract_here({**RECIPE, "seeds": []}, *inputs(place), output, "--threads", "1")
     found = stored(output, "trained")

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from workflow_scripts.digests import file_sha256
 from workflow_scripts.errors import UserError
 from workflow_scripts.features.store import open_set
 from workflow_scripts.files import read_json, write_json
-from workflow_scripts.probe.__main__ import probe
+from workflow_scripts.probe.__main__ import work
 from workflow_scripts.probe.judging import Judge
 from workflow_scripts.probe.trial import InMemory, OfSome
 from workflow_scripts.shards.corpus import Corpus
@@ -106,7 +107,7 @@ def made(tmp_path_factory):
 def judge(made, output, wanted, *, corpus=None, threads=1, **changes):
     arguments = argparse.Namespace(**(made | changes), output=output, corpus=corpus,
                                    threads=threads)  # fmt: skip
-    probe(arguments, wanted)
+    work(arguments, wanted)
     return read_json(output)
 
 
@@ -155,7 +156,10 @@ def test_the_floor_of_each_seed_has_weights_of_its_own(made):
     sets = read_json(made["features"])["sets"]
     seen = Judge(
         benchmark=read_benchmark(made["index"], made["splits"]),
-        sets={name: open_set(made["store"], row["digest"]) for name, row in sets.items()},
+        sets={
+            name: open_set(made["store"], row["digest"], row["sha256"])
+            for name, row in sets.items()
+        },
         layers=1,
         seeds=SEEDS,
     )
@@ -171,6 +175,21 @@ def test_the_floor_of_each_seed_has_weights_of_its_own(made):
     assert np.array_equal(floor[0], floor[2])  # the same seed on the other split
     assert not np.array_equal(floor[0], floor[1])
     assert not np.array_equal(floor[0], trained[0])
+
+
+def test_features_that_were_extracted_again_to_other_bytes_are_refused(made, tmp_path):
+    body = read_json(made["features"])
+    body["sets"]["random-1"]["sha256"] = "0" * 64
+    write_json(tmp_path / "features.json", body)
+    with pytest.raises(UserError, match=r"features\.npy: was extracted again since, and is not"):
+        judge(made, tmp_path / "r.json", recipe(KNN), features=tmp_path / "features.json")
+
+
+def test_features_without_a_wanted_view_or_seed_are_refused(made, tmp_path):
+    for changes, lacking in (({"views": 3}, "trained/view-002"), ({}, "random-7")):
+        wanted = recipe({**LARS, "epochs": 1, **changes}, seeds=[0, 7] if not changes else SEEDS)
+        with pytest.raises(UserError, match=f"no set '{lacking}', only mean-colour, random-0"):
+            judge(made, tmp_path / "r.json", wanted)
 
 
 def test_views_are_of_training_samples_alone(made):
@@ -270,4 +289,23 @@ def test_features_that_are_gone_or_damaged_are_told_with_the_way_out(made, tmp_p
     body["sets"]["trained"]["digest"] = "0" * 64
     write_json(tmp_path / "features.json", body)
     with pytest.raises(UserError, match=r"set.json: no such file; delete the result of the stage"):
+        judge(made, tmp_path / "r.json", recipe(), features=tmp_path / "features.json")
+
+
+def test_a_flipped_byte_of_a_feature_is_noticed(made, tmp_path):
+    store = shutil.copytree(made["store"], tmp_path / "store")
+    digest = read_json(made["features"])["sets"]["random-1"]["digest"]
+    array = store / digest / "features.npy"
+    damaged = bytearray(array.read_bytes())
+    damaged[-3] ^= 1
+    array.write_bytes(damaged)
+    with pytest.raises(UserError, match=f"{digest}/features.npy: does not match its checksum"):
+        judge(made, tmp_path / "r.json", recipe(), store=store)
+
+
+def test_features_made_again_as_others_are_not_those_of_an_older_result(made, tmp_path):
+    body = json.loads(made["features"].read_text())
+    body["sets"]["trained"]["sha256"] = "0" * 64
+    write_json(tmp_path / "features.json", body)
+    with pytest.raises(UserError, match=r"was extracted again since, and is not the same bytes"):
         judge(made, tmp_path / "r.json", recipe(), features=tmp_path / "features.json")

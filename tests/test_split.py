@@ -342,19 +342,20 @@ def test_several_labels_are_columns_of_a_matrix(tmp_path):
 
 
 def test_a_digest_holds_through_new_files_and_changes_with_a_side_or_a_class(tmp_path):
-    rows = "key,split\nc0/c0_00.jpg,train\nc1/c1_00.jpg,test\n"
+    learnt = "c0/c0_02.jpg,train\nc1/c1_02.jpg,train\n"
+    rows = "key,split\nc0/c0_00.jpg,train\nc1/c1_00.jpg,test\n" + learnt
     split = lists(tmp_path, few_dot_csv=rows)
 
     def found(items):
         assert run_split(tmp_path, items, split).returncode == 0
         return read_splits(tmp_path / "splits" / "mine.csv").digest("few")
 
-    first = found(images())
-    assert found([*images(), item("c1/new.jpg")]) == first
-    relabelled = [item("c0/c0_00.jpg", label="c1"), *images()[1:]]
+    first = found(images(2))
+    assert found([*images(2), item("c1/new.jpg")]) == first
+    relabelled = [item("c0/c0_00.jpg", label="c1"), *images(2)[1:]]
     assert found(relabelled) != first
-    (tmp_path / "few.csv").write_text(rows.replace("train", "val") + "c0/c0_01.jpg,train\n")
-    assert found(images()) != first
+    (tmp_path / "few.csv").write_text(rows.replace("c0_00.jpg,train", "c0_00.jpg,val"))
+    assert found(images(2)) != first
 
 
 def test_an_edited_table_is_not_read(tmp_path):
@@ -371,7 +372,18 @@ def test_a_split_without_a_side_ends_the_stage_with_a_line(tmp_path):
     assert "split 'seed-0' has no image for test (2 train, 0 val, 0 test of 2)" in done.stderr
     assert not (tmp_path / "splits" / "mine.csv").exists()
     _, made = make(tmp_path, images(), drawn())
-    check_sides(made, benchmark="places")
+    check_sides(made, read_items(tmp_path / "places.jsonl"), benchmark="places")
+
+
+def test_a_class_that_is_never_learnt_ends_the_stage_with_its_name(tmp_path):
+    one = [*images(2, 10), item("rare/only.jpg")]
+    done = run_split(tmp_path, one, drawn(train=0.3, test=0.7))
+    assert done.returncode == 1
+    told = "split 'seed-0' has no image for training of 1 of 3 classes: 'rare'; change benchmarks"
+    assert told in done.stderr
+    several = [item("1.jpg", labels=("a", "b"), split="train"),
+               item("2.jpg", labels=("b", "c"), split="test")]  # fmt: skip
+    assert "1 of 3 classes: 'c'" in run_split(tmp_path, several, {"by": "dataset"}).stderr
 
 
 def test_a_dataset_without_a_class_is_no_benchmark(tmp_path):

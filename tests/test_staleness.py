@@ -211,6 +211,16 @@ def test_pinned_run_survives_a_code_change(workspace):
     assert workspace.planned() == (RUNS - MAE) | probes("scenes-gfm scenes") | REPORT
 
 
+def test_a_corpus_packed_anew_hides_nothing_that_is_asked_of_a_pinned_run(workspace):
+    workspace.edit("tiny.yaml", "epochs: 3", "epochs: 3\n    pinned: true")
+    workspace.edit("tiny.yaml", "seeds: [0, 1]}", "seeds: [0, 1], along: {scenes-mae: [3]}}")
+    packed = ("--config", "corpora={scenes-train: {quality: 94}}")
+    asked = {"snapshot scenes-mae 3", "dag_figure"} | probes("scenes-mae@3 scenes") | REPORT
+    assert workspace.planned(*packed) == asked | {"pack scenes-train"} | (RUNS - MAE - SIMMIM) | (
+        probes("scenes-gfm scenes")
+    )
+
+
 def test_pin_without_a_stored_run_is_refused(workspace):
     workspace.edit("tiny.yaml", "epochs: 3", "epochs: 3\n    pinned: abcd1234")
     refused = workspace.snakemake("all", "-n", check=False)

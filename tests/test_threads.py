@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from workflow_scripts.threads import map_in_order
+from workflow_scripts.threads import map_in_order, usable_cores, workers_are
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,24 @@ def test_all_workers_are_busy_with_large_results_too():
 
     found = map_in_order(meet, range(9), workers=3, size_of=lambda _: 10**9, most=1)
     assert list(found) == list(range(9))
+
+
+def test_as_many_items_are_worked_on_at_a_time_as_the_command_line_asks_for():
+    at_once, most, lock = 0, 0, threading.Lock()
+
+    def work(item):
+        nonlocal at_once, most
+        with lock:
+            at_once += 1
+            most = max(most, at_once)
+        threading.Event().wait(0.01)
+        with lock:
+            at_once -= 1
+
+    before = usable_cores()
+    with workers_are(1):
+        list(map_in_order(work, range(5)))
+    assert most == 1
+    with workers_are(5):
+        assert usable_cores() == 5
+    assert usable_cores() == before

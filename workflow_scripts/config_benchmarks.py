@@ -25,7 +25,8 @@ Poolings = Annotated[list[Pooling], Field(min_length=1), AfterValidator(each_onc
 Normalisations = Annotated[list[Normalisation], Field(min_length=1), AfterValidator(each_once)]
 Strengths = Annotated[list[Above0], Field(min_length=1), AfterValidator(each_once)]
 Counts = Annotated[list[Positive], Field(min_length=1), AfterValidator(each_once)]
-Seeds = Annotated[list[int], Field(min_length=1), AfterValidator(each_once)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]  # what torch and numpy both take
+Seeds = Annotated[list[Seed], Field(min_length=1), AfterValidator(each_once)]
 ProtocolName = Literal["linear", "lars", "knn", "ridge", "few_shot", "finetune"]
 
 
@@ -85,6 +86,15 @@ class Lars(Model):
         "turn; null: one an epoch, as MAE does; 0: centre crops, fast",
     )
     augment: LarsAugment = Field(LarsAugment(), description="of these views")
+
+    @model_validator(mode="after")
+    def _falls(self) -> "Lars":
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"warmup_epochs is {self.warmup_epochs:g} and epochs {self.epochs}: the learning "
+                "rate would rise until the end; lower warmup_epochs"
+            )
+        return self
 
 
 class FewShot(Model):

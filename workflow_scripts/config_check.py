@@ -16,6 +16,7 @@ from workflow_scripts.config_data import Aicca, ImagePacking
 from workflow_scripts.config_models import broken_models
 from workflow_scripts.config_modis import Granules
 from workflow_scripts.config_runs import GfmRun, Launch, MaeRun, RunBase, SimmimRun
+from workflow_scripts.config_unfit import unfit_encoders
 from workflow_scripts.errors import UserError
 from workflow_scripts.models.shapes import cells_masked, patches_kept
 from workflow_scripts.pretrain.strategies import parts_of, shard_count, share_of
@@ -35,7 +36,8 @@ def check_config(raw: Mapping[str, Any]) -> Config:
     except ValidationError as error:
         problems = [_explain(problem) for problem in error.errors(include_url=False)]
     else:
-        problems = list(_broken_references(config))
+        # Whether encoders fit can be asked once all that is named is there.
+        problems = list(_broken_references(config)) or list(unfit_encoders(config))
         if not problems:
             return config
     raise UserError("the configuration cannot be used:\n  " + "\n  ".join(problems))

@@ -4,6 +4,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import islice
 from typing import TypeVar
 
@@ -12,10 +13,23 @@ R = TypeVar("R")
 
 _WAITING_PER_WORKER = 4
 
+_asked: int | None = None  # by `workers_are`
+
 
 def usable_cores() -> int:
     """How many cores this process may run on (a batch job often may not use all)."""
-    return len(os.sched_getaffinity(0))
+    return len(os.sched_getaffinity(0)) if _asked is None else _asked
+
+
+@contextmanager
+def workers_are(count: int) -> Iterator[None]:
+    """Take so many cores for those at hand, in all of this process, as long as this lasts."""
+    global _asked  # what is deep inside a protocol asks for it
+    before, _asked = _asked, count
+    try:
+        yield
+    finally:
+        _asked = before
 
 
 def map_in_order(

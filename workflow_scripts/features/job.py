@@ -165,7 +165,7 @@ def _missing(parts: Parts, ranks: Ranks) -> list[int]:
     if parts.finished():
         return []
     if ranks.is_first:
-        parts.forget()
+        parts.forget_damaged()
     return [number for number in range(ranks.rank, parts.count, ranks.world)
             if not parts.has(number)]  # fmt: skip
 

@@ -11,6 +11,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -94,10 +95,15 @@ class Parts:
             return None
         return found
 
-    def forget(self) -> None:
-        """Delete a finished array, which is damaged; the card first, so that none believes it."""
-        for name in (CARD, ARRAY):
-            (self.folder / name).unlink(missing_ok=True)
+    def forget_damaged(self) -> None:
+        """Delete a finished array that is damaged; the card first, so that none believes it.
+
+        One that another process has finished since this one looked stays.
+        """
+        with self._locked():
+            if self._is_joined() and self.finished() is None:
+                for name in (CARD, ARRAY):
+                    (self.folder / name).unlink(missing_ok=True)
 
     def join(self, columns: list[Block], *, patience_s: float) -> StoredSet:
         """Wait until all parts are there, and make them one array.
@@ -110,11 +116,14 @@ class Parts:
             UserError: No other rank made a part in that time.
         """
         self._wait(patience_s)
-        with exclusive(self.folder / CARD, what=f"features {self.name}"):
+        with self._locked():
             if not self._is_joined():  # by another process, while this one waited for the lock
                 self._join(columns)
             self._clear()
         return StoredSet(self.store, self.digest)
+
+    def _locked(self) -> AbstractContextManager[None]:
+        return exclusive(self.folder / CARD, what=f"features {self.name}")
 
     def _is_joined(self) -> bool:
         return (self.folder / CARD).is_file()

@@ -17,7 +17,7 @@ from workflow_scripts.digests import digest
 from workflow_scripts.errors import UserError
 from workflow_scripts.features.encoder import stored_poolings
 from workflow_scripts.features.samples import Views, missing_of
-from workflow_scripts.features.store import COLOUR, TRAINED
+from workflow_scripts.features.store import COLOUR, TRAINED, view_name
 from workflow_scripts.models.folder import content_digest
 
 # What of a card decides how an encoder is built and fed.
@@ -90,7 +90,7 @@ def wanted_sets(
     def of(encoder: str, made_from: dict[str, Any], seed: int | None = None) -> list[Wanted]:
         return [
             Wanted(
-                name=encoder if view is None else f"{encoder}/view-{view.number:03d}",
+                name=encoder if view is None else view_name(encoder, view.number),
                 digest=digest(
                     {**made_from, **how, **(of_trained if view else of_used),
                      "view": asdict(view) if view else None}

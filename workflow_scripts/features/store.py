@@ -161,18 +161,32 @@ class StoredSet:
         return StoredFeatures(self.path, self._offset, self.shape, tuple(columns))
 
 
+def view_name(encoder: str, number: int) -> str:
+    """The name of the set of an encoder's view: `trained/view-007`."""
+    return f"{encoder}/view-{number:03d}"
+
+
 def rows_digest(rows: Rows) -> str:
     """Hexadecimal sha256 of the numbers of samples, by which sets of the same ones are known."""
     return hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()
 
 
-def open_set(store: Path, digest: str) -> StoredSet:
+def open_set(store: Path, digest: str, sha256: str) -> StoredSet:
     """A finished set, its array's header and size checked; `verify` reads it all.
 
+    Args:
+        store: The folder of all sets.
+        digest: The set's.
+        sha256: Of its array, as the result that names the set has it: a GPU that extracted it again
+            for another result may have rounded otherwise.
+
     Raises:
-        UserError: There is no such set, or its array is damaged; tells how to make it again.
+        UserError: There is no such set, its array is damaged or another; tells how to make it.
     """
-    return StoredSet(store, digest)
+    found = StoredSet(store, digest)
+    if found.sha256 != sha256:
+        raise _gone(found.path, "was extracted again since, and is not the same bytes")
+    return found
 
 
 def _gone(path: Path, what: str) -> UserError:

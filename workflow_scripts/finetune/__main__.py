@@ -5,7 +5,6 @@ trial and writes the same bytes as if it had not been.
 """
 
 import argparse
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +29,7 @@ from workflow_scripts.results import stamp, write_result
 from workflow_scripts.shards.corpus import Corpus
 from workflow_scripts.split.samples import Benchmark, read_benchmark
 from workflow_scripts.stage import run_stage, stage_parser
+from workflow_scripts.threads import usable_cores
 
 PROTOCOL = "finetune"
 ENCODER, RANDOM = "encoder", "random"  # who is judged
@@ -192,7 +192,7 @@ if __name__ == "__main__":
     parser.add_argument(
         "--threads",
         type=int,
-        default=len(os.sched_getaffinity(0)),
+        default=usable_cores(),
         help="pieces of a batch read, and on cores computed, at a time (default: the cores)",
     )
     run_stage(parser, work)

@@ -1,13 +1,12 @@
 """Judge an encoder's features on a benchmark by every protocol, beside those of its floors."""
 
 import argparse
-import os
 from pathlib import Path
 from typing import Any
 
 from workflow_scripts.digests import file_sha256
 from workflow_scripts.errors import UserError
-from workflow_scripts.features.store import open_set, rows_digest
+from workflow_scripts.features.store import StoredSet, open_set, rows_digest
 from workflow_scripts.files import exclusive, read_json
 from workflow_scripts.logs import log
 from workflow_scripts.probe import metrics, pictures
@@ -15,10 +14,12 @@ from workflow_scripts.probe.checks import check_labels
 from workflow_scripts.probe.judging import Judge, judged
 from workflow_scripts.probe.protocols import entries
 from workflow_scripts.probe.told import told_splits
+from workflow_scripts.probe.trial import Outcome, Trial
 from workflow_scripts.results import stamp, write_result
 from workflow_scripts.shards.corpus import Corpus
-from workflow_scripts.split.samples import read_benchmark
+from workflow_scripts.split.samples import Benchmark, read_benchmark
 from workflow_scripts.stage import run_stage, stage_parser
+from workflow_scripts.threads import map_in_order, usable_cores, workers_are
 
 
 def told_layer(layers: int) -> str:
@@ -26,6 +27,33 @@ def told_layer(layers: int) -> str:
     if layers == 1:
         return "last block, after the final norm"
     return f"last {layers} blocks, each after the final norm"
+
+
+def verified(made: dict[str, Any], store: Path) -> dict[str, StoredSet]:
+    """By name, the sets that the features' result names, every byte of them compared.
+
+    Args:
+        made: The result.
+        store: The folder of all sets.
+
+    Raises:
+        UserError: A set is gone or damaged, or another than when the result was written.
+    """
+    named = made["sets"].items()
+    sets = {name: open_set(store, row["digest"], row["sha256"]) for name, row in named}
+    for _ in map_in_order(StoredSet.verify, sets.values()):
+        pass
+    return sets
+
+
+def write_pictures(path: Path, benchmark: Benchmark, trial: Trial, outcome: Outcome) -> None:
+    """What the pictures of a probe are made of, from its first trial by the headline."""
+    shown = pictures.pictures(
+        outcome.scores, trial.test.labels, benchmark.splits[0].test,
+        trial.features[outcome.chosen["pooling"]], trial.classes, trial.seed,
+        places=trial.test.rows,
+    )  # fmt: skip
+    pictures.write(path, shown)
 
 
 def probe(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
@@ -46,12 +74,17 @@ def probe(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
     corpus = Corpus(arguments.corpus) if arguments.corpus else None
     judge = Judge(
         benchmark=benchmark,
-        sets={name: open_set(arguments.store, row["digest"]) for name, row in made["sets"].items()},
+        sets=verified(made, arguments.store),
         layers=recipe["layers"],
         seeds=recipe["seeds"],
     )
-    found = {name: judged(judge, *how) for name, how in wanted.items()}
-    headline = next(iter(found))
+    headline = next(iter(wanted))
+    found: dict[str, dict[str, Any]] = {}
+    for name, how in wanted.items():
+        # Scores of one protocol at a time: those of all on a large test side are gigabytes.
+        found[name], trial, outcome = judged(judge, *how)
+        if name == headline:
+            write_pictures(arguments.output.with_suffix(".npz"), benchmark, trial, outcome)
     body = {
         **{key: recipe[key] for key in ("encoder", "run", "step", "benchmark", "synthetic")},
         "image_size": made["image_size"],
@@ -62,15 +95,8 @@ def probe(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
         "seeds": recipe["seeds"],
         "splits": told_splits(benchmark, corpus),
         "headline": headline,
-        "protocols": {name: result for name, (result, *_) in found.items()},
+        "protocols": found,
     }
-    _, trial, outcome = found[headline]
-    pooling = outcome.chosen.get("pooling") or next(iter(trial.features))
-    shown = pictures.pictures(
-        outcome.scores, trial.test.labels, benchmark.splits[0].test, trial.features[pooling],
-        trial.classes, trial.seed, places=trial.test.rows,
-    )  # fmt: skip
-    pictures.write(arguments.output.with_suffix(".npz"), shown)
     inputs = {
         **made["digests"]["inputs"],
         "features": file_sha256(arguments.features),
@@ -81,7 +107,7 @@ def probe(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
         arguments.output, stamp=stamp("probe", recipe, inputs), body=body,
         facts={"threads": arguments.threads},
     )  # fmt: skip
-    for name, (result, *_) in found.items():
+    for name, result in found.items():
         told = [metrics.told(result["judged"][who]) for who in ("encoder", "random")]
         log.info("%s on %s, %s: %s; random weights %s", recipe["encoder"], recipe["benchmark"],
                  name, *told)  # fmt: skip
@@ -89,7 +115,7 @@ def probe(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
 
 def work(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
     """The stage, one at a time for an output."""
-    with exclusive(arguments.output):
+    with exclusive(arguments.output), workers_are(arguments.threads):
         probe(arguments, recipe)
 
 
@@ -108,7 +134,7 @@ if __name__ == "__main__":
     parser.add_argument(
         "--threads",
         type=int,
-        default=len(os.sched_getaffinity(0)),
+        default=usable_cores(),
         help="pieces of work at a time (default: the cores at hand)",
     )
     run_stage(parser, work)

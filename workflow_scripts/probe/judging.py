@@ -1,12 +1,13 @@
 """Every protocol on every split and seed, for an encoder and its floors."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from workflow_scripts.features.store import COLOUR, TRAINED, StoredSet
+from workflow_scripts.errors import UserError
+from workflow_scripts.features.store import COLOUR, TRAINED, StoredSet, view_name
 from workflow_scripts.logs import log
 from workflow_scripts.probe import metrics
 from workflow_scripts.probe.protocols import PROTOCOLS
@@ -34,22 +35,21 @@ class Judge:
     layers: int
     seeds: list[int]
 
-    def trials(self, who: str, settings: dict[str, Any]) -> list[Trial]:
-        """A trial of each split and seed, the features those of `encoder` or of a floor."""
-        return [
-            self._trial(who, settings, sides, seed)
-            for sides in self.benchmark.splits
-            for seed in self.seeds
-        ]
+    def trials(self, who: str, settings: dict[str, Any]) -> Iterator[Trial]:
+        """A trial of each split and seed, the features those of `encoder` or of a floor.
+
+        One at a time: of a million samples the numbers and labels of all would fill the memory.
+        """
+        for sides in self.benchmark.splits:
+            for seed in self.seeds:
+                yield self._trial(who, settings, sides, seed)
 
     def _trial(self, who: str, settings: dict[str, Any], sides: Sides, seed: int) -> Trial:
         name = {"encoder": TRAINED, "random": f"random-{seed}"}.get(who, who)
-        poolings = settings["poolings"]
+        poolings, views = settings["poolings"], settings.get("views", 0)
         if who == COLOUR:
-            poolings = ["mean"]  # of the pixels: there is nothing else
+            poolings, views = ["mean"], 0  # of the pixels: there is nothing else
             settings = {**settings, "poolings": poolings, "pooling": "mean"}
-        views = sorted(one for one in self.sets if one.startswith(f"{name}/view-"))
-        wanted = views if settings.get("views", 0) else []
         return Trial(
             features=self._pooled(name, poolings),
             train=self.part(sides.train),
@@ -58,13 +58,17 @@ class Judge:
             settings=settings,
             seed=seed,
             names=tuple(self.benchmark.classes),
-            views=tuple(self._views(view, poolings) for view in wanted),
+            views=tuple(self._views(view_name(name, n), poolings) for n in range(views)),
         )
 
     def _pooled(self, name: str, poolings: list[str]) -> Pooled:
-        if name == COLOUR:
-            return {"mean": self.sets[name].features("mean", 1)}
-        return {one: self.sets[name].features(one, self.layers) for one in poolings}
+        if name not in self.sets:
+            raise UserError(
+                f"probe: the features have no set {name!r}, only {', '.join(sorted(self.sets))}; "
+                "extract them with the seeds and views of this recipe"
+            )
+        layers = 1 if name == COLOUR else self.layers
+        return {one: self.sets[name].features(one, layers) for one in poolings}
 
     def _views(self, name: str, poolings: list[str]) -> Pooled:
         """Features of a view, which are of the training samples alone."""

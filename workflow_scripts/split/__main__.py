@@ -14,27 +14,42 @@ from workflow_scripts.errors import UserError
 from workflow_scripts.files import exclusive
 from workflow_scripts.logs import log
 from workflow_scripts.results import stamp, write_result
-from workflow_scripts.split.items import Items, read_items
+from workflow_scripts.split.items import JOINS, Items, read_items
 from workflow_scripts.split.lists import ListFile, list_files
 from workflow_scripts.split.make import Made, make_splits
 from workflow_scripts.split.table import SIDES, split_digest, write_table
 from workflow_scripts.stage import run_stage, stage_parser
 
+_SHOWN = 5  # classes that are named in a message
 
-def check_sides(made: list[Made], *, benchmark: str) -> None:
-    """Refuse splits that nothing could be learnt from or judged on.
+
+def check_sides(made: list[Made], items: Items, *, benchmark: str) -> None:
+    """Refuse splits that nothing could be learnt from or judged on, before anything is pretrained.
 
     Raises:
-        UserError: A split has no image for training, or none for the test.
+        UserError: A split has no image for training, or none for the test, or a class has none for
+            training.
     """
+    change = f"change benchmarks.{benchmark}.split"
     for one in made:
         for side in ("train", "test"):
             if side not in one.sides:
                 counts = ", ".join(f"{one.sides.count(name)} {name}" for name in SIDES)
                 raise UserError(
                     f"benchmark {benchmark}: split {one.name!r} has no image for {side} ({counts} "
-                    f"of {len(one.sides)}); change benchmarks.{benchmark}.split"
+                    f"of {len(one.sides)}); {change}"
                 )
+        learnt = {text for text, side in zip(items.labels, one.sides, strict=True)
+                  if side == "train"}  # fmt: skip
+        if items.multi_label:
+            learnt = {name for text in learnt for name in text.split(JOINS)}
+        if lacking := [name for name in items.classes if name not in learnt]:
+            listed = ", ".join(map(repr, lacking[:_SHOWN]))
+            raise UserError(
+                f"benchmark {benchmark}: split {one.name!r} has no image for training of "
+                f"{len(lacking)} of {len(items.classes)} classes: {listed}"
+                f"{', …' if len(lacking) > _SHOWN else ''}; {change}, or take such images out"
+            )
 
 
 def describe(items: Items, one: Made) -> dict[str, Any]:
@@ -56,7 +71,7 @@ def work(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
     with exclusive(output):
         items = read_items(arguments.manifest)
         made = make_splits(items, recipe)
-        check_sides(made, benchmark=benchmark)
+        check_sides(made, items, benchmark=benchmark)
         columns = {one.name: one.sides for one in made}
         write_table(output, items.keys, items.contents, items.labels, columns)
         body = {

@@ -1,6 +1,7 @@
 """The samples of a packed benchmark on each side of its splits, for all that judge an encoder."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +58,12 @@ class Benchmark:
         """Whether a sample has several labels."""
         return self.labels.ndim == 2
 
-    @property
+    @cached_property
     def used(self) -> Rows:
         """(k,) samples that some split trains or judges on, rising."""
         return np.unique(np.concatenate([rows for s in self.splits for rows in (s.train, s.test)]))
 
-    @property
+    @cached_property
     def trained(self) -> Rows:
         """(k,) samples that some split trains on, rising."""
         return np.unique(np.concatenate([one.train for one in self.splits]))
