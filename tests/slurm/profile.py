@@ -40,7 +40,8 @@ def shipped() -> dict[str, Any]:
 def derive(profile: dict[str, Any], *, walltime_minutes: int | None = None) -> dict[str, Any]:
     """The profile with the tests' geometry, walltime, lead and impatience."""
     sets = {rule: _small(values) for rule, values in profile["set-resources"].items()}
-    sets["pretrain"]["tasks_per_node"] = RANKS_A_NODE
+    for rule in ("pretrain", "features"):
+        sets[rule]["tasks_per_node"] = RANKS_A_NODE
     if walltime_minutes:
         sets["pretrain"]["runtime"] = walltime_minutes
     defaults = {**profile["default-resources"], "runtime": 10}

@@ -9,7 +9,10 @@ from tests.slurm.site import Site
 pytestmark = pytest.mark.slurm
 
 LAYOUTS = ("scenes-mae", "alone", "pair")
-SUBMITTED = {"fetch_generated", "fetch_day", "tile", "pack", "pretrain", "export", "probe"}
+SUBMITTED = {
+    "fetch_generated", "fetch_day", "tile", "split", "pack", "pretrain", "export", "features",
+    "probe",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +69,11 @@ def test_the_page_and_the_cards_are_there(whole):
 def test_four_ranks_on_two_nodes_were_at_work(whole):
     provenance = json.loads((whole.place("scenes-mae") / "segments/1.provenance.json").read_text())
     assert (provenance["ranks"], provenance["strategy"]) == (4, "hybrid_shard_2")
+
+
+def test_srun_started_the_ranks_that_share_out_the_features(whole):
+    path = whole.folder / "results" / "features" / "scenes-mae" / "scenes.provenance.json"
+    assert json.loads(path.read_text())["ranks"] == 2
 
 
 @pytest.mark.parametrize("run", LAYOUTS[1:])
