@@ -13,7 +13,7 @@ from workflow_scripts.probe import metrics, pictures
 from workflow_scripts.probe.checks import check_labels
 from workflow_scripts.probe.judging import Judge, check, judged
 from workflow_scripts.probe.protocols import entries
-from workflow_scripts.probe.told import told_splits
+from workflow_scripts.probe.told import told_corpora, told_splits
 from workflow_scripts.probe.trial import Outcome, Trial
 from workflow_scripts.results import stamp, write_result
 from workflow_scripts.shards.corpus import Corpus
@@ -77,7 +77,7 @@ def probe(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
             f"{arguments.features}: features of {made['count']} samples, but the splits use "
             f"{len(benchmark.used)}, or others; extract the features again"
         )
-    corpus = Corpus(arguments.corpus) if arguments.corpus else None
+    splits = told_splits(benchmark, [Corpus(index) for index in arguments.corpora])
     judge = Judge(
         benchmark=benchmark,
         sets=verified(made, arguments.store, arguments.features),
@@ -101,7 +101,7 @@ def probe(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
         "classes": benchmark.classes,
         "multi_label": benchmark.multi_label,
         "seeds": recipe["seeds"],
-        "splits": told_splits(benchmark, corpus),
+        "splits": splits,
         "headline": headline,
         "protocols": found,
     }
@@ -109,7 +109,7 @@ def probe(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
         **made["digests"]["inputs"],
         "features": file_sha256(arguments.features),
         **({"splits": file_sha256(arguments.splits)} if arguments.splits else {}),
-        **({"corpus": corpus.index["content"]} if corpus else {}),
+        **told_corpora(arguments.corpora),
     }
     write_result(
         arguments.output, stamp=stamp("probe", recipe, inputs), body=body,
@@ -137,8 +137,9 @@ if __name__ == "__main__":
     )
     parser.add_argument("--output", type=Path, required=True, help="the result JSON")
     parser.add_argument(
-        "--corpus", type=Path, help="index.json of the run's corpus, to count shared samples"
-    )
+        "--corpora", type=Path, nargs="*", default=[], metavar="INDEX",
+        help="index.json of each corpus the encoder was pretrained on, to count shared samples",
+    )  # fmt: skip
     parser.add_argument(
         "--threads",
         type=int,
