@@ -10,6 +10,8 @@ takes until then is `…_peer_float32_s`). `sklearn_sweep_default_tolerance` is 
 own 1e-4, where weakly regularised fits have not got far enough to agree: the largest difference is
 among the figures. `sklearn_one_fit` is one fit, of the strength in the middle.
 
+`forward_limit` is of `probe_forward.py`: extraction against the encoder's bare forward pass.
+
 The features are drawn to be like an encoder's: a covariance that falls as a power law over
 correlated dimensions, a few dimensions ten times the others, means off zero, classes in overlapping
 groups, each of several modes, heavy-tailed within.
@@ -17,7 +19,8 @@ groups, each of several modes, heavy-tailed within.
 Ours runs in between the peer's settings, again and again; its median counts. Both may use all cores
 at hand: the peer by OpenBLAS's threads, ours by blocks of samples side by side. Threads that wait
 for each other suffer where others use the machine too, so the peer is first tried with one thread
-and with all, and has the faster number of them (`peer_threads`).
+and with all, and has the faster number of them (`peer_threads`). Where that is one,
+`…_processor_ratio` is what an idle machine would show if both made perfect use of its cores.
 
     python benchmarks/probe.py [--quick] [--rounds N]
 """
@@ -31,7 +34,6 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import numpy as np
+from probe_data import Data, made
+from probe_forward import IMAGES, forward_limit
 from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import Normalizer, StandardScaler
@@ -56,38 +60,6 @@ SCALERS = {"standardize": StandardScaler, "l2": Normalizer}
 DEFAULT_TOLERANCE = 1e-4  # scikit-learn's
 MOST_APART = 0.2  # points of accuracy
 VERSIONS = ("numpy", "scipy", "scikit-learn", "torch")
-
-
-@dataclass(frozen=True)
-class Data:
-    """Features and classes to learn from, and further ones."""
-
-    train: np.ndarray
-    labels: np.ndarray
-    test: np.ndarray
-    test_labels: np.ndarray
-
-
-def made(count: int, further: int, width: int, classes: int) -> Data:
-    """Features like an encoder's, drawn with one seed."""
-    random = np.random.default_rng(0)
-    fall = np.arange(1, width + 1) ** -0.5
-    fine = np.where(np.arange(width) < width // 5, 1.0, 0.2)  # classes differ in what varies most
-    groups = random.standard_normal((9, width))[random.integers(0, 9, classes)]
-    means = 0.35 * fall * fine * (groups + 0.7 * random.standard_normal((classes, width)))
-    modes = 0.17 * fall * fine * random.standard_normal((classes, 3, width))
-    total = count + further
-    labels = random.integers(0, classes, total)
-    within = fall * random.standard_normal((total, width))
-    within *= np.exp(0.3 * random.standard_normal((total, 1)))
-    turn, _ = np.linalg.qr(random.standard_normal((width, width)))
-    values = (means[labels] + modes[labels, random.integers(0, 3, total)] + within) @ turn.T
-    scale = np.exp(0.5 * random.standard_normal(width))
-    scale[:4] *= 10
-    values *= scale
-    values += 0.3 * values.std() * random.standard_normal(width)
-    values = values.astype(np.float32)
-    return Data(values[:count], labels[:count], values[count:], labels[count:])
 
 
 def accuracy(scores: np.ndarray, labels: np.ndarray) -> float:
@@ -204,6 +176,8 @@ def sweep(
         "peer_cpu_s": sum(one["cpu"] for one in peers),
         "peer_steps": sum(int(one["steps"]) for one in peers),
         "peer_float64_s": single["float64"], "peer_float32_s": single["float32"],
+        "processor_ratio": sum(one["cpu"] for one in peers)
+        / statistics.median(one[1] for one in mine),
         "peer_largest_gradient": max(one["largest"] for one in peers),
         "apart": max(apart), "accuracies": [round(one, 2) for one in reached],
         "peer_accuracies": [round(one["accuracy"], 2) for one in peers],
@@ -245,6 +219,7 @@ def main() -> None:
     """Measure, print the table and one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small problem, few settings")
+    parser.add_argument("--images", type=Path, default=IMAGES, help="a folder of class folders")
     parser.add_argument("--rounds", type=int, default=4, help="runs of ours between the peer's")
     arguments = parser.parse_args()
     rounds = 1 if arguments.quick else arguments.rounds
@@ -257,10 +232,13 @@ def main() -> None:
     how = {"rounds": rounds, "threads": peer_threads(data)}
     results = {name: sweep(data, strengths, tol, **how) for name, tol in tolerances.items()}
     single = one_fit(data, strengths[len(strengths) // 2], TOLERANCE, **how)
+    forward = forward_limit(arguments.quick, arguments.images)
     print(f"{shape[0]} × {shape[2]}, {shape[3]} classes, {2 * len(strengths)} settings, tolerances "
           f"{TOLERANCE:g} and {DEFAULT_TOLERANCE:g}; load {os.getloadavg()[0]:.1f}")  # fmt: skip
     print_table(results)
     print(f"  one fit: ours {single['ours_s']:.2f} s, scikit-learn {single['peer_s']:.2f} s")
+    print(f"  extraction: {forward['extraction']:.1f} images/s, the bare forward pass "
+          f"{forward['forward']:.1f}")  # fmt: skip
     figures = {
         f"{name}_{key}": float(f"{value:.4g}")
         for name, row in results.items()
@@ -272,9 +250,11 @@ def main() -> None:
         "machine": f"{platform.machine()}, {usable_cores()} cores",
         "versions": {"python": platform.python_version(), **{n: version(n) for n in VERSIONS}},
         "figures": figures | {"peer_threads": how["threads"]}
+        | {f"forward_{key}": round(v, 2) for key, v in forward.items() if key != "ratio"}
         | {f"one_fit_{key}": round(v, 3) for key, v in single.items()},
         "ratios": {name: round(row["peer_s"] / row["ours_s"], 2) for name, row in results.items()}
-        | {"sklearn_one_fit": round(single["ratio"], 2)},
+        | {"sklearn_one_fit": round(single["ratio"], 2),
+           "forward_limit": round(forward["ratio"], 3)},
     }))  # fmt: skip
     if results["sklearn_sweep"]["apart"] > MOST_APART:
         raise SystemExit(f"accuracies differ by more than {MOST_APART} point: no like with like")

@@ -264,6 +264,21 @@ def test_a_class_without_training_samples_is_named(made, tmp_path):
         judge(made, tmp_path / "r.json", recipe(), splits=splits)
 
 
+def test_a_class_of_one_training_sample_is_judged_by_every_protocol(made, tmp_path):
+    def one_row(cells, labels):
+        learnt = [n for n, side in enumerate(cells) if side == "train" and labels[n] == "rows"]
+        for n in learnt[1:]:
+            cells[n] = "test"
+
+    splits = changed_table(made, tmp_path / "t.csv", one_row)
+    few, lars = {**FEW, "shots": [1]}, {**LARS, "views": 0}
+    found = judge(made, tmp_path / "r.json", recipe(LINEAR, KNN, RIDGE, few, lars), splits=splits)
+    (split,) = found["splits"]
+    assert (split["n_train"], split["n_test"]) == (12, 14)
+    for protocol in ("linear", "knn", "ridge", "few_shot_1"):
+        assert found["protocols"][protocol]["judged"]["encoder"]["top1"]["mean"] > 100 / 3
+
+
 def test_a_table_of_another_state_of_the_dataset_is_refused(made, tmp_path):
     keys = ["columns/0", "flat/0"]
     splits = table(tmp_path / "t.csv", keys, ["columns", "flat"], {"seed-0": ["train", "test"]})

@@ -5,6 +5,7 @@ import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -16,6 +17,7 @@ from workflow_scripts.report import page, tables_probes
 from workflow_scripts.report.__main__ import draw_probes
 from workflow_scripts.report.collect import collect
 from workflow_scripts.report.figure_names import file_name, probe_figures
+from workflow_scripts.report.figures_accuracy import _number
 from workflow_scripts.report.figures_along import apart
 from workflow_scripts.report.figures_embedding import class_looks, embedding_figure, moved_apart
 from workflow_scripts.report.figures_mistakes import mistakes, mistakes_figure, true_names
@@ -176,10 +178,8 @@ def test_mistakes_are_shown_with_their_images_and_classes(tree):
     wrong = mistakes(probe.pictures)
     path = tree[3] / "mistakes_scenes-mae_scenes.svg"
     shown = texts(path)
-    assert (
-        f"The {min(12, len(wrong))} most confident of {len(wrong)} mistakes among 16"
-        in " ".join(shown)
-    )
+    assert len(wrong) == 12
+    assert "All 12 mistakes among 16 test samples" in shown
     first = int(wrong[0])
     classes = probe.classes
     assert shown[0] == classes[probe.pictures["labels"][first]]
@@ -313,3 +313,34 @@ def test_an_encoder_that_is_only_fine_tuned_has_its_table_and_confusion(tree, tm
     assert ["scenes-mae synthetic", "fine-tuning", "93.0 ± 0.5", "100.0 ± 0.5", "25.0 ± 0.5",
             "–"] in cells(section)  # fmt: skip
     assert "Most confident mistakes" not in section
+
+
+def numbers_of(encoder, random):
+    """Where the number of a lane stands: its edge in percent, and on which side of it."""
+    figure, axes = plt.subplots()
+    floor = None if random is None else {"mean": random[0], "std": random[1]}
+    _number(axes, 0.0, {"mean": encoder[0], "std": encoder[1]}, floor, "k")
+    (text,) = axes.texts
+    plt.close(figure)
+    return text.xy[0], text.get_horizontalalignment()
+
+
+def test_a_number_keeps_off_its_floor_and_off_the_names_of_protocols():
+    assert numbers_of((50, 2), (30, 1)) == (52, "left")
+    assert numbers_of((50, 2), (60, 4)) == (48, "right")
+    assert numbers_of((99, 1), (30, 1)) == (98, "right")
+    # A poor encoder under a floor that reaches down to nothing.
+    assert numbers_of((6, 0), (16, 13)) == (29, "left")
+    assert numbers_of((2, 0), None) == (2.8, "left")
+
+
+def test_few_mistakes_are_told_in_few_words(tree, tmp_path):
+    (found,) = [one for one in tree[2].probes if one.file_name == "scenes-mae_scenes"]
+    wrong = mistakes(found.pictures)
+    for count, told in ((1, "The only mistake among"), (3, "All 3 mistakes among")):
+        pictures = {**found.pictures, "predicted": found.pictures["labels"].copy()}
+        some = wrong[:count]
+        pictures["predicted"][some] = found.pictures["predicted"][some]
+        with styled():
+            path = mistakes_figure(replace(found, pictures=pictures), tmp_path)
+        assert any(text.startswith(told) for text in texts(path))

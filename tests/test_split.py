@@ -367,9 +367,9 @@ def test_an_edited_table_is_not_read(tmp_path):
 
 
 def test_a_split_without_a_side_ends_the_stage_with_a_line(tmp_path):
-    done = run_split(tmp_path, images(1, 2), drawn(train=0.9, test=0.1))
+    done = run_split(tmp_path, images(2, 2), drawn(train=0.9, test=0.1))
     assert done.returncode == 1
-    assert "split 'seed-0' has no image for test (2 train, 0 val, 0 test of 2)" in done.stderr
+    assert "split 'seed-0' has no image for test (4 train, 0 val, 0 test of 4)" in done.stderr
     assert not (tmp_path / "splits" / "mine.csv").exists()
     _, made = make(tmp_path, images(), drawn())
     check_sides(made, read_items(tmp_path / "places.jsonl"), benchmark="places")
@@ -381,6 +381,8 @@ def test_a_class_that_is_never_learnt_ends_the_stage_with_its_name(tmp_path):
     assert done.returncode == 1
     told = "split 'seed-0' has no image for training of 1 of 3 classes: 'rare'; change benchmarks"
     assert told in done.stderr
+    alone = run_split(tmp_path, images(1, 10), drawn())
+    assert "all images are of class 'c0'; a benchmark needs two classes" in alone.stderr
     several = [item("1.jpg", labels=("a", "b"), split="train"),
                item("2.jpg", labels=("b", "c"), split="test")]  # fmt: skip
     assert "1 of 3 classes: 'c'" in run_split(tmp_path, several, {"by": "dataset"}).stderr

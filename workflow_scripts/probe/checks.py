@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from workflow_scripts.errors import UserError
 from workflow_scripts.probe.trial import Labels
+
+_SHOWN = 5  # classes that are named in a message
 
 
 def check_labels(train: Labels, test: Labels, classes: Sequence[str], *, split: str) -> None:
@@ -19,7 +22,7 @@ def check_labels(train: Labels, test: Labels, classes: Sequence[str], *, split: 
 
     Raises:
         UserError: Fewer than two classes, samples without a class or with one that exceeds the
-            classes, a class without a training sample, or with too few to hold one out.
+            classes, or a class without a training sample.
     """
     where = f"probe: split {split!r}"
     if len(classes) < 2:
@@ -38,14 +41,7 @@ def check_labels(train: Labels, test: Labels, classes: Sequence[str], *, split: 
                 f"{where}: a {name} sample has class number {labels.max()}, but there are "
                 f"{len(classes)} classes; pack the benchmark again"
             )
-    counts = np.bincount(train, minlength=len(classes))
-    for minimum, what in ((1, "is missing from"), (2, "has one sample in")):
-        short = [name for name, count in zip(classes, counts, strict=True) if count < minimum]
-        if short:
-            raise UserError(
-                f"{where}: class {', '.join(map(repr, short))} {what} the training side; two or "
-                "more are needed to fit and to choose settings: enlarge the training share"
-            )
+    _check_learnt(np.bincount(train, minlength=len(classes)), classes, where)
 
 
 def _check_several(train: Labels, classes: Sequence[str], where: str) -> None:
@@ -54,10 +50,15 @@ def _check_several(train: Labels, classes: Sequence[str], where: str) -> None:
             f"{where}: labels are of {train.shape[1]} classes, but there are {len(classes)}; make "
             "the split again"
         )
-    counts = train.sum(axis=0)
+    _check_learnt(train.sum(axis=0), classes, where)
+
+
+def _check_learnt(counts: NDArray[np.int64], classes: Sequence[str], where: str) -> None:
+    """A class of one training sample can be learnt; settings are chosen on those of others."""
     lacking = [name for name, count in zip(classes, counts, strict=True) if not count]
     if lacking:
+        listed = ", ".join(map(repr, lacking[:_SHOWN])) + (", …" if len(lacking) > _SHOWN else "")
         raise UserError(
-            f"{where}: class {', '.join(map(repr, lacking))} is missing from the training side; "
-            "enlarge the training share"
+            f"{where}: class {listed} is missing from the training side ({len(lacking)} of "
+            f"{len(classes)} classes are); enlarge the training share, or leave their images out"
         )

@@ -27,6 +27,7 @@ from workflow_scripts.report.style import (
 
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, RED, SKY)
 MARKERS = "osD^vP"
+_NUMBER = 6.0  # percent: room that a number takes
 _LANE, _GAP = 0.25, 0.2  # inches: of an encoder in a protocol's band, and between two bands
 
 
@@ -117,6 +118,9 @@ def _number(axes: Axes, place: float, ours: Json, floor: Json | None, colour: st
         edge = max(edge, floor["mean"] + floor["std"])
     if floor is not None and below:
         edge = min(edge, floor["mean"] - floor["std"])
+    if not right and edge < _NUMBER:  # it would stand on the protocol's name
+        right, ends = True, [one["mean"] + one["std"] for one in (ours, floor) if one is not None]
+        edge = max(ends)
     axes.annotate(
         f"{ours['mean']:.1f}", (edge, place), (4 if right else -4, 0), textcoords="offset points",
         ha="left" if right else "right", va="center", fontsize=8, color=colour, fontweight="bold",

@@ -84,12 +84,19 @@ def mistakes_figure(probe: ProbeData, folder: Path) -> Path:
         bare(axes)
         axes.imshow(image)
         _captions(axes, probe, int(place))
-    figure.text(
-        0, 1, f"The {len(chosen)} most confident of {len(wrong):,} mistakes among "
-        f"{len(found['labels']):,} test samples", fontweight="bold", fontsize=9.5, va="top",
-    )  # fmt: skip
+    title = f"{_count(len(chosen), len(wrong))} among {len(found['labels']):,} test samples"
+    figure.text(0, 1, title, fontweight="bold", fontsize=9.5, va="top")
     mark_synthetic(figure, probe.synthetic)
     return save(figure, folder, name)
+
+
+def _count(shown: int, all_of_them: int) -> str:
+    """How many mistakes are shown; short where they are few, as the figure is narrow then."""
+    if all_of_them == 1:
+        return "The only mistake"
+    if shown == all_of_them:
+        return f"All {shown} mistakes"
+    return f"The {shown} most confident of {all_of_them:,} mistakes"
 
 
 def _captions(axes: Axes, probe: ProbeData, place: int) -> None:

@@ -27,9 +27,14 @@ def check_sides(made: list[Made], items: Items, *, benchmark: str) -> None:
     """Refuse splits that nothing could be learnt from or judged on, before anything is pretrained.
 
     Raises:
-        UserError: A split has no image for training, or none for the test, or a class has none for
-            training.
+        UserError: There is one class, a split has no image for training, or none for the test, or
+            a class has none for training.
     """
+    if len(items.classes) < 2:
+        raise UserError(
+            f"benchmark {benchmark}: all images are of class {items.classes[0]!r}; a benchmark "
+            "needs two classes or more"
+        )
     change = f"change benchmarks.{benchmark}.split"
     for one in made:
         for side in ("train", "test"):
