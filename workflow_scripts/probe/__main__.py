@@ -6,7 +6,7 @@ from typing import Any
 
 from workflow_scripts.digests import file_sha256
 from workflow_scripts.errors import UserError
-from workflow_scripts.features.store import StoredSet, open_set, rows_digest
+from workflow_scripts.features.store import StoredSet, open_set, rows_digest, told_layer
 from workflow_scripts.files import exclusive, read_json
 from workflow_scripts.logs import log
 from workflow_scripts.probe import metrics, pictures
@@ -20,13 +20,6 @@ from workflow_scripts.shards.corpus import Corpus
 from workflow_scripts.split.samples import Benchmark, read_benchmark
 from workflow_scripts.stage import run_stage, stage_parser
 from workflow_scripts.threads import map_in_order, usable_cores, workers_are
-
-
-def told_layer(layers: int) -> str:
-    """Which layer the features are of, in words."""
-    if layers == 1:
-        return "last block, after the final norm"
-    return f"last {layers} blocks, each after the final norm"
 
 
 def write_pictures(path: Path, benchmark: Benchmark, trial: Trial, outcome: Outcome) -> None:
