@@ -8,6 +8,7 @@ from snakemake.logging import logger
 
 from workflow_scripts.code_digest import code_digest
 from workflow_scripts.config_check import check_config
+from workflow_scripts.config_models import upstream
 from workflow_scripts.corpora import (
     BENCH,
     are_assumed,
@@ -347,10 +348,14 @@ def encoder_files(w):
     return [f"{folder}/{name}" for name in ("weights.safetensors", "model.json")]
 
 
-def encoder_corpus(w):
-    """The index of the corpus an encoder was pretrained on; none for weights from elsewhere."""
+def encoder_corpora(w):
+    """Indexes of what an encoder was pretrained on, and its start and teachers before it.
+
+    None for weights from elsewhere.
+    """
     run = run_of(CONFIG, w.encoder)
-    return [run_index(run)] if run else []
+    runs = [run, *upstream(CONFIG, run)] if run else []
+    return list(dict.fromkeys(map(run_index, runs)))
 
 
 def split_table(w):

@@ -49,7 +49,7 @@ rule probe:
         features=f"{RESULTS}/features/{{encoder}}/{{benchmark}}.json",
         index=f"{DATA}/shards/{BENCH}{{benchmark}}/index.json",
         splits=split_table,
-        corpus=encoder_corpus,
+        corpora=encoder_corpora,
     output:
         result=f"{RESULTS}/probes/{{encoder}}/{{benchmark}}.json",
         pictures=f"{RESULTS}/probes/{{encoder}}/{{benchmark}}.npz",
@@ -65,14 +65,14 @@ rule probe:
         cpus_per_task=cores,
         store=f"{RESULTS}/features/store",
         splits=lambda w, input: option("--splits", *input.splits),
-        corpus=lambda w, input: option("--corpus", *input.corpus),
+        corpora=lambda w, input: option("--corpora", *input.corpora),
     params:
         recipe=recipe("probe", "encoder", "benchmark"),
         code=code("probe", "encoder", "benchmark"),
     shell:
         "python -m workflow_scripts.probe --recipe {params.recipe:q}"
         " --features {input.features:q} --store {resources.store:q} --index {input.index:q}"
-        " {resources.splits} {resources.corpus} --output {output.result:q}"
+        " {resources.splits} {resources.corpora} --output {output.result:q}"
         " --threads {resources.cpus_per_task} 2> {log:q}"
 
 
@@ -81,7 +81,7 @@ rule finetune:
         model=encoder_files,
         index=f"{DATA}/shards/{BENCH}{{benchmark}}/index.json",
         splits=split_table,
-        corpus=encoder_corpus,
+        corpora=encoder_corpora,
     output:
         result=f"{RESULTS}/finetune/{{encoder}}/{{benchmark}}.json",
         provenance=f"{RESULTS}/finetune/{{encoder}}/{{benchmark}}.provenance.json",
@@ -99,12 +99,12 @@ rule finetune:
         # Checkpoints lie here, undeclared, so that a restart finds them.
         work=f"{RESULTS}/finetune/checkpoints",
         splits=lambda w, input: option("--splits", *input.splits),
-        corpus=lambda w, input: option("--corpus", *input.corpus),
+        corpora=lambda w, input: option("--corpora", *input.corpora),
     params:
         recipe=recipe("finetune", "encoder", "benchmark"),
         code=code("finetune", "encoder", "benchmark"),
     shell:
         "python -m workflow_scripts.finetune --recipe {params.recipe:q}"
         " --model {resources.folder:q} --index {input.index:q} {resources.splits}"
-        " {resources.corpus} --output {output.result:q} --work {resources.work:q}"
+        " {resources.corpora} --output {output.result:q} --work {resources.work:q}"
         " --device {resources.device} --threads {resources.cpus_per_task} 2> {log:q}"

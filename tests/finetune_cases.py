@@ -125,7 +125,7 @@ def recipe(**changes):
 def options(folder, index, *, encoder=VIT, threads=2, splits=None, name="result"):
     return argparse.Namespace(
         model=model_folder(folder / f"model-{encoder['family']}", encoder), index=index,
-        splits=splits, corpus=None, output=folder / f"{name}.json", work=folder / f"work-{name}",
+        splits=splits, corpora=[], output=folder / f"{name}.json", work=folder / f"work-{name}",
         device="cpu", threads=threads,
     )  # fmt: skip
 

@@ -116,7 +116,7 @@ def test_labels_and_chips_become_a_probe(tiled):
     run(folder, "features", recipes.features(config, *names), "--model", where, *store,
         "--output", "features.json")  # fmt: skip
     run(folder, "probe", recipes.probe(config, *names), "--features", "features.json", *store,
-        "--corpus", index["modis"], "--output", "probe.json")  # fmt: skip
+        "--corpora", index["modis"], "--output", "probe.json")  # fmt: skip
 
     packed = json.loads((folder / index["bench-aicca"]).read_text())
     matching = packed["matching"]

@@ -39,7 +39,7 @@ from tests.conftest import ROOT
 from workflow_scripts.digests import file_sha256
 from workflow_scripts.errors import UserError
 from workflow_scripts.features import extract
-from workflow_scripts.features.__main__ import device_of
+from workflow_scripts.features.device import device_of
 from workflow_scripts.features.encoder import (
     BF16,
     Pooled,

@@ -85,7 +85,7 @@ def test_the_head_alone_decides_before_training(tmp_path, separable):
 
 def test_result_tells_encoder_floor_splits_and_settings(tmp_path, separable):
     made = options(tmp_path, separable)
-    made.corpus = separable
+    made.corpora = [separable]
     finetune(made, recipe(epochs=1, warmup_epochs=0, seeds=[3, 4], floor=True))
     result = json.loads(made.output.read_text())
     judged = result["protocols"]["finetune"]["judged"]

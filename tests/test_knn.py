@@ -62,7 +62,7 @@ def test_neighbours_are_a_plain_sort_in_any_blocks(monkeypatch):
     values = np.sign(random.normal(size=(90, 4))).astype(np.float32)
     values[::3] = np.eye(4)[random.integers(0, 4, 30)]
     train, queries = np.arange(10, 90)[::-1].copy(), np.arange(10)
-    unit = knn.unit(InMemory(values), np.arange(90), "knn")
+    unit = knn.unit(values.copy())
     similarity = unit[queries] @ unit[train].T
     expected = np.argsort(-similarity, axis=1, kind="stable")[:, :30]
     for size in (3, 8, 1000):

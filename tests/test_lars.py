@@ -13,6 +13,7 @@ from workflow_scripts.errors import UserError
 from workflow_scripts.logs import log
 from workflow_scripts.probe import lars, row_blocks
 from workflow_scripts.probe.lars import judge
+from workflow_scripts.probe.samples import one_thread
 from workflow_scripts.probe.trial import InMemory
 
 
@@ -199,7 +200,7 @@ def test_threads_are_as_before():
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
-        with lars.one_thread():
+        with one_thread():
             assert torch.get_num_threads() == 1
         assert torch.get_num_threads() == 2
     finally:

@@ -1,13 +1,16 @@
 """Which samples of a benchmark are in the pretraining corpus: by key, by stored bytes, of chips."""
 
 import tracemalloc
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from image_sets import pack, photos, write_dataset
 
 from workflow_scripts.probe.overlap import shared_samples
+from workflow_scripts.probe.told import told_splits
 from workflow_scripts.shards.corpus import Corpus
+from workflow_scripts.split.samples import Sides
 
 
 class Rows:
@@ -104,6 +107,17 @@ def test_memory_is_that_of_the_benchmark_and_of_a_shard():
         most.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert most[1] < 1.2 * most[0]
+
+
+def test_samples_that_any_of_several_corpora_held_count_once():
+    sides = Sides(name="own", digest="", train=np.array([0, 1]), test=np.array([2, 3]))
+    benchmark = SimpleNamespace(
+        corpus=Rows("images", Shard(["a", "b", "c", "d"], [1, 2, 3, 4])), splits=[sides]
+    )
+    own, start = Rows("images", Shard(["a"], [9])), Rows("images", Shard(["a", "c"], [8, 7]))
+    assert told_splits(benchmark, [own, start])[0]["overlap"] == {"train": 1, "test": 1}
+    assert told_splits(benchmark, [own])[0]["overlap"] == {"train": 1, "test": 0}
+    assert told_splits(benchmark, [])[0]["overlap"] is None
 
 
 def test_a_corpus_of_a_real_index_counts_only_its_selected_samples(tmp_path):

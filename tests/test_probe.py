@@ -104,8 +104,8 @@ def made(tmp_path_factory):
     return {"index": index, "splits": splits, "features": output, "store": folder / "store"}
 
 
-def judge(made, output, wanted, *, corpus=None, threads=1, **changes):
-    arguments = argparse.Namespace(**(made | changes), output=output, corpus=corpus,
+def judge(made, output, wanted, *, corpora=(), threads=1, **changes):
+    arguments = argparse.Namespace(**(made | changes), output=output, corpora=corpora,
                                    threads=threads)  # fmt: skip
     work(arguments, wanted)
     return read_json(output)
@@ -113,7 +113,7 @@ def judge(made, output, wanted, *, corpus=None, threads=1, **changes):
 
 def test_a_result_tells_all_trials_of_all_protocols_beside_their_floors(made, tmp_path):
     wanted = recipe(LINEAR, KNN, RIDGE, FEW, LARS)
-    found = judge(made, tmp_path / "stripes.json", wanted, corpus=made["index"])
+    found = judge(made, tmp_path / "stripes.json", wanted, corpora=[made["index"]])
     assert list(found["protocols"]) == ["few_shot_1", "few_shot_2", "knn", "lars", "linear",
                                         "ridge"]  # fmt: skip
     assert found["headline"] == "linear"

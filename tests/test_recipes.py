@@ -60,6 +60,15 @@ def test_settings_of_protocols_that_a_benchmark_does_not_use_are_in_no_recipe_of
     assert all(one != other for one, other in zip(*differ, strict=True))
 
 
+def test_a_probe_of_a_run_that_generated_data_taught_is_synthetic():
+    raw = changed("benchmarks.ucm", {"dataset": "ucm", "encoders": ["scenes-gfm"]})
+    raw["corpora"]["own"] = {"datasets": ["ucm"], "splits": ["train"]}
+    raw["runs"]["scenes-gfm"]["corpus"] = "own"
+    assert recipes.probe(check_config(raw), "scenes-gfm", "ucm")["synthetic"] is True
+    raw["runs"]["scenes-gfm"]["teacher"] = "swin-base-in22k"
+    assert recipes.probe(check_config(raw), "scenes-gfm", "ucm")["synthetic"] is False
+
+
 def test_config_digest_leaves_out_the_machine_but_no_science():
     def digest(path, value):
         return recipes.config_digest(check_config(changed(path, value)))

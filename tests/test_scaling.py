@@ -158,7 +158,7 @@ def probed(run, index, output):
     probe(
         argparse.Namespace(
             features=features, store=output.parent / "store", index=index, splits=None,
-            output=output, corpus=index, threads=2,
+            output=output, corpora=[index], threads=2,
         ),
         {**shared, "run": "six", "step": None, "synthetic": True, "protocols": [ridge]},
     )  # fmt: skip

@@ -39,9 +39,9 @@ def broken_models(config: Config, nearest: Callable[[str, Iterable[str]], str]) 
                 yield f"runs.{key}.{role}: no {what} is called {name!r}{nearest(name, names)}"
         yield from _unlike_its_start(config, key)
         yield from _no_teacher(config, key)
-        if key in _upstream(config, key):
+        if key in upstream(config, key):
             yield (
-                f"runs.{key}: needs its own weights by way of {', '.join(_upstream(config, key))}; "
+                f"runs.{key}: needs its own weights by way of {', '.join(upstream(config, key))}; "
                 "a start or a teacher must be made before"
             )
 
@@ -89,7 +89,7 @@ def _no_teacher(config: Config, run: str) -> Iterator[str]:
         )
 
 
-def _upstream(config: Config, run: str) -> list[str]:
+def upstream(config: Config, run: str) -> list[str]:
     """Every run whose weights a run needs, directly or not; itself too if there is a circle."""
     found: list[str] = []
     waiting = runs_needed(config, run)

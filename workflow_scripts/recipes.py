@@ -18,7 +18,7 @@ import yaml
 from workflow_scripts.config import Config
 from workflow_scripts.config_check import load_config
 from workflow_scripts.config_data import Aicca, Corpus, ImageFolder, ImageList, ImagePacking
-from workflow_scripts.config_models import models_of
+from workflow_scripts.config_models import models_of, upstream
 from workflow_scripts.config_modis import Granules, ModisL1b
 from workflow_scripts.config_runs import GfmRun
 from workflow_scripts.corpora import (
@@ -218,7 +218,8 @@ def _judged(config: Config, encoder: str, benchmark: str) -> Recipe:
     entry = config.benchmarks[benchmark]
     run, step = split_name(encoder) if run_of(config, encoder) else (None, None)
     names = corpus_datasets(config, f"{BENCH}{benchmark}")
-    names += corpus_datasets(config, config.runs[run].corpus) if run else []
+    runs = [run, *upstream(config, run)] if run else []
+    names += [name for one in runs for name in corpus_datasets(config, config.runs[one].corpus)]
     return {
         "encoder": encoder,
         "run": run,

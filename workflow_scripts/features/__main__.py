@@ -6,13 +6,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from workflow_scripts.digests import file_sha256
 from workflow_scripts.errors import UserError
+from workflow_scripts.features.device import device_of
 from workflow_scripts.features.encoder import BF16, FP32
 from workflow_scripts.features.job import Job, extract_share, join_sets, prepare
-from workflow_scripts.features.store import StoredSet, rows_digest
+from workflow_scripts.features.store import StoredSet, rows_digest, told_layer
 from workflow_scripts.files import exclusive
 from workflow_scripts.logs import log
 from workflow_scripts.models.folder import CARD, WEIGHTS
@@ -50,21 +49,6 @@ def parser() -> argparse.ArgumentParser:
     return one
 
 
-def device_of(asked: str, ranks: Ranks) -> str:
-    """`cpu` or `cuda`, for `auto` what this host has; a rank on GPUs takes its own.
-
-    Raises:
-        UserError: More ranks on a node than GPUs.
-    """
-    there = torch.cuda.is_available()
-    if asked == "cpu" or (asked == "auto" and not there):
-        return "cpu"
-    if not there:
-        raise UserError("--device is cuda, but torch sees no GPU here; use cpu or auto")
-    torch.cuda.set_device(launch.device_number(ranks, torch.cuda.device_count()))
-    return "cuda"
-
-
 def write(
     job: Job, sets: dict[str, StoredSet], output: Path, *, splits: Path | None,
     facts: dict[str, Any],
@@ -83,9 +67,7 @@ def write(
         "image_size": job.size,
         "precision": job.precision,
         "layers": layers,
-        "layer": "last block, after the final norm"
-        if layers == 1
-        else f"last {layers} blocks, each after the final norm",
+        "layer": told_layer(layers),
         "poolings": job.recipe["poolings"],
         "count": len(job.rows),
         "rows": rows_digest(job.rows),

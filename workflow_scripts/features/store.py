@@ -161,6 +161,13 @@ class StoredSet:
         return StoredFeatures(self.path, self._offset, self.shape, tuple(columns))
 
 
+def told_layer(layers: int) -> str:
+    """Which layer features of the last blocks are of, in words."""
+    if layers == 1:
+        return "last block, after the final norm"
+    return f"last {layers} blocks, each after the final norm"
+
+
 def view_name(encoder: str, number: int) -> str:
     """The name of the set of an encoder's view: `trained/view-007`."""
     return f"{encoder}/view-{number:03d}"

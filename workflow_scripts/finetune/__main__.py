@@ -14,6 +14,7 @@ import torch
 
 from workflow_scripts.digests import digest, file_sha256
 from workflow_scripts.errors import UserError
+from workflow_scripts.features.device import device_of
 from workflow_scripts.features.encoder import load_model, random_like
 from workflow_scripts.features.samples import check_fits
 from workflow_scripts.files import exclusive, read_json
@@ -21,9 +22,10 @@ from workflow_scripts.finetune.train import precision_of, run_trial
 from workflow_scripts.finetune.trial import State, Trial, check
 from workflow_scripts.logs import log
 from workflow_scripts.models.folder import CARD, WEIGHTS
+from workflow_scripts.pretrain.launch import Ranks
 from workflow_scripts.probe import metrics
 from workflow_scripts.probe.checks import check_labels
-from workflow_scripts.probe.told import told_splits
+from workflow_scripts.probe.told import told_corpora, told_splits
 from workflow_scripts.provenance import versions
 from workflow_scripts.results import stamp, write_result
 from workflow_scripts.shards.corpus import Corpus
@@ -34,13 +36,6 @@ from workflow_scripts.threads import usable_cores
 PROTOCOL = "finetune"
 ENCODER, RANDOM = "encoder", "random"  # who is judged
 _NUMERIC = ("numpy", "timm", "torch")  # packages whose versions may change a number
-
-
-def device_of(asked: str) -> str:
-    """`cpu` or `cuda`; for `auto`, what this host has."""
-    if asked != "auto":
-        return asked
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def trials_of(
@@ -119,9 +114,7 @@ def inputs_of(arguments: argparse.Namespace) -> dict[str, str]:
     }
     if arguments.splits:
         found["splits"] = file_sha256(arguments.splits)
-    if arguments.corpus:
-        found["corpus"] = read_json(arguments.corpus)["content"]
-    return found
+    return found | told_corpora(arguments.corpora)
 
 
 def finetune(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
@@ -132,8 +125,8 @@ def finetune(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
     check_fits(model, benchmark.corpus.index, run=name, benchmark=recipe["benchmark"])
     if recipe["finetune"]["floor"]:
         random_like(model, recipe["seeds"][0])  # refuses what cannot be made
-    splits = told_splits(benchmark, Corpus(arguments.corpus) if arguments.corpus else None)
-    device = device_of(arguments.device)
+    splits = told_splits(benchmark, [Corpus(index) for index in arguments.corpora])
+    device = device_of(arguments.device, Ranks())
     # Pieces in parallel, each in one thread: sums then round the same for any number of threads.
     torch.set_num_threads(1)
 
@@ -178,8 +171,9 @@ if __name__ == "__main__":
         "--splits", type=Path, help="the benchmark's table of splits; without it the index's own"
     )
     parser.add_argument(
-        "--corpus", type=Path, help="index.json of the encoder's corpus, to count shared samples"
-    )
+        "--corpora", type=Path, nargs="*", default=[], metavar="INDEX",
+        help="index.json of each corpus the encoder was pretrained on, to count shared samples",
+    )  # fmt: skip
     parser.add_argument("--output", type=Path, required=True, help="the result JSON")
     parser.add_argument(
         "--work", type=Path, required=True,

@@ -6,27 +6,20 @@ from typing import Any
 
 from workflow_scripts.digests import file_sha256
 from workflow_scripts.errors import UserError
-from workflow_scripts.features.store import StoredSet, open_set, rows_digest
+from workflow_scripts.features.store import StoredSet, open_set, rows_digest, told_layer
 from workflow_scripts.files import exclusive, read_json
 from workflow_scripts.logs import log
 from workflow_scripts.probe import metrics, pictures
 from workflow_scripts.probe.checks import check_labels
 from workflow_scripts.probe.judging import Judge, check, judged
 from workflow_scripts.probe.protocols import entries
-from workflow_scripts.probe.told import told_splits
+from workflow_scripts.probe.told import told_corpora, told_splits
 from workflow_scripts.probe.trial import Outcome, Trial
 from workflow_scripts.results import stamp, write_result
 from workflow_scripts.shards.corpus import Corpus
 from workflow_scripts.split.samples import Benchmark, read_benchmark
 from workflow_scripts.stage import run_stage, stage_parser
 from workflow_scripts.threads import map_in_order, usable_cores, workers_are
-
-
-def told_layer(layers: int) -> str:
-    """Which layer the features are of, in words."""
-    if layers == 1:
-        return "last block, after the final norm"
-    return f"last {layers} blocks, each after the final norm"
 
 
 def write_pictures(path: Path, benchmark: Benchmark, trial: Trial, outcome: Outcome) -> None:
@@ -77,7 +70,7 @@ def probe(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
             f"{arguments.features}: features of {made['count']} samples, but the splits use "
             f"{len(benchmark.used)}, or others; extract the features again"
         )
-    corpus = Corpus(arguments.corpus) if arguments.corpus else None
+    splits = told_splits(benchmark, [Corpus(index) for index in arguments.corpora])
     judge = Judge(
         benchmark=benchmark,
         sets=verified(made, arguments.store, arguments.features),
@@ -101,7 +94,7 @@ def probe(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
         "classes": benchmark.classes,
         "multi_label": benchmark.multi_label,
         "seeds": recipe["seeds"],
-        "splits": told_splits(benchmark, corpus),
+        "splits": splits,
         "headline": headline,
         "protocols": found,
     }
@@ -109,7 +102,7 @@ def probe(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
         **made["digests"]["inputs"],
         "features": file_sha256(arguments.features),
         **({"splits": file_sha256(arguments.splits)} if arguments.splits else {}),
-        **({"corpus": corpus.index["content"]} if corpus else {}),
+        **told_corpora(arguments.corpora),
     }
     write_result(
         arguments.output, stamp=stamp("probe", recipe, inputs), body=body,
@@ -137,8 +130,9 @@ if __name__ == "__main__":
     )
     parser.add_argument("--output", type=Path, required=True, help="the result JSON")
     parser.add_argument(
-        "--corpus", type=Path, help="index.json of the run's corpus, to count shared samples"
-    )
+        "--corpora", type=Path, nargs="*", default=[], metavar="INDEX",
+        help="index.json of each corpus the encoder was pretrained on, to count shared samples",
+    )  # fmt: skip
     parser.add_argument(
         "--threads",
         type=int,

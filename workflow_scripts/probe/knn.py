@@ -17,6 +17,7 @@ from workflow_scripts.logs import log
 from workflow_scripts.probe.choose import best, described
 from workflow_scripts.probe.hold_out import hold_out
 from workflow_scripts.probe.metrics import check_finite
+from workflow_scripts.probe.normalise import unit
 from workflow_scripts.probe.row_blocks import blocks, read
 from workflow_scripts.probe.trial import Features, Labels, Outcome, Part, Rows, Trial
 from workflow_scripts.threads import map_in_order
@@ -30,14 +31,6 @@ _LOW = 0xFFFFFFFF  # the lower half of a key
 _MAGNITUDE = np.int32(0x7FFFFFFF)
 
 Keys = NDArray[np.int64]
-
-
-def unit(features: Features, rows: Rows, what: str) -> NDArray[np.float32]:
-    """(len(rows), dimensions) features scaled to length one; zeros stay zeros."""
-    found = read(features, rows, what)
-    length = np.sqrt(np.einsum("nd,nd->n", found, found, dtype=np.float64))
-    found /= np.where(length > 0, length, 1).astype(np.float32)[:, None]
-    return found
 
 
 def keys_of(similarity: NDArray[np.float32], start: int) -> Keys:
@@ -87,9 +80,9 @@ def nearest(
     found = np.full((len(queries), k), np.iinfo(np.int64).min)
     panel_rows = max(1, PANEL_BYTES // (4 * features.shape[1] * QUERIES)) * QUERIES
     for panel in blocks(len(queries), panel_rows):
-        asked, kept = unit(features, queries[panel], what), found[panel]
+        asked, kept = unit(read(features, queries[panel], what)), found[panel]
         for block in blocks(len(train), NEIGHBOURS):
-            near = unit(features, train[block], what)
+            near = unit(read(features, train[block], what))
 
             def merge(
                 part: slice,

@@ -15,14 +15,12 @@ alone (`reach`). On a few thousand samples they stay near it, and the result is 
 """
 
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from timm.optim.lars import Lars
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
@@ -32,23 +30,12 @@ from workflow_scripts.logs import log, progress
 from workflow_scripts.probe.choose import described
 from workflow_scripts.probe.metrics import check_finite
 from workflow_scripts.probe.row_blocks import block_rows, blocks, read
+from workflow_scripts.probe.samples import one_thread
 from workflow_scripts.probe.trial import Features, Outcome, Part, Rows, Trial
 
 EPSILON, INITIAL_STD = 1e-6, 0.01
 # A reach below which the random start shows in the result; ImageNet's is 225.
 SHORT_REACH = 3.0
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Sums in one thread, so that they round the same on every machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(limits=1):
-            yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def initial_weight(dimensions: int, classes: int, seed: int) -> NDArray[np.float32]:

@@ -1,15 +1,27 @@
 """What results say of the splits they judge on, whichever stage judges."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from workflow_scripts.files import read_json
 from workflow_scripts.probe.overlap import shared_samples
 from workflow_scripts.shards.corpus import Corpus
 from workflow_scripts.split.samples import Benchmark
 
 
-def told_splits(benchmark: Benchmark, corpus: Corpus | None) -> list[dict[str, Any]]:
-    """What a result says of each split; `overlap` is None where there was no corpus to look at."""
-    shared = None if corpus is None else shared_samples(benchmark.corpus, corpus)
+def told_splits(benchmark: Benchmark, corpora: Sequence[Corpus]) -> list[dict[str, Any]]:
+    """What a result says of each split.
+
+    Args:
+        benchmark: The samples and their splits.
+        corpora: What the encoder was pretrained on, and its start and teachers; where there is
+            none, `overlap` is None.
+    """
+    each = [shared_samples(benchmark.corpus, corpus) for corpus in corpora]
+    shared = np.logical_or.reduce(each) if each else None
     return [
         {
             "name": sides.name,
@@ -22,3 +34,11 @@ def told_splits(benchmark: Benchmark, corpus: Corpus | None) -> list[dict[str, A
         }
         for sides in benchmark.splits
     ]
+
+
+def told_corpora(indexes: Sequence[Path]) -> dict[str, str]:
+    """Content of each corpus by its role among the inputs of a result: `corpus`, `corpus:2`, …."""
+    return {
+        f"corpus:{number}" if number > 1 else "corpus": read_json(index)["content"]
+        for number, index in enumerate(indexes, 1)
+    }
