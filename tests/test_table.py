@@ -169,6 +169,12 @@ def test_the_command_prints_the_table_or_one_line_of_what_is_wrong(tmp_path, cap
     assert capsys.readouterr().out == table([found])
     with pytest.raises(SystemExit, match=r"none\.json: no such file"):
         main([str(tmp_path / "none.json")])
+    main([str(path), str(path)])  # as patterns of a shell give it that overlap
+    assert capsys.readouterr().out == table([found])
+    (tmp_path / "ucm.npz").write_bytes(b"\x89")
+    for wrong in (tmp_path, tmp_path / "ucm.npz"):
+        with pytest.raises(SystemExit, match="no result; give JSON files"):
+            main([str(wrong)])
 
 
 def test_reading_results_needs_neither_torch_nor_sklearn():

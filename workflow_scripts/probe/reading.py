@@ -22,6 +22,10 @@ def read_result(path: Path) -> Json:
     Raises:
         UserError: No such file, no result of these stages, or one of an older form.
     """
+    if path.is_dir() or path.suffix != ".json":
+        raise UserError(
+            f"{path}: no result; give JSON files, such as results/probes/<encoder>/<benchmark>.json"
+        )
     found = read_json(path)
     if isinstance(found, dict) and "benchmark" in found and "protocol" in found:
         raise UserError(

@@ -221,7 +221,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not asked.results:  # the target of a benchmark that judges nothing comes here too
         sys.exit("no results to tell; name encoders in the benchmark, or give files of results")
     try:
-        text = table([read_result(path) for path in asked.results], asked.baseline)
+        results = [read_result(path) for path in dict.fromkeys(asked.results)]
+        text = table(results, asked.baseline)
     except UserError as error:
         sys.exit(str(error))
     sys.stdout.write(text)
