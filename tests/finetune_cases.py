@@ -1,11 +1,11 @@
 """Small encoders and benchmarks for the tests of fine-tuning."""
 
 import argparse
-import io
 import json
 
+import feature_cases
 import numpy as np
-from PIL import Image
+from feature_cases import SWIN, png
 from safetensors.torch import save_file
 
 from workflow_scripts.config_finetune import FinetuneSettings
@@ -16,7 +16,6 @@ from workflow_scripts.finetune.__main__ import finetune
 from workflow_scripts.finetune.network import build
 from workflow_scripts.finetune.trial import Trial
 from workflow_scripts.models.encoders import timm_architecture
-from workflow_scripts.shards.corpus import content_digest
 from workflow_scripts.shards.writer import ImageSample, write_image_shard
 from workflow_scripts.split.samples import read_benchmark
 from workflow_scripts.split.table import write_table
@@ -24,10 +23,6 @@ from workflow_scripts.split.table import write_table
 VIT = {
     "family": "vit", "image_size": 16, "patch": 8, "width": 32, "depths": [3], "heads": [2],
     "mlp_ratio": 2.0, "window": None,
-}  # fmt: skip
-SWIN = {
-    "family": "swinv2", "image_size": 32, "patch": 4, "width": 12, "depths": [1, 2],
-    "heads": [1, 2], "mlp_ratio": 2.0, "window": 4,
 }  # fmt: skip
 PLAIN_SWIN = {**SWIN, "family": "swin"}
 COLOURS = ["red", "green", "blue"]
@@ -73,26 +68,15 @@ def picture(label, random, size=20):
         image[:, :, 0] += 120
     if label == 2:
         image[::4] += 130
-    return Image.fromarray((image * random.uniform(0.8, 1.2)).clip(0, 255).astype(np.uint8))
+    return (image * random.uniform(0.8, 1.2)).clip(0, 255).astype(np.uint8)
 
 
-def png(image):
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def write_index(
-    folder, file, *, kind="images", bands=("red", "green", "blue"), count, classes=CLASSES
-):
-    index = {
-        "format_version": 1, "kind": kind, "synthetic": True, "count": count,
-        "classes": classes,
-        "channels": len(bands), "bands": bands, "mean": [0.2] * len(bands),
-        "shards": [{"file": file.name, "sha256": file_sha256(file), "count": count}],
-    }  # fmt: skip
-    write_json(folder / "index.json", {**index, "content": content_digest(index)})
-    return folder / "index.json"
+def write_index(folder, file, *, count, bands=COLOURS, **own):
+    """The index of one shard."""
+    own = {"classes": CLASSES, "mean": [0.2] * len(bands), **own}
+    return feature_cases.write_index(
+        folder, [file], [count], channels=len(bands), bands=list(bands), **own
+    )
 
 
 def benchmark(folder, *, train=24, test=8, label_of=lambda label, number: label, spoil=None):

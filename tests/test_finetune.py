@@ -129,10 +129,10 @@ def test_several_labels_are_learnt(tmp_path):
     random, samples, cells = np.random.default_rng(0), [], {}
     for number in range(64):
         named = [name for bit, name in ((1, "red"), (2, "striped")) if number & bit]
-        both = np.asarray(picture(0, random), np.float64)
+        both = picture(0, random)
         for name in named:
-            both = np.maximum(both, np.asarray(picture(CLASSES.index(name), random)))
-        image = png(Image.fromarray(both.astype(np.uint8)))
+            both = np.maximum(both, picture(CLASSES.index(name), random))
+        image = png(both.astype(np.uint8))
         samples.append(ImageSample(key=f"looks/{number}", data=image, height=20, width=20))
         cells[str(number)] = ("train" if number < 44 else "test", ";".join(named))
     write_image_shard(tmp_path / "s.h5", samples, classes=[])

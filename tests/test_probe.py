@@ -286,6 +286,15 @@ def test_a_table_of_another_state_of_the_dataset_is_refused(made, tmp_path):
         judge(made, tmp_path / "r.json", recipe(), splits=splits)
 
 
+def test_a_table_with_another_class_than_was_packed_is_refused(made, tmp_path):
+    keys = [key.removeprefix("stripes/") for key in Corpus(made["index"]).keys]
+    labels = ["rows" if key == "flat/2" else key.split("/")[0] for key in keys]
+    sides = {"seed-0": ["train" if n % 9 < 6 else "test" for n in range(len(keys))]}
+    splits = table(tmp_path / "t.csv", keys, labels, sides)
+    with pytest.raises(UserError, match=r"stripes/flat/2 has class 'rows', but .* as 'flat'"):
+        judge(made, tmp_path / "r.json", recipe(), splits=splits)
+
+
 def test_features_of_other_samples_than_the_splits_use_are_refused(made, tmp_path):
     def one_less(cells, labels):
         cells[1] = ""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -72,9 +73,13 @@ class Judge:
 
     def _views(self, name: str, poolings: list[str]) -> Pooled:
         """Features of a view, which are of the training samples alone."""
-        places = np.searchsorted(self.benchmark.used, self.benchmark.trained)
         found = self._pooled(name, poolings)
-        return {pooling: OfSome(features, places) for pooling, features in found.items()}
+        return {pooling: OfSome(features, self._trained) for pooling, features in found.items()}
+
+    @cached_property
+    def _trained(self) -> Rows:
+        """Training samples of any split as rows of the features."""
+        return np.searchsorted(self.benchmark.used, self.benchmark.trained)
 
     def part(self, samples: Rows) -> Part:
         """Samples of the corpus as rows of the features, which are of the used ones alone."""

@@ -130,9 +130,17 @@ def _labels(
     corpus: Corpus, table: SplitTable, places: Rows, path: Path
 ) -> tuple[NDArray[Any], list[str]]:
     """Labels of the corpus's samples, and the names of the classes."""
-    if not table.multi_label:
-        return _packed_labels(corpus), corpus.classes
-    return table.label_matrix()[places], table.classes
+    if table.multi_label:
+        return table.label_matrix()[places], table.classes
+    labels = _packed_labels(corpus)
+    names = [*corpus.classes, ""]  # the last is that of −1
+    for key, label, place in zip(corpus.keys, labels.tolist(), places.tolist(), strict=True):
+        if names[label] != table.labels[place]:
+            raise UserError(
+                f"{path}: {key} has class {table.labels[place]!r}, but {corpus.path} has it as "
+                f"{names[label]!r}; they are of different states of the dataset: make both again"
+            )
+    return labels, corpus.classes
 
 
 def _packed_labels(corpus: Corpus) -> NDArray[np.int32]:
