@@ -206,6 +206,15 @@ def test_files_that_are_not_what_they_should_be_are_refused(tmp_path):
     assert not (tmp_path / "made" / "weights.safetensors.tmp").exists()
 
 
+def test_weights_with_a_nan_are_refused_though_attention_may_hide_it(tmp_path):
+    state = shaken_model("swin_orbtest").state_dict()
+    state["layers.0.blocks.0.attn.qkv.weight"][0, 0] = torch.nan
+    torch.save(state, tmp_path / "a.pth")
+    told = r"a\.pth: 1 tensors hold NaN or infinite values, such as layers\.0\.blocks\.0\.attn\.qkv"
+    with pytest.raises(UserError, match=told):
+        made(tmp_path, file=str(tmp_path / "a.pth"))
+
+
 # --- the hub ------------------------------------------------------------------------------------
 
 

@@ -88,7 +88,7 @@ def fitted(state: State, model: nn.Module, path: Path) -> tuple[State, list[str]
     resized here: the card has to tell the size that the weights were trained at.
 
     Raises:
-        UserError: Tensors are missing or have other shapes.
+        UserError: Tensors are missing, have other shapes, or hold what is no number.
     """
     expected = model.state_dict()
     own, left_out = of_encoder(state)
@@ -105,7 +105,15 @@ def fitted(state: State, model: nn.Module, path: Path) -> tuple[State, list[str]
             f"{', '.join(list(state)[:_NAMED])}. Is the architecture the right one?"
         )
     _refuse_other_shapes(renamed, expected, path)
-    return {name: renamed[name].float().contiguous() for name in expected}, sorted(left_out)
+    found = {name: renamed[name].float().contiguous() for name in expected}
+    # Fused attention on cores makes zeros of NaN queries: broken weights may give features that
+    # look sound.
+    if broken := [name for name, value in found.items() if not value.isfinite().all()]:
+        raise UserError(
+            f"{path}: {len(broken)} tensors hold NaN or infinite values, such as "
+            f"{', '.join(broken[:_NAMED])}; fetch or train these weights again"
+        )
+    return found, sorted(left_out)
 
 
 def _refuse_other_shapes(state: State, expected: State, path: Path) -> None:
