@@ -8,6 +8,7 @@ from tests.test_config import changed
 from workflow_scripts import recipes
 from workflow_scripts.config_check import check_config, load_config
 from workflow_scripts.digests import canonical
+from workflow_scripts.report_recipe import config_digest
 from workflow_scripts.wanted import wanted_runs
 
 DEFAULT = load_config()
@@ -71,9 +72,9 @@ def test_a_probe_of_a_run_that_generated_data_taught_is_synthetic():
 
 def test_config_digest_leaves_out_the_machine_but_no_science():
     def digest(path, value):
-        return recipes.config_digest(check_config(changed(path, value)))
+        return config_digest(check_config(changed(path, value)))
 
-    before = recipes.config_digest(DEFAULT)
+    before = config_digest(DEFAULT)
     assert digest("runs.scenes-mae.launch", {"nodes": 4}) == before
     assert digest("paths.results", "elsewhere") == before
     assert digest("datasets.ucm.path", "/data/ucm") == before
