@@ -67,7 +67,7 @@ def test_odd_weights_are_judged_by_their_patches_and_their_class_token(tmp_path,
     has_class = getattr(model, "cls_token", None) is not None
     poolings = ["mean", "class"] if has_class else ["mean"]
     squares = ((SIZE, SIZE), (SIZE, SIZE))  # which nothing has to resize
-    index = tiny_images(tmp_path / "corpus", count=6, shards=1, sizes=squares)
+    index = tiny_images(tmp_path / "corpus", count=6, shards=1, sizes=squares, judged=2)
     folder = model_folder(tmp_path, model, architecture)
     sets = extracted(tmp_path, folder, index, poolings)
 

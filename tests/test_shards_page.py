@@ -48,7 +48,9 @@ def test_the_lines_for_images_read_a_packed_corpus(tmp_path, monkeypatch, capsys
         items.append(item(path, tmp_path / "raw", label=label))
     write_manifest(tmp_path / "places.jsonl", items)
     index = tmp_path / "data" / "shards" / "scenes-train" / "index.json"
-    work(Namespace(index=index, manifests=[tmp_path / "places.jsonl"], workers=1), RECIPE)
+    work(
+        Namespace(index=index, manifests=[tmp_path / "places.jsonl"], judged=[], workers=1), RECIPE
+    )
     monkeypatch.chdir(tmp_path)
     names = run(example("pool"))
     key, label, size = re.fullmatch(r"(\S+) (\S+) (.*)\n", capsys.readouterr().out).groups()

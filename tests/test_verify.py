@@ -40,7 +40,7 @@ def packed(tmp_path_factory):
         items.append(item(path, folder / "raw", label=name, split="train"))
     write_manifest(folder / "places.jsonl", items)
     index = folder / "out" / "index.json"
-    arguments = Namespace(index=index, manifests=[folder / "places.jsonl"], workers=1)
+    arguments = Namespace(index=index, manifests=[folder / "places.jsonl"], judged=[], workers=1)
     size = sum(Path(one.path).stat().st_size for one in items)
     work(arguments, {**IMAGES, "shard_bytes": size // 3})
     return index.parent
@@ -96,7 +96,10 @@ def test_what_was_packed_is_whole(images, labelled):
 def test_the_checksum_makes_no_other_index_of_the_same_things(packed, tmp_path):
     first = (packed / "index.json").read_bytes()
     arguments = Namespace(
-        index=tmp_path / "index.json", manifests=[packed.parent / "places.jsonl"], workers=3
+        index=tmp_path / "index.json",
+        manifests=[packed.parent / "places.jsonl"],
+        judged=[],
+        workers=3,
     )
     work(arguments, read_json(packed / "index.json")["recipe"])
     assert arguments.index.read_bytes() == first

@@ -53,9 +53,12 @@ def _index(folder: Path, shards: list[Path], **own: Any) -> Path:
 
 def tiny_images(
     folder: Path, *, count: int = 44, seed: int = 0, shards: int = 2,
-    sizes: tuple[tuple[int, int], tuple[int, int]] = ((22, 26), (24, 20)),
+    sizes: tuple[tuple[int, int], tuple[int, int]] = ((22, 26), (24, 20)), judged: int = 0,
 ) -> Path:  # fmt: skip
-    """A corpus of smooth random JPEGs of two sizes (width, height) and three classes."""
+    """A corpus of smooth random JPEGs of two sizes (width, height) and three classes.
+
+    All are for training, but the first `judged`, which are for the test.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     samples = []
@@ -67,7 +70,7 @@ def tiny_images(
         samples.append(
             ImageSample(
                 key=f"image{number}", data=buffer.getvalue(), height=image.height,
-                width=image.width, label=number % 3, split=0,
+                width=image.width, label=number % 3, split=2 if number < judged else 0,
             )
         )  # fmt: skip
     classes, written = ["a", "b", "c"], []
