@@ -21,7 +21,9 @@ MEMORY = 8  # pairs of steps and changes of the gradient
 MOST_VECTORS = 2048  # eigenvectors; more take longer than they save
 _DECREASE = 0.9  # a step is too long where the slope at its end is this share of that at its start
 _MOST_CUTS = 20  # of a step, before rounding is thought to be in the way
-_PATIENCE = 40  # steps that may pass without the gradient becoming smaller by a tenth
+# Steps that may pass without the gradient becoming smaller by a tenth. It may be rounding, but in a
+# weakly regularised fit of separable samples the gradient rises for long before it falls.
+_PATIENCE = {torch.float32: 200, torch.float64: 400}
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,7 @@ class Descent:
             self._least, self._since = largest, 0
         else:
             self._since += 1
-            self.given_up = self._since > _PATIENCE
+            self.given_up = self._since > _PATIENCE[self.point.dtype]
 
     def _too_long(self, loss: float, slope: float) -> bool:
         # The loss is convex: past its minimum along the line the slope tells by how much.
