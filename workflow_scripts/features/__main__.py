@@ -14,7 +14,6 @@ from workflow_scripts.features.job import Job, extract_share, join_sets, prepare
 from workflow_scripts.features.store import StoredSet, rows_digest, told_layer
 from workflow_scripts.files import exclusive
 from workflow_scripts.logs import log
-from workflow_scripts.models.folder import CARD, WEIGHTS
 from workflow_scripts.pretrain import launch, spawn
 from workflow_scripts.pretrain.launch import Ranks
 from workflow_scripts.results import stamp, write_result
@@ -55,8 +54,7 @@ def write(
 ) -> None:  # fmt: skip
     """Write the result, which names the sets, and its provenance."""
     inputs = {
-        "model": file_sha256(job.model / CARD),
-        "weights": file_sha256(job.model / WEIGHTS),
+        **job.files,
         "benchmark": job.corpus.index["content"],
         **({"splits": file_sha256(splits)} if splits else {}),
     }

@@ -26,7 +26,7 @@ from workflow_scripts.features.sets import Wanted, check_recipe, wanted_sets
 from workflow_scripts.features.store import COLOUR, Block, StoredSet, rows_digest
 from workflow_scripts.logs import log
 from workflow_scripts.models.encoders import from_card
-from workflow_scripts.models.folder import read_card
+from workflow_scripts.models.folder import file_digests, read_card
 from workflow_scripts.pretrain.launch import Ranks
 from workflow_scripts.shards.corpus import Corpus
 from workflow_scripts.split.samples import read_benchmark
@@ -38,6 +38,7 @@ class Job:
 
     Attributes:
         model: The encoder's model folder.
+        files: Hexadecimal sha256 of its files, `model` and `weights`.
         card: Its `model.json`.
         corpus: The packed benchmark.
         rows: (n,) the corpus's rows that are used.
@@ -51,6 +52,7 @@ class Job:
     """
 
     model: Path
+    files: dict[str, str]
     card: dict[str, Any]
     corpus: Corpus
     rows: NDArray[np.int64]
@@ -109,16 +111,16 @@ def prepare(
     size = recipe["image_size"] or card["image_size"]
     with torch.device("meta"):  # without weights: does it take such images, has it such layers?
         columns = _pooled(from_card(card), card, recipe, size=size, precision=precision).columns
+    files = file_digests(model, "encoder")
     common = {"index": corpus.index["content"], "image_size": size}
     sets = wanted_sets(
-        recipe, card, model, precision=precision,
+        recipe, card, files["weights"], precision=precision,
         of_used={"rows": rows_digest(rows), **common},
         of_trained={"rows": rows_digest(benchmark.trained), **common},
     )  # fmt: skip
     return Job(
-        model=model, card=card, corpus=corpus, rows=rows, trained=benchmark.trained,
-        recipe=recipe, size=size,
-        precision=precision, columns=columns, store=store, sets=sets,
+        model=model, files=files, card=card, corpus=corpus, rows=rows, trained=benchmark.trained,
+        recipe=recipe, size=size, precision=precision, columns=columns, store=store, sets=sets,
     )  # fmt: skip
 
 

@@ -9,7 +9,6 @@ Sets of one digest are the same bytes, whichever result names them: benchmarks a
 """
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from workflow_scripts.code_digest import code_digest
@@ -18,7 +17,7 @@ from workflow_scripts.errors import UserError
 from workflow_scripts.features.encoder import stored_poolings
 from workflow_scripts.features.samples import Views, missing_of
 from workflow_scripts.features.store import COLOUR, TRAINED, view_name
-from workflow_scripts.models.folder import content_digest
+from workflow_scripts.models.folder import content_of
 
 # What of a card decides how an encoder is built and fed.
 _BUILT = ("architecture", "kwargs", "channels", "image_size", "normalisation", "encoder")
@@ -64,7 +63,7 @@ def check_recipe(recipe: dict[str, Any]) -> None:
 
 
 def wanted_sets(
-    recipe: dict[str, Any], card: dict[str, Any], folder: Path, *, of_used: dict[str, Any],
+    recipe: dict[str, Any], card: dict[str, Any], weights: str, *, of_used: dict[str, Any],
     of_trained: dict[str, Any], precision: str,
 ) -> list[Wanted]:  # fmt: skip
     """The sets of a recipe, those of one encoder together.
@@ -72,13 +71,10 @@ def wanted_sets(
     Args:
         recipe: The stage's.
         card: The encoder's `model.json`.
-        folder: The encoder's model folder.
+        weights: Hexadecimal sha256 of its weights.
         of_used: What sets of all used samples depend on: `index`, `rows`, `image_size`.
         of_trained: The same of views, which are of training samples alone.
         precision: Of the encoder's products: `fp32` or `bf16`.
-
-    Raises:
-        UserError: The weights are missing.
     """
     code = {"code": code_digest("features")}
     how = {"poolings": stored_poolings(recipe["poolings"]), "layers": recipe["layers"]}
@@ -100,7 +96,7 @@ def wanted_sets(
             for view in (shown if seed is None or seed in views["seeds"] else [None])
         ]  # fmt: skip
 
-    found = of(TRAINED, {"model": content_digest(folder, "encoder")})
+    found = of(TRAINED, {"model": content_of(card, weights)})
     like = {key: card[key] for key in _BUILT}
     for seed in recipe["seeds"]:
         found += of(f"random-{seed}", {"like": like, "seed": seed}, seed)

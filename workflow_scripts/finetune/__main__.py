@@ -21,10 +21,10 @@ from workflow_scripts.files import exclusive, read_json
 from workflow_scripts.finetune.train import precision_of, run_trial
 from workflow_scripts.finetune.trial import State, Trial, check
 from workflow_scripts.logs import log
-from workflow_scripts.models.folder import CARD, WEIGHTS
+from workflow_scripts.models.folder import file_digests
 from workflow_scripts.pretrain.launch import Ranks
 from workflow_scripts.probe import metrics
-from workflow_scripts.probe.checks import check_labels
+from workflow_scripts.probe.checks import check_splits
 from workflow_scripts.probe.told import told_corpora, told_splits
 from workflow_scripts.provenance import versions
 from workflow_scripts.results import stamp, write_result
@@ -98,20 +98,16 @@ def read_checked(arguments: argparse.Namespace, recipe: dict[str, Any]) -> Bench
     if not recipe["seeds"]:
         raise UserError("finetune: seeds is empty; give one or more")
     benchmark = read_benchmark(arguments.index, arguments.splits)
+    check_splits(benchmark)
     for sides in benchmark.splits:
-        both = (benchmark.labels[sides.train], benchmark.labels[sides.test])
-        check_labels(*both, benchmark.classes, split=sides.name)
         check(recipe["finetune"], sides)
     return benchmark
 
 
 def inputs_of(arguments: argparse.Namespace) -> dict[str, str]:
     """Digest of each input by its role."""
-    found = {
-        "model": file_sha256(arguments.model / CARD),
-        "weights": file_sha256(arguments.model / WEIGHTS),
-        "benchmark": read_json(arguments.index)["content"],
-    }
+    found = file_digests(arguments.model, "encoder")
+    found["benchmark"] = read_json(arguments.index)["content"]
     if arguments.splits:
         found["splits"] = file_sha256(arguments.splits)
     return found | told_corpora(arguments.corpora)

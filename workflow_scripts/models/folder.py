@@ -60,12 +60,30 @@ def content_digest(folder: Path | None, role: str) -> str | None:
     """
     if folder is None:
         return None
+    weights = file_digests(folder, role)["weights"]
+    return content_of(read_json(folder / CARD), weights)
+
+
+def file_digests(folder: Path, role: str) -> dict[str, str]:
+    """Hexadecimal sha256 of a model's files: of its card as `model`, of its `weights`.
+
+    Args:
+        folder: The model folder.
+        role: What the model is for, such as `teacher`, for the error.
+
+    Raises:
+        UserError: It has no weights.
+    """
     weights = folder / WEIGHTS
     if not weights.is_file():
         raise UserError(f"{weights}: the {role} has no exported weights; finish its run first")
-    card = read_json(folder / CARD)
+    return {"model": file_sha256(folder / CARD), "weights": file_sha256(weights)}
+
+
+def content_of(card: dict[str, Any], weights: str) -> str:
+    """Digest of a model: what of its card decides how it is used, and its weights' sha256."""
     used = {name: card.get(name) for name in _DECIDES}
-    return digest({"weights": file_sha256(weights), "model": used})
+    return digest({"weights": weights, "model": used})
 
 
 def check_scale(folder: Path, scale: str, corpus: str) -> None:

@@ -10,7 +10,7 @@ from workflow_scripts.features.store import StoredSet, open_set, rows_digest, to
 from workflow_scripts.files import exclusive, read_json
 from workflow_scripts.logs import log
 from workflow_scripts.probe import metrics, pictures
-from workflow_scripts.probe.checks import check_labels
+from workflow_scripts.probe.checks import check_splits
 from workflow_scripts.probe.judging import Judge, check, judged
 from workflow_scripts.probe.protocols import entries
 from workflow_scripts.probe.told import told_corpora, told_splits
@@ -62,9 +62,7 @@ def probe(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
         raise UserError("probe: seeds is empty; give one or more")
     made = read_json(arguments.features)
     benchmark = read_benchmark(arguments.index, arguments.splits)
-    for sides in benchmark.splits:
-        both = (benchmark.labels[sides.train], benchmark.labels[sides.test])
-        check_labels(*both, benchmark.classes, split=sides.name)
+    check_splits(benchmark)
     if made["rows"] != rows_digest(benchmark.used):
         raise UserError(
             f"{arguments.features}: features of {made['count']} samples, but the splits use "

@@ -7,8 +7,20 @@ from numpy.typing import NDArray
 
 from workflow_scripts.errors import UserError
 from workflow_scripts.probe.trial import Labels
+from workflow_scripts.split.samples import Benchmark
 
 _SHOWN = 5  # classes that are named in a message
+
+
+def check_splits(benchmark: Benchmark) -> None:
+    """Refuse a benchmark of which some split cannot be learnt from or judged on.
+
+    Raises:
+        UserError: As of `check_labels`.
+    """
+    for sides in benchmark.splits:
+        both = (benchmark.labels[sides.train], benchmark.labels[sides.test])
+        check_labels(*both, benchmark.classes, split=sides.name)
 
 
 def check_labels(train: Labels, test: Labels, classes: Sequence[str], *, split: str) -> None:

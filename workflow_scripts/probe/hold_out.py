@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workflow_scripts.errors import UserError
-from workflow_scripts.probe.trial import Labels
+from workflow_scripts.probe.trial import Labels, Part, Trial
 
 
 def _drawn(
@@ -75,3 +75,16 @@ def hold_out(
             "training share"
         )
     return held[group]
+
+
+def parted(trial: Trial) -> tuple[Part, Part]:
+    """The training part of a trial as what is learnt from and what is held out to choose settings.
+
+    Its settings have the share `holdout`; identical images stay on one side.
+
+    Raises:
+        UserError: Nothing can be held out.
+    """
+    train, share = trial.train, trial.settings["holdout"]
+    held = hold_out(train.labels, share=share, seed=trial.seed, groups=train.groups)
+    return train.only(~held), train.only(held)

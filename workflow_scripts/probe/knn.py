@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from workflow_scripts.errors import UserError
 from workflow_scripts.logs import log
 from workflow_scripts.probe.choose import best, described
-from workflow_scripts.probe.hold_out import hold_out
+from workflow_scripts.probe.hold_out import parted
 from workflow_scripts.probe.metrics import check_finite
 from workflow_scripts.probe.normalise import unit
 from workflow_scripts.probe.row_blocks import blocks, read
@@ -189,12 +189,9 @@ def judge(trial: Trial) -> Outcome:
             votes are not finite.
     """
     train = trial.train
-    held = hold_out(
-        train.labels, share=trial.settings["holdout"], seed=trial.seed, groups=train.groups
-    )
-    part, rest = train.only(~held), train.only(held)
+    part, held = parted(trial)
     with threadpool_limits(limits=1):
-        chosen = best(candidates(trial, part, rest), rest.labels, protocol="knn")
+        chosen = best(candidates(trial, part, held), held.labels, protocol="knn")
         features, k, what = trial.features[chosen["pooling"]], chosen["k"], described("knn", chosen)
         near = nearest(features, trial.test.rows, train.rows, k=k, what=what)
         scores = scores_of(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from workflow_scripts.errors import UserError
 from workflow_scripts.probe.choose import described
-from workflow_scripts.probe.hold_out import hold_out
+from workflow_scripts.probe.hold_out import parted
 from workflow_scripts.probe.logistic import Fitted, fit
 from workflow_scripts.probe.logistic_loss import targets_of
 from workflow_scripts.probe.metrics import check_finite, merit
@@ -144,10 +144,7 @@ def choose(trial: Trial) -> dict[str, Any]:
     and normalisation.
     """
     settings = trial.settings
-    away = hold_out(
-        trial.train.labels, share=settings["holdout"], seed=trial.seed, groups=trial.train.groups
-    )
-    part, held = trial.train.only(~away), trial.train.only(away)
+    part, held = parted(trial)
     strengths = settings["strengths"]
     found: list[tuple[float, float, int, dict[str, Any]]] = []
     for pooling in settings["poolings"]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from workflow_scripts.probe.choose import best, described
-from workflow_scripts.probe.hold_out import hold_out
+from workflow_scripts.probe.hold_out import parted
 from workflow_scripts.probe.metrics import check_finite
 from workflow_scripts.probe.row_blocks import block_rows, blocks, read
 from workflow_scripts.probe.trial import Features, Labels, Outcome, Part, Rows, Trial
@@ -214,12 +214,9 @@ def judge(trial: Trial) -> Outcome:
         UserError: Nothing can be held out, or features or scores are not finite.
     """
     train = trial.train
-    held = hold_out(
-        train.labels, share=trial.settings["holdout"], seed=trial.seed, groups=train.groups
-    )
-    part, rest = train.only(~held), train.only(held)
+    part, held = parted(trial)
     with threadpool_limits(limits=1):
-        chosen = best(candidates(trial, part, rest), rest.labels, protocol="ridge")
+        chosen = best(candidates(trial, part, held), held.labels, protocol="ridge")
         features, what = trial.features[chosen["pooling"]], described("ridge", chosen)
         found = fit(features, train, trial.classes, strengths=[chosen["strength"]], what=what)
         scores = found.scores(features, trial.test.rows, what)[0]
