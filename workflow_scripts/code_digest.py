@@ -13,7 +13,8 @@ from typing import Any
 
 PACKAGE = "workflow_scripts"
 
-# Modules that cannot change a result, wherever they are imported: the one list of them.
+# Modules, and whole packages, that cannot change a result, wherever they are imported: the one list
+# of them.
 NEUTRAL = frozenset(
     f"{PACKAGE}.{name}"
     for name in (
@@ -48,8 +49,16 @@ NEUTRAL = frozenset(
         "slurm",
         "stage",
         "threads",
+        "transfer",
     )
 )
+
+
+def _is_neutral(module: str) -> bool:
+    """Whether a module, or a package that it is in, is in `NEUTRAL`."""
+    parts = module.split(".")
+    return any(".".join(parts[:count]) in NEUTRAL for count in range(2, len(parts) + 1))
+
 
 # Templates and tables that lie beside a package's modules and are read by them.
 DATA_SUFFIXES = frozenset({".css", ".j2", ".yaml"})
@@ -145,7 +154,7 @@ def import_closure(stage: str, root: Path | None = None) -> dict[str, Path]:
     waiting = [start, f"{start}.__main__"]
     while waiting:
         module = waiting.pop()
-        if module in closure or module in NEUTRAL:
+        if module in closure or _is_neutral(module):
             continue
         file = _module_file(module, root)
         if file is None:  # a function or class imported from its module

@@ -1,25 +1,17 @@
 """Models of the configuration: MODIS granules and how they are cut, with their defaults."""
 
-import datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from workflow_scripts.config_base import DatasetBase, Model, Positive, Share
+from workflow_scripts.config_base import DatasetBase, Date, Model, Positive, Share
 from workflow_scripts.modis.bands import BANDS
-
-
-def _day(text: str) -> str:
-    return datetime.date.fromisoformat(text).isoformat()
 
 
 def _each_once(days: list[str]) -> list[str]:
     if len(set(days)) < len(days):
         raise ValueError("a day stands twice")
     return days
-
-
-Date = Annotated[str, StringConstraints(pattern=r"^\d{4}-\d{2}-\d{2}$"), AfterValidator(_day)]
 
 
 Platform = Literal["Terra", "Aqua"]

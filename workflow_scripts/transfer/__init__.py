@@ -1,0 +1,1 @@
+"""Transfer: files over HTTP, resumed, retried, verified while they stream, and secrets kept."""

@@ -1,0 +1,60 @@
+"""What is to be downloaded, and what has been."""
+
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit, urlunsplit
+
+from workflow_scripts.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remote:
+    """One file to download.
+
+    Attributes:
+        name: Its path below the target folder, with `/`.
+        urls: Where it lies; several are mirrors, tried in turn.
+        bytes: Its size, if known.
+        sha256: Of its bytes, hexadecimal, if known.
+        md5: The same by MD5, which many publishers give instead.
+    """
+
+    name: str
+    urls: tuple[str, ...]
+    bytes: int | None = None
+    sha256: str | None = None
+    md5: str | None = None
+
+    def __post_init__(self) -> None:
+        path = PurePosixPath(self.name)
+        if path.is_absolute() or ".." in path.parts or path == PurePosixPath("."):
+            raise UserError(
+                f"{self.name!r}: not a name for a downloaded file; expected a path below the "
+                "target folder, relative and without `..`"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Received:
+    """One file that is there, whole and verified.
+
+    Attributes:
+        name: As in `Remote`.
+        path: Where it lies.
+        bytes: Its size.
+        sha256: Of its bytes, hexadecimal.
+        url: Where it came from, without secrets; None if it lay there.
+    """
+
+    name: str
+    path: Path
+    bytes: int
+    sha256: str
+    url: str | None = None
+
+
+def without_secrets(url: str) -> str:
+    """A URL without user, password, query and fragment: what may be logged and stored."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, parts.path, "", ""))

@@ -1,0 +1,20 @@
+"""How files are downloaded; nothing of it changes what is downloaded."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Limits of transfers.
+
+    Attributes:
+        parallel: Files at a time.
+        retries: Attempts after the first, of each URL of a file, that may end without a new byte.
+        timeout_s: Seconds without a connection, or without a byte, after which an attempt ends.
+        longest_wait_s: Most seconds to wait between two attempts, whatever the server asks for.
+    """
+
+    parallel: int = 4
+    retries: int = 8
+    timeout_s: float = 60.0
+    longest_wait_s: float = 600.0
