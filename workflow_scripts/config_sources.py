@@ -125,9 +125,7 @@ class ManualSource(Model):
     """Files that a person has to get."""
 
     kind: Literal["manual"]
-    instructions: str = Field(
-        description="where to get it, what to do; told when it is missing"
-    )
+    instructions: str = Field(description="where to get it, what to do; told when it is missing")
     files: list[SourceFile] = Field([], description="what is looked for in the dataset's folder")
 
 

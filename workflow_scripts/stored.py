@@ -1,11 +1,11 @@
 """What the `path` of a manifest's item stands for: a file, or a member of an archive."""
 
 import hashlib
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 
-def open_stored(path: str) -> BinaryIO:
+def open_stored(path: str) -> BufferedReader:
     """Open what a manifest's path stands for, to read its bytes once from the start."""
     return Path(path).open("rb")
 
