@@ -1,0 +1,86 @@
+"""The archive's pages: where they lie, and what its answers mean."""
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from workflow_scripts.errors import UserError
+
+TOKEN = "EARTHDATA_TOKEN"
+HOW_TO_GET_ONE = (
+    "log in at urs.earthdata.nasa.gov, choose Generate Token in your profile (it is good for 60 "
+    f"days), and type: export {TOKEN}=<the token>"
+)
+
+
+class Reader(Protocol):
+    """As much of `transfer.client.Client` as is needed here."""
+
+    def text(self, url: str) -> str:
+        """A small document; `transfer.client.NotThere` where there is none."""
+
+
+def tokens(url: str, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The token for the archive's host, and for no other.
+
+    Args:
+        url: The archive's address.
+        environment: Where the token is.
+
+    Raises:
+        UserError: There is none; tells how to get one.
+    """
+    token = environment.get(TOKEN, "").strip()
+    if not token:
+        raise UserError(f"{TOKEN} is not set, and {url} gives granules to no one without a token: "
+                        f"{HOW_TO_GET_ONE}")  # fmt: skip
+    return {urlsplit(url).netloc: token}
+
+
+def refused(address: str) -> UserError:
+    """What to tell where Earthdata answers with its login page."""
+    return UserError(
+        f"{address}: the answer is a web page, which is how Earthdata asks for a login: the token "
+        f"in {TOKEN} is wrong or too old; {HOW_TO_GET_ONE}"
+    )
+
+
+def is_page(text: str) -> bool:
+    """Whether a document is HTML."""
+    return text.lstrip("\ufeff \t\r\n")[:1] == "<"
+
+
+def read_text(client: Reader, address: str) -> str | None:
+    """A text document of the archive; None if it has none at that address.
+
+    Raises:
+        UserError: It cannot be had, or the token is refused.
+    """
+    from workflow_scripts.transfer.client import NotThere
+
+    try:
+        text = client.text(address)
+    except NotThere:
+        return None
+    if is_page(text):
+        raise refused(address)
+    return text
+
+
+def read_json(client: Reader, address: str) -> Any:
+    """A JSON document of the archive; None if it has none at that address.
+
+    Raises:
+        UserError: It cannot be had, the token is refused, or it is not JSON.
+    """
+    text = read_text(client, address)
+    if text is None:
+        return None
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise UserError(
+            f"{address}: expected a listing in JSON, not {text[:80]!r} ({error})"
+        ) from None
