@@ -25,6 +25,7 @@ from workflow_scripts.driver import guard, prepare_jobs, where_to_look
 from workflow_scripts.driver_notes import note_start, note_success
 from workflow_scripts.errors import UserError
 from workflow_scripts.export.unfinished import refuse_lost_steps, refuse_to_lose
+from workflow_scripts.fetch_recipe import transfer
 from workflow_scripts.files import read_json
 from workflow_scripts.job_states import translate_states
 from workflow_scripts.jobs import Jobs
@@ -186,6 +187,12 @@ def days_of(dataset):
 def say_assumed(dataset, days):
     """Tell once that a plan rests on days of which nothing is there."""
     logger.warning(f"dataset {dataset}: planned with {days} days assumed, no granule is there yet")
+
+
+def transfer_option(dataset):
+    """The option that says how a dataset is downloaded; nothing of it is part of the result."""
+    how = transfer(CONFIG, dataset)
+    return option("--transfer", canonical(how) if how else "")
 
 
 def fetched(dataset):
