@@ -17,25 +17,29 @@ class Item:
     Attributes:
         key: The file's path inside the dataset, with `/`: its name everywhere downstream.
         path: Where it lies, relative to the working folder when below it.
-        sha256: Of its bytes.
+        sha256: Of its bytes; None of a file that is still to be downloaded.
         bytes: Its size.
         label: Name of its class, or None.
         split: `train`, `val`, `test`, or None.
         labels: Names of its classes, sorted, where images may have several; then `label` is None.
             A line of other datasets has no such key.
+        remote: Where a file comes from that is downloaded when it is needed: `url`, relative to
+            the address of its source, and `md5` or None. A line of other files has no such key.
     """
 
     key: str
     path: str
-    sha256: str
+    sha256: str | None
     bytes: int
     label: str | None = None
     split: str | None = None
     labels: tuple[str, ...] | None = None
+    remote: dict[str, str | None] | None = None
 
 
-_SEVERAL = "labels"
-_KEYS = {field.name for field in fields(Item)} - {_SEVERAL}
+_SEVERAL, _REMOTE = "labels", "remote"
+_NOT_ALWAYS = {_SEVERAL, _REMOTE}
+_KEYS = {field.name for field in fields(Item)} - _NOT_ALWAYS
 
 
 def portable_path(path: Path) -> str:
@@ -52,8 +56,9 @@ def write_manifest(path: Path, items: Iterable[Item]) -> None:
     with atomic(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         for item in sorted(items, key=lambda item: item.key):
             row = asdict(item)
-            if item.labels is None:
-                del row[_SEVERAL]
+            for name in _NOT_ALWAYS:
+                if row[name] is None:
+                    del row[name]
             file.write(canonical(row) + "\n")
 
 
@@ -73,7 +78,7 @@ def read_manifest(path: Path) -> Iterator[Item]:
                 row = json.loads(line)
             except ValueError:
                 row = None
-            if not isinstance(row, dict) or row.keys() - {_SEVERAL} != _KEYS:
+            if not isinstance(row, dict) or row.keys() - _NOT_ALWAYS != _KEYS:
                 raise UserError(
                     f"{path}: line {number} is {line[:80]!r}, expected a JSON object with the "
                     f"keys {', '.join(sorted(_KEYS))}; run fetch for this dataset again"

@@ -15,8 +15,11 @@ from workflow_scripts.tile.day import tile_day
 def work(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
     """Run the stage: the day's shard, and `<date>.json` beside it."""
     manifest, chips = arguments.manifest, arguments.chips
-    with exclusive(chips):
-        body = tile_day(recipe, manifest, chips, workers=arguments.workers)
+    options = json.loads(arguments.transfer) if arguments.transfer else None
+    with exclusive(chips), at_hand(list(read_manifest(manifest)), options) as items:
+        body = tile_day(
+            recipe, items, manifest, chips, workers=arguments.workers, by_day=options is not None
+        )
         inputs = {"manifest": file_sha256(manifest)}
         write_result(chips.with_suffix(".json"), stamp=stamp("tile", recipe, inputs), body=body)
     log.info(

@@ -39,12 +39,9 @@ def tokens(url: str, environment: Mapping[str, str] = os.environ) -> dict[str, s
     return {urlsplit(url).netloc: token}
 
 
-def refused(address: str) -> UserError:
-    """What to tell where Earthdata answers with its login page."""
-    return UserError(
-        f"{address}: the answer is a web page, which is how Earthdata asks for a login: the token "
-        f"in {TOKEN} is wrong or too old; {HOW_TO_GET_ONE}"
-    )
+def about_the_token(error: UserError) -> UserError:
+    """An error of a transfer, with how to get a token where it speaks of one."""
+    return UserError(f"{error}\n{TOKEN}: {HOW_TO_GET_ONE}") if " token " in str(error) else error
 
 
 def is_page(text: str) -> bool:
@@ -64,8 +61,13 @@ def read_text(client: Reader, address: str) -> str | None:
         text = client.text(address)
     except NotThere:
         return None
+    except UserError as error:
+        raise about_the_token(error) from None
     if is_page(text):
-        raise refused(address)
+        raise UserError(
+            f"{address}: a web page came, which is how Earthdata asks for a login: the token in "
+            f"{TOKEN} is wrong or too old; {HOW_TO_GET_ONE}"
+        )
     return text
 
 
