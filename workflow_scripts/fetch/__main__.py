@@ -5,6 +5,7 @@ Images, granules and labels are listed where they lie; the sample datasets are g
 """
 
 import argparse
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from workflow_scripts.digests import file_sha256
 from workflow_scripts.errors import UserError
 from workflow_scripts.fetch import folder, generated, granules, image_list, labels
 from workflow_scripts.fetch.inventory import SetAside, summary, take_inventory
+from workflow_scripts.fetch.laads.archive import connect
+from workflow_scripts.fetch.laads.write import write_day
 from workflow_scripts.fetch.manifest import Item, write_manifest
 from workflow_scripts.fetch.splits import check_fractions, split_by_fraction
 from workflow_scripts.files import exclusive
@@ -128,6 +131,25 @@ def fetch_modis_day(
     return items, older
 
 
+def fetch_listed_day(recipe: dict[str, Any], arguments: argparse.Namespace) -> None:
+    """List one day's granules at their source; they are fetched when they are tiled.
+
+    Args:
+        recipe: `dataset`, `kind`, `platform`, `date`, `source`.
+        arguments: The command line's, with `transfer` and `raw`.
+
+    Raises:
+        UserError: An option is missing, the source cannot be asked, or there is no token.
+    """
+    if arguments.transfer is None or arguments.raw is None:
+        raise UserError("--transfer or --raw is missing: granules are listed at their source")
+    options = json.loads(arguments.transfer)
+    write_day(
+        recipe, connect(options), url=options["url"], manifest=arguments.manifest,
+        folder=arguments.raw,
+    )  # fmt: skip
+
+
 def fetch_labels(recipe: dict[str, Any], *, workers: int | None = None) -> Found:
     """List a dataset's label files where they lie; nothing is copied.
 
@@ -147,6 +169,9 @@ def fetch_labels(recipe: dict[str, Any], *, workers: int | None = None) -> Found
 def work(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
     """Run the stage: raw files if generated, the manifest, and its summary beside it."""
     kind = recipe["kind"]
+    if kind == "modis-l1b" and recipe.get("source"):
+        fetch_listed_day(recipe, arguments)
+        return
     if kind.startswith("sample-") and arguments.raw is None:
         raise UserError(f"--raw is missing: {kind} writes its files there")
     manifest: Path = arguments.manifest

@@ -3,20 +3,18 @@
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from workflow_scripts.errors import UserError
 from workflow_scripts.fetch.generated import placed_by_hand
-from workflow_scripts.fetch.laads.archive import about_the_token, tokens
+from workflow_scripts.fetch.laads.archive import about_the_token, connect
 from workflow_scripts.fetch.manifest import Item
 from workflow_scripts.logs import log
 from workflow_scripts.tile.room import room
-from workflow_scripts.transfer.client import Client
 from workflow_scripts.transfer.download import download
 from workflow_scripts.transfer.remote import Remote
-from workflow_scripts.transfer.settings import Settings
 
 _GB = 10**9
 
@@ -71,9 +69,7 @@ def _fetched(
             raise UserError(f"{item.path}: expected {folder / item.key}; run fetch for this day")
     files = [_remote(item, url) for item in remote]
     there = all((folder / item.key).is_file() for item in remote)
-    limits = {field.name for field in fields(Settings)}
-    settings = Settings(**{key: value for key, value in options.items() if key in limits})
-    client = Client(settings, {} if there else tokens(url))
+    client = connect(options, with_token=not there)
     try:
         received = download(files, folder, client=client, what=f"granules of {folder.name}")
     except UserError as error:

@@ -4,8 +4,8 @@ Each day that is at work has a file in `.room` beside the datasets' folders: wha
 where, and who holds it. Its job holds the file's lock (`flock`, which ends with the process however
 that ends), so a file that nobody holds is what a dead job left: its granules count until its day
 starts again or until somebody needs the room; then the oldest go first, and only those in a folder
-that bears the mark of `fetch.generated`. Whoever reads or changes the ledger holds its own lock, for
-a moment.
+that bears the mark of `fetch.generated`. Whoever reads or changes the ledger holds a lock of its
+own, for a moment.
 """
 
 import fcntl
@@ -59,7 +59,7 @@ def room(folder: Path, need: int, budget: int) -> Iterator[None]:
     if need > budget:
         raise UserError(
             f"{folder}: the granules of this day are {_gb(need)}, more than the {_gb(budget)} of "
-            "transfer.budget_gb, which all days share that are fetched and tiled at a time; raise it"
+            "transfer.budget_gb, which all days share that are fetched at a time; raise it"
         )
     ledger = folder.parent.parent / LEDGER
     ledger.mkdir(parents=True, exist_ok=True)
@@ -165,7 +165,7 @@ def _size(folder: Path) -> int:
 
 
 def _make_room(others: list[_Entry], need: int, budget: int) -> bool:
-    """Whether there is room, after what dead jobs left is removed as far as needed, oldest first."""
+    """Whether there is room, once what dead jobs left is removed as far as needed."""
     used = sum(entry.bytes for entry in others)
     living = sum(entry.bytes for entry in others if entry.alive)
     if living + need > budget:
@@ -185,7 +185,9 @@ def _make_room(others: list[_Entry], need: int, budget: int) -> bool:
 def _who(others: list[_Entry], need: int, budget: int) -> str:
     living = [entry for entry in others if entry.alive]
     used = _gb(sum(entry.bytes for entry in living))
-    names = "; ".join(f"{one.folder.parent.name} {one.folder.name} ({one.holder})" for one in living)
+    names = "; ".join(
+        f"{one.folder.parent.name} {one.folder.name} ({one.holder})" for one in living
+    )
     return f"room: {_gb(need)} needed, {used} of {_gb(budget)} taken by {names}"
 
 

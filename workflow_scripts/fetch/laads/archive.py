@@ -3,10 +3,13 @@
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from workflow_scripts.errors import UserError
+from workflow_scripts.transfer.client import Client, NotThere
+from workflow_scripts.transfer.settings import Settings
 
 TOKEN = "EARTHDATA_TOKEN"
 HOW_TO_GET_ONE = (
@@ -19,7 +22,7 @@ class Reader(Protocol):
     """As much of `transfer.client.Client` as is needed here."""
 
     def text(self, url: str) -> str:
-        """A small document; `transfer.client.NotThere` where there is none."""
+        """A small document; raises `transfer.client.NotThere` where there is none."""
 
 
 def tokens(url: str, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -39,6 +42,21 @@ def tokens(url: str, environment: Mapping[str, str] = os.environ) -> dict[str, s
     return {urlsplit(url).netloc: token}
 
 
+def connect(options: dict[str, Any], *, with_token: bool = True) -> Client:
+    """What asks the archive.
+
+    Args:
+        options: `url`, and the limits of `transfer.settings.Settings`; others are for others.
+        with_token: Whether a token is needed for what will be asked.
+
+    Raises:
+        UserError: As `tokens`.
+    """
+    limits = {field.name for field in fields(Settings)}
+    settings = Settings(**{key: value for key, value in options.items() if key in limits})
+    return Client(settings, tokens(options["url"]) if with_token else {})
+
+
 def about_the_token(error: UserError) -> UserError:
     """An error of a transfer, with how to get a token where it speaks of one."""
     return UserError(f"{error}\n{TOKEN}: {HOW_TO_GET_ONE}") if " token " in str(error) else error
@@ -55,8 +73,6 @@ def read_text(client: Reader, address: str) -> str | None:
     Raises:
         UserError: It cannot be had, or the token is refused.
     """
-    from workflow_scripts.transfer.client import NotThere
-
     try:
         text = client.text(address)
     except NotThere:

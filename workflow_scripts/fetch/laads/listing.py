@@ -70,9 +70,7 @@ def read_listing(
         time = parse_name(name).time
         if time in found:
             aside.append({"key": found[time].name, "reason": "a newer version of it is there"})
-        found[time] = Listed(
-            name=name, time=time, bytes=size, md5=md5, address=f"{folder}/{name}"
-        )
+        found[time] = Listed(name=name, time=time, bytes=size, md5=md5, address=f"{folder}/{name}")
     return dict(sorted(found.items())), sorted(aside, key=lambda row: row["key"])
 
 
@@ -107,9 +105,7 @@ def _files(answer: Any, address: str) -> list[tuple[str, int, str | None]]:
     return files
 
 
-def _stranger(
-    name: str, collection: int, *, platform: str, product: str, day: date
-) -> str | None:
+def _stranger(name: str, collection: int, *, platform: str, product: str, day: date) -> str | None:
     """Why a file is none of the product and day; None if it is one."""
     if "/" in name:
         return "not a file name"
