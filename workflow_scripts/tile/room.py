@@ -1,4 +1,4 @@
-"""Room for granules that are fetched, tiled and deleted: a ledger that all jobs of all drivers keep.
+"""Room for granules that are fetched, tiled and deleted: a ledger kept by the jobs of all drivers.
 
 Each day that is at work has a file in `.room` beside the datasets' folders: what it may take up,
 where, and who holds it. Its job holds the file's lock (`flock`, which ends with the process however
