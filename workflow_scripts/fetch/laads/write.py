@@ -5,9 +5,10 @@ from typing import Any
 
 from workflow_scripts.digests import file_sha256
 from workflow_scripts.errors import UserError
-from workflow_scripts.fetch.inventory import SetAside
+
 from workflow_scripts.fetch.laads.archive import Reader
 from workflow_scripts.fetch.laads.day import in_words, list_day
+from workflow_scripts.fetch.laads.listing import SetAside
 from workflow_scripts.fetch.manifest import Item, read_manifest, write_manifest
 from workflow_scripts.files import exclusive, read_json
 from workflow_scripts.logs import log
