@@ -10,6 +10,7 @@ import json
 import re
 import threading
 from collections import defaultdict
+from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -90,6 +91,7 @@ class LaadsServer:
         faults: By file name, what to do with its next requests: a number of bytes after which the
             connection is dropped, or `busy` for 503.
         gate: Files are sent only while it is set.
+        look: Called at each request of a file.
     """
 
     def __init__(self, top: Path, *, newer: bool = True, token: str = TOKEN) -> None:
@@ -98,6 +100,7 @@ class LaadsServer:
         self.given: list[str] = []
         self.tokens: defaultdict[str, set[str]] = defaultdict(set)
         self.faults: defaultdict[str, list[int | str]] = defaultdict(list)
+        self.look: Callable[[], None] = lambda: None
         self.gate = threading.Event()
         self.gate.set()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -176,6 +179,7 @@ class LaadsServer:
                     self.answer(b"busy", "text/plain", status=503)
                     return
                 server.given.append(path.name)
+                server.look()
                 body, start = path.read_bytes(), 0
                 if found := re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", "")):
                     start = int(found[1])

@@ -38,6 +38,20 @@ def told_of_days(config: Config, dataset: str) -> Iterator[tuple[str, Path, dict
             yield day, folder / f"{day}.jsonl", told
 
 
+def say_incomplete(config: Config) -> str:
+    """Which days that were listed their source had not whole, a line a dataset; empty if none."""
+    lines = []
+    for name, entry in config.datasets.items():
+        if known(entry).by_day:
+            listed = [told["incomplete"] for _, _, told in told_of_days(config, name)]
+            if any(listed):
+                lines.append(
+                    f"dataset {name}: {sum(listed)} of {len(listed)} days are incomplete at their "
+                    "source; `snakemake relist` asks it again"
+                )
+    return "\n".join(lines)
+
+
 def relist(config: Config, dataset: str, *, every: bool) -> str:
     """List the incomplete days of a dataset again; what to tell of it.
 

@@ -5,7 +5,6 @@ from typing import Any
 
 from workflow_scripts.digests import file_sha256
 from workflow_scripts.errors import UserError
-
 from workflow_scripts.fetch.laads.archive import Reader
 from workflow_scripts.fetch.laads.day import in_words, list_day
 from workflow_scripts.fetch.laads.listing import SetAside
