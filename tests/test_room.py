@@ -65,6 +65,16 @@ def test_room_is_held_while_the_block_runs_and_the_folder_is_claimed(raw):
         assert entries(raw) == ["aqua.2026-01-01", "terra.2026-01-01"]
         claim(folder)  # nobody else's
     assert entries(raw) == []
+    assert not folder.exists()
+
+
+def test_a_day_that_is_kept_takes_no_part_in_the_budget(raw):
+    kept = raw / "terra" / "2026-01-01"
+    with room(kept, 500, 100, keep=True), room(raw / "aqua" / "2026-01-01", 100, 100):
+        (kept / "granule.hdf").write_bytes(b"x" * 500)
+    assert entries(raw) == []
+    with room(raw / "aqua" / "2026-01-01", 100, 100):
+        assert (kept / "granule.hdf").exists()
 
 
 def test_a_day_larger_than_the_budget_is_refused_with_the_numbers(raw):

@@ -95,11 +95,12 @@ def main() -> None:
         prog="python -m workflow_scripts.fetch.relist", description=__doc__
     )
     parser.add_argument("--all", action="store_true", help="all days listed, complete ones too")
+    parser.add_argument("--configfile", type=Path, nargs="*", default=[])
     arguments = parser.parse_args()
     start_logging()
     try:
         raw = os.environ.get(CONFIG_VARIABLE)
-        config = check_config(json.loads(raw)) if raw else load_config()
+        config = check_config(json.loads(raw)) if raw else load_config(*arguments.configfile)
         for name, entry in config.datasets.items():
             if known(entry).by_day:
                 sys.stdout.write(relist(config, name, every=arguments.all))

@@ -29,7 +29,12 @@ def work(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
             may_be_empty=options is not None,
         )
         inputs = {"manifest": file_sha256(manifest)}
-        write_result(chips.with_suffix(".json"), stamp=stamp("tile", recipe, inputs), body=body)
+        write_result(
+            chips.with_suffix(".json"),
+            stamp=stamp("tile", recipe, inputs),
+            body=body,
+            facts={"fetched_from": options["url"]} if options else None,
+        )
     log.info(
         "%s: %d granules, %d set aside, %d chips kept, %d dropped",
         chips, body["granules_read"], body["granules_set_aside"], body["chips_kept"],

@@ -1,6 +1,5 @@
 """A day's granules on disk while its chips are cut: downloaded into reserved room, then deleted."""
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -52,12 +51,9 @@ def at_hand(items: list[Item], options: dict[str, Any] | None) -> Iterator[list[
         log.info("%s holds files that were put there: nothing in it will be deleted", folder)
         yield _fetched(items, remote, folder, options)
         return
-    keep = options["keep"]
-    need = 0 if keep else sum(item.bytes for item in remote)
-    with room(folder, need, int(options["budget_gb"] * _GB)):
+    need, budget = sum(item.bytes for item in remote), int(options["budget_gb"] * _GB)
+    with room(folder, need, budget, keep=options["keep"]):
         yield _fetched(items, remote, folder, options)
-        if not keep:
-            shutil.rmtree(folder)
 
 
 def _fetched(

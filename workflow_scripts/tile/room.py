@@ -42,20 +42,22 @@ class _Entry:
 
 
 @contextmanager
-def room(folder: Path, need: int, budget: int) -> Iterator[None]:
+def room(folder: Path, need: int, budget: int, *, keep: bool = False) -> Iterator[None]:
     """Hold room for a day's granules; wait, saying for whom, until there is some.
 
-    When the block ends well, the entry goes; after an error or a kill it stays for what lies in the
-    folder.
+    When the block ends well, the folder goes, and its entry with it; after an error or a kill both
+    stay.
 
     Args:
         folder: Where the granules will lie, `<raw>/<dataset>/<date>`; it is claimed.
-        need: Their size, bytes; 0 for a day that is kept and so takes no part.
+        need: Their size, bytes.
         budget: Bytes for all days together.
+        keep: The folder stays, and so takes no part in the budget.
 
     Raises:
         UserError: The day alone is larger than the budget, or the file system has no locks.
     """
+    need = 0 if keep else need
     if need > budget:
         raise UserError(
             f"{folder}: the granules of this day are {_gb(need)}, more than the {_gb(budget)} of "
@@ -73,6 +75,11 @@ def room(folder: Path, need: int, budget: int) -> Iterator[None]:
         poll = min(2 * poll, _LONGEST_POLL)
     with file:
         yield
+        if not keep:
+            shutil.rmtree(folder, ignore_errors=True)  # no reason to fail a day that is made
+            if folder.exists():
+                log.warning("%s could not be removed; it goes on counting", folder)
+                return
         with _alone(ledger):
             own.unlink(missing_ok=True)
 

@@ -43,7 +43,7 @@ def write_day(
         body["manifest"] = {"file": manifest.name, "sha256": file_sha256(manifest)}
         head = stamp("fetch", recipe, {})
         if changed or not result.is_file() or read_json(result) != {**head, **body}:
-            write_result(result, stamp=head, body=body)
+            write_result(result, stamp=head, body=body, facts={"listed_at": url})
     log.info(
         "%s: %d of %d granules selected, %d files, %.1f GB to fetch",
         manifest, told["granules_selected"], told["granules_listed"], len(items),
