@@ -26,9 +26,9 @@ from workflow_scripts.driver import guard, prepare_jobs, where_to_look
 from workflow_scripts.driver_notes import note_start, note_success
 from workflow_scripts.errors import UserError
 from workflow_scripts.export.unfinished import refuse_lost_steps, refuse_to_lose
-from workflow_scripts.fetch.relist import say_incomplete
 from workflow_scripts.fetch_recipe import transfer
 from workflow_scripts.files import read_json
+from workflow_scripts.incomplete import say_incomplete
 from workflow_scripts.job_states import translate_states
 from workflow_scripts.jobs import Jobs
 from workflow_scripts.probed import encoder_folder, probed_encoders, run_of, snapshots_of

@@ -109,6 +109,27 @@ def test_a_job_waits_for_those_that_run_and_says_so(raw, caplog):
     assert entries(raw) == []
 
 
+def test_a_day_that_another_process_has_is_waited_for(raw, caplog):
+    folder = raw / "terra" / "2026-01-01"
+    done = threading.Event()
+
+    def tile():
+        with room(folder, 10, 100):
+            done.set()
+
+    with job(folder, 10, 100) as other, caplog.at_level("INFO", logger="orbweaver"):
+        waiting = threading.Thread(target=tile)
+        waiting.start()
+        time.sleep(0.3)
+        assert not done.is_set()
+        assert f"waiting for process {other.pid} on " in caplog.text
+        assert "who has this day" in caplog.text
+        other.stdin.write("\n")
+        other.stdin.flush()
+        assert done.wait(20)
+        waiting.join()
+
+
 def test_what_a_dead_job_left_counts_until_the_room_is_needed_then_the_oldest_goes(raw):
     days = [raw / "terra" / f"2026-01-0{n}" for n in (1, 2, 3)]
     for day in days:

@@ -9,47 +9,21 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from workflow_scripts.catalogue.known import known
 from workflow_scripts.config import Config
 from workflow_scripts.config_check import check_config, load_config
-from workflow_scripts.corpora import dataset_days
 from workflow_scripts.driver import CONFIG_VARIABLE
 from workflow_scripts.errors import UserError
 from workflow_scripts.fetch.laads.archive import connect
 from workflow_scripts.fetch.laads.day import in_words
-from workflow_scripts.fetch.laads.write import AT_SOURCE, write_day
+from workflow_scripts.fetch.laads.write import write_day
 from workflow_scripts.fetch_recipe import fetch, raw_folder, transfer
-from workflow_scripts.files import read_json
+from workflow_scripts.incomplete import told_of_days
 from workflow_scripts.logs import start_logging
 from workflow_scripts.threads import map_in_order
-
-
-def told_of_days(config: Config, dataset: str) -> Iterator[tuple[str, Path, dict[str, Any]]]:
-    """Day, manifest and what was told of the source, of each day of a dataset that was listed."""
-    folder = Path(config.paths.data, "manifests", dataset)
-    for day in dataset_days(config, dataset):
-        summary = folder / f"{day}.json"
-        told = read_json(summary).get(AT_SOURCE) if summary.is_file() else None
-        if told is not None:
-            yield day, folder / f"{day}.jsonl", told
-
-
-def say_incomplete(config: Config) -> str:
-    """Which days that were listed their source had not whole, a line a dataset; empty if none."""
-    lines = []
-    for name, entry in config.datasets.items():
-        if known(entry).by_day:
-            listed = [told["incomplete"] for _, _, told in told_of_days(config, name)]
-            if any(listed):
-                lines.append(
-                    f"dataset {name}: {sum(listed)} of {len(listed)} days are incomplete at their "
-                    "source; `snakemake relist` asks it again"
-                )
-    return "\n".join(lines)
 
 
 def relist(config: Config, dataset: str, *, every: bool) -> str:

@@ -13,8 +13,6 @@ from workflow_scripts.files import exclusive, read_json
 from workflow_scripts.logs import log
 from workflow_scripts.results import stamp, write_result
 
-AT_SOURCE = "at_source"  # the summary's key for what is told of the source
-
 
 def write_day(
     recipe: dict[str, Any], client: Reader, *, url: str, manifest: Path, folder: Path
@@ -80,5 +78,5 @@ def _summary(
         "duplicates": 0,
         "duplicates_across_splits": 0,
         "set_aside": aside,
-        AT_SOURCE: told,
+        "at_source": told,
     }
