@@ -7,20 +7,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from workflow_scripts.errors import UserError
-from workflow_scripts.fetch.folder import FoundFile, digest_of, files_below
+from workflow_scripts.fetch.folder import FoundFile, digest_of, files_below, found_file
 
 SUFFIXES = (".nc", ".parquet", ".csv")
 
 
 def label_files(path: Path) -> Iterator[FoundFile]:
-    """Yield the label files of a dataset in no order; none where the path does not exist.
+    """Yield the label files of a dataset by rising key; none where the path does not exist.
 
     Raises:
         UserError: A folder may not be read.
     """
     if path.is_file():
-        seen = path.stat()
-        yield FoundFile(path.name, path, seen.st_size, seen.st_mtime_ns)
+        yield found_file(path)
     else:
         yield from files_below(path, lambda name: name.lower().endswith(SUFFIXES))
 
@@ -36,7 +35,7 @@ def find_labels(path: Path, *, dataset: str, obtain: str) -> list[FoundFile]:
     Raises:
         UserError: There is none; tells where to get the data and which key of the config names it.
     """
-    found = sorted(label_files(path), key=lambda file: file.key)
+    found = list(label_files(path))
     if not found:
         seen = "holds no label file" if path.exists() else "does not exist"
         raise UserError(

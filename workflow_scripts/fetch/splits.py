@@ -8,11 +8,14 @@ few others move.
 import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 from workflow_scripts.errors import UserError
 
 SPLITS = ("train", "val", "test")
+T = TypeVar("T")
+
 _ROUNDING = 1e-9  # fractions such as 0.7 + 0.2 + 0.1 sum to a little more than 1
 
 
@@ -53,8 +56,7 @@ def split_by_fraction(
     Raises:
         UserError: The fractions sum to more than 1.
     """
-    shares = {name: float(fractions.get(name, 0.0)) for name in SPLITS}
-    check_fractions(shares)
+    check_fractions(fractions)
     items = list(items)
     copies: defaultdict[str, int] = defaultdict(int)
     class_by_content: dict[str, str] = {}
@@ -67,27 +69,37 @@ def split_by_fraction(
         members[label].append(content)
     chosen: dict[str, str | None] = {}
     for contents in members.values():
-        chosen.update(_cut(contents, copies, shares, seed=seed))
+        contents.sort(key=lambda content: place(content, seed))
+        total = sum(copies[content] for content in contents)
+        chosen.update(cut(((one, copies[one]) for one in contents), total, fractions))
     return [chosen[content] for content, _ in items]
 
 
-def _cut(
-    contents: list[str], copies: dict[str, int], shares: dict[str, float], *, seed: int
-) -> dict[str, str | None]:
-    """Cut one class: the split of each distinct content."""
-    ordered = sorted(contents, key=lambda content: _place(content, seed))
-    total = sum(copies[content] for content in ordered)
+def cut(
+    contents: Iterator[tuple[T, int]], total: int, fractions: dict[str, float]
+) -> Iterator[tuple[T, str | None]]:
+    """Cut one class.
+
+    Args:
+        contents: Its distinct contents in the order of their places, with the number of copies of
+            each; others may follow, and are not taken.
+        total: Number of all copies in the class.
+        fractions: As `split_by_fraction` takes them.
+
+    Returns:
+        Each content with its split.
+    """
     ends, share = [], 0.0
     for name in SPLITS:
-        share += shares[name]
+        share += float(fractions.get(name, 0.0))
         ends.append((name, math.floor(share * total + 0.5 + _ROUNDING)))
-    chosen: dict[str, str | None] = {}
     start = 0
-    for content in ordered:
-        chosen[content] = next((name for name, end in ends if start < end), None)
-        start += copies[content]
-    return chosen
+    while start < total:
+        content, copies = next(contents)
+        yield content, next((name for name, end in ends if start < end), None)
+        start += copies
 
 
-def _place(content: str, seed: int) -> str:
+def place(content: str, seed: int) -> str:
+    """Where a content, by its sha256, stands in the order that is cut."""
     return hashlib.sha256(f"{seed}:{content}".encode()).hexdigest()
