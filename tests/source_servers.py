@@ -40,7 +40,7 @@ def as_json(value, status=200, **headers):
 
 
 class Server:
-    """A web server in a thread; `answer` says what to each request, `first` what to the first ones."""
+    """A web server in a thread; `answer` says what to a request, `first` to the first ones."""
 
     def __init__(self, files=None):
         self.files = files or {}
@@ -52,13 +52,15 @@ class Server:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # else an answer takes 40 ms
 
             def _serve(self):
                 length = int(self.headers.get("Content-Length") or 0)
                 parts = urlsplit(self.path)
                 query = {key: values[0] for key, values in parse_qs(parts.query).items()}
                 body = self.rfile.read(length)
-                asked = Asked(self.command, parts.path, query, dict(self.headers), body)
+                headers = {name.title(): value for name, value in self.headers.items()}
+                asked = Asked(self.command, parts.path, query, headers, body)
                 outer.asked.append(asked)
                 answer = outer.first.pop(0) if outer.first else outer.answer(asked)
                 self.send_response(answer.status)
@@ -127,7 +129,9 @@ class Hub(Server):
             return Answer(b"{}", 401, {"X-Error-Code": "GatedRepo"})
         if asked.path == f"/api/datasets/{self.repo}/paths-info/{REVISION}":
             names = parse_qs(asked.body.decode())["paths"]
-            return as_json([self._info(name) for name in names if name in {**self.files, **self.lfs}])
+            return as_json(
+                [self._info(name) for name in names if name in {**self.files, **self.lfs}]
+            )
         base = f"/datasets/{self.repo}/resolve/{REVISION}/"
         name = asked.path.removeprefix(base)
         if asked.path.startswith(base) and name in self.lfs:
@@ -184,7 +188,12 @@ class Stac(Server):
             links = [
                 {"rel": "self", "href": self.url},
                 {"rel": "root", "href": self.url},
-                {"rel": "search", "href": f"{self.url}/search", "method": "POST"},
+                {
+                    "rel": "search",
+                    "href": f"{self.url}/search",
+                    "method": "POST",
+                    "type": "application/geo+json",
+                },
             ]
             return as_json(
                 {

@@ -4,8 +4,8 @@ Members of zip and uncompressed tar files are listed where they lie; archives th
 place are unpacked first, once.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from workflow_scripts.archives.listed import SetAside
 from workflow_scripts.archives.members import in_place, members
 from workflow_scripts.errors import UserError
-from workflow_scripts.fetch.folder import ARCHIVE_SUFFIXES, FoundFile, files_below
+from workflow_scripts.fetch.folder import ARCHIVE_SUFFIXES, FoundFile, files_below, names_below
 
 _TOLD = 12  # folders in a message
 _DEEP = 3  # levels of them
@@ -40,7 +40,7 @@ class Reading:
 
     Attributes:
         dataset: Its name in the config.
-        wanted: Whether a file of that name is one of the dataset.
+        suffixes: What the names of its files end in, small; an empty one takes all.
         root: Folder inside the parts below which keys begin; empty: the top.
         unpacked: Folder for archives that are not read in place; None: there is none.
         parquet: Columns of parquet files, `image` and `label`.
@@ -48,11 +48,15 @@ class Reading:
     """
 
     dataset: str
-    wanted: Callable[[str], bool]
+    suffixes: tuple[str, ...]
     root: str = ""
     unpacked: Path | None = None
     parquet: dict[str, Any] | None = None
     set_aside: list[dict[str, str]] = field(default_factory=list)
+
+    def wanted(self, name: str) -> bool:
+        """Whether a file of that name is one of the dataset."""
+        return name.lower().endswith(self.suffixes)
 
 
 def looks_like_archive(name: str, *, tables: bool) -> bool:
@@ -101,16 +105,14 @@ def _of_part(part: Part, reading: Reading) -> Iterator[FoundFile]:
         return _single(part, reading)
     if in_place(part.path):
         return _members(part, reading)
-    return files_below(_unpack(part, reading) / reading.root, reading.wanted)
+    raise NotImplementedError
 
 
 def _single(part: Part, reading: Reading) -> Iterator[FoundFile]:
     key = _below(part.name, reading.root)
     if key and reading.wanted(key):
         seen = part.path.stat()
-        yield FoundFile(
-            key=key, path=str(part.path), bytes=seen.st_size, mtime_ns=seen.st_mtime_ns
-        )
+        yield FoundFile(key=key, path=str(part.path), bytes=seen.st_size, mtime_ns=seen.st_mtime_ns)
 
 
 def _members(part: Part, reading: Reading) -> Iterator[FoundFile]:
@@ -132,25 +134,37 @@ def _below(name: str, root: str) -> str | None:
     return name.removeprefix(f"{root}/") if name.startswith(f"{root}/") else None
 
 
+def keys(parts: Sequence[Part], reading: Reading) -> Iterator[str]:
+    """Keys of the files, found again; of folders without asking for each file's state."""
+    bare = replace(reading, set_aside=[])
+    for part in parts:
+        if part.path.is_dir():
+            for key, _ in names_below(part.path / reading.root, reading.wanted):
+                yield key
+        else:
+            for file in _of_part(part, bare):
+                yield file.key
+
+
 def _nothing(parts: Sequence[Part], reading: Reading) -> str:
     """What is wrong where no file was found."""
-    key = f"datasets.{reading.dataset}.root"
-    names = ", ".join(part.name for part in parts[:_TOLD])
+    names = ", ".join(str(part.path) for part in parts[:_TOLD])
+    kinds = ", ".join(filter(None, reading.suffixes)) or "any file"
+    where = f" below the folder {reading.root!r} in it" if reading.root else ""
+    seen = f"dataset {reading.dataset}: {names} holds nothing of the dataset ({kinds}){where}"
     there = sorted({folder for part in parts for folder in _folders(part, reading)})
-    seen = f"; the folders there are {', '.join(there[:_TOLD])}" if there else ""
-    seen += f" and {len(there) - _TOLD} more" if len(there) > _TOLD else ""
-    where = f" below {reading.root!r}" if reading.root else ""
-    advice = f"set {key} to the one that holds the classes" if there else "look at what it holds"
-    return f"dataset {reading.dataset}: {names} holds no file of the dataset{where}{seen}; {advice}"
+    if not reading.root or not there:
+        return f"{seen}."
+    more = f" and {len(there) - _TOLD} more" if len(there) > _TOLD else ""
+    return (
+        f"{seen}; the folders there are {', '.join(there[:_TOLD])}{more}: set "
+        f"datasets.{reading.dataset}.root to the one that holds the classes"
+    )
 
 
 def _folders(part: Part, reading: Reading) -> Iterator[str]:
-    """Folders of a part, not too deep, of files that are wanted."""
-    bare = Reading(
-        dataset=reading.dataset, wanted=reading.wanted, unpacked=reading.unpacked,
-        parquet=reading.parquet,
-    )  # fmt: skip
-    for file in _of_part(part, bare):
-        above = file.key.split("/")[:-1]
+    """Folders that hold something of the dataset, not too deep."""
+    for key in keys([part], replace(reading, root="")):
+        above = key.split("/")[:-1]
         for depth in range(1, min(len(above), _DEEP) + 1):
             yield "/".join(above[:depth])

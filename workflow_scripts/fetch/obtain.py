@@ -6,13 +6,13 @@ downloaded there. What has been downloaded and verified once is not asked for ag
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from workflow_scripts.errors import UserError
 from workflow_scripts.fetch import generated, labels
-from workflow_scripts.fetch.contents import Part, Reading, contents, looks_like_archive
+from workflow_scripts.fetch.contents import Part, Reading, contents, keys, looks_like_archive
 from workflow_scripts.fetch.folder import IMAGE_SUFFIXES, FoundFile, files_below
 from workflow_scripts.fetch.sources.find import find
 from workflow_scripts.fetch.sources.manual import instructions
@@ -22,6 +22,11 @@ from workflow_scripts.transfer.remote import Received, Remote
 
 UNPACKED = ".unpacked"  # below the dataset's folder; hidden, so that no listing takes it for data
 _URLS = 100  # kept in the provenance
+_SUFFIXES = {
+    "image-folder": IMAGE_SUFFIXES,
+    "image-list": ("",),  # whatever the table names
+    "aicca": labels.SUFFIXES,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,29 +34,43 @@ class Obtained:
     """A dataset's files.
 
     Attributes:
-        files: In the order of their keys, found while they are asked for.
-        facts: For the summary: `source` in words, `files` (the archives, with checksums), and what
-            else identifies what came from the source.
+        parts: Folders, archives and single files.
+        reading: How they are read.
+        facts: For the summary: `source` in words, `files` (archives of a source, with checksums),
+            and what else identifies what came from it.
         made: For the provenance: which way they came, and from where.
-        set_aside: Members of archives that cannot be used; complete when `files` has ended.
         downloaded: Whether a source gave them, so that what they should hold can be demanded.
     """
 
-    files: Iterator[FoundFile]
-    facts: dict[str, Any]
-    made: dict[str, Any]
-    set_aside: list[dict[str, str]] = field(default_factory=list)
-    downloaded: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Found:
-    """The parts of a dataset, and what is told of them."""
-
     parts: list[Part]
+    reading: Reading
     facts: dict[str, Any]
     made: dict[str, Any]
     downloaded: bool = False
+
+    @property
+    def folder(self) -> Path | None:
+        """Where keys begin if the dataset is one folder, else None."""
+        one = self.parts[0].path
+        return one / self.reading.root if len(self.parts) == 1 and one.is_dir() else None
+
+    @property
+    def set_aside(self) -> list[dict[str, str]]:
+        """Members of archives that cannot be used; complete when `files` has ended."""
+        return self.reading.set_aside
+
+    def files(self) -> Iterator[FoundFile]:
+        """The files, found while they are asked for.
+
+        Raises:
+            UserError: There is none, an archive cannot be used, or a key is in two of them.
+        """
+        self.reading.set_aside.clear()
+        return contents(self.parts, self.reading)
+
+    def keys(self) -> Iterator[str]:
+        """The keys of the files."""
+        return keys(self.parts, self.reading)
 
 
 def obtain(
@@ -73,31 +92,25 @@ def obtain(
         UserError: They are not there; tells where to get them, where to put them and how to go on.
             Or they are not what was expected.
     """
-    if recipe.get("path"):
-        found = _on_disk(recipe, Path(recipe["path"]))
-    elif raw is None:
-        raise UserError(
-            f"dataset {recipe['dataset']}: neither path nor --raw is given; expected the folder "
-            "that holds it, or the one to fetch it into"
-        )
-    elif generated.placed_by_hand(raw):
-        found = _by_hand(recipe, raw)
-    elif (recipe.get("source") or {"kind": "manual"})["kind"] == "manual":
-        raise UserError(_instructions(recipe, raw, manifest))
-    else:
-        found = _downloaded(recipe, transfer, raw)
     reading = Reading(
         dataset=recipe["dataset"],
-        wanted=lambda name: name.lower().endswith(_suffixes(recipe)),
+        suffixes=_SUFFIXES[recipe["kind"]],
         root=recipe.get("root") or "",
         unpacked=raw / UNPACKED if raw else None,
         parquet=recipe.get("parquet"),
     )
-    files = contents(found.parts, reading)
-    return Obtained(
-        files=files, facts=found.facts, made=found.made, set_aside=reading.set_aside,
-        downloaded=found.downloaded,
-    )  # fmt: skip
+    if recipe.get("path"):
+        return _on_disk(recipe, Path(recipe["path"]), reading)
+    if raw is None:
+        raise UserError(
+            f"dataset {recipe['dataset']}: neither path nor --raw is given; expected the folder "
+            "that holds it, or the one to fetch it into"
+        )
+    if generated.placed_by_hand(raw):
+        return _by_hand(recipe, raw, reading)
+    if (recipe.get("source") or {"kind": "manual"})["kind"] == "manual":
+        raise UserError(_instructions(recipe, raw, manifest))
+    return _downloaded(recipe, transfer, raw, reading)
 
 
 def _has_tables(recipe: dict[str, Any]) -> bool:
@@ -105,63 +118,63 @@ def _has_tables(recipe: dict[str, Any]) -> bool:
     return bool(recipe["kind"] == "aicca")
 
 
-def _suffixes(recipe: dict[str, Any]) -> tuple[str, ...]:
-    return labels.SUFFIXES if _has_tables(recipe) else IMAGE_SUFFIXES
-
-
-def _on_disk(recipe: dict[str, Any], path: Path) -> _Found:
+def _on_disk(recipe: dict[str, Any], path: Path, reading: Reading) -> Obtained:
     """The configured path: a folder, or one file."""
     dataset = recipe["dataset"]
     if path.is_dir():
-        return _folder(recipe, path)
+        return _folder(recipe, path, reading, way="path")
     if not path.exists():
-        lines = [
-            f"dataset {dataset}: {path} does not exist.", (recipe.get("obtain") or "").strip(),
-            f"Put it there (as <class>/<image>, or an archive of that), or set "
-            f"datasets.{dataset}.path to where it is.",
-        ]  # fmt: skip
-        raise UserError("\n".join(line for line in lines if line))
+        raise UserError(
+            f"dataset {dataset}: {path} does not exist ({_expected(reading)}).\n"
+            f"{recipe.get('obtain') or ''}\n"
+            f"Put it there, or set datasets.{dataset}.path to where it is."
+        )
     archive = not (_has_tables(recipe) and path.name.lower().endswith(labels.SUFFIXES))
     part = Part(name=path.name, path=path, is_archive=archive)
-    kind = "archive" if archive else "labels"
-    return _Found(parts=[part], facts={"source": f"{kind} {path}"}, made={"way": "path"})
+    facts = {"source": f"{'archive' if archive else 'labels'} {path}"}
+    return Obtained(parts=[part], reading=reading, facts=facts, made={"way": "path"})
 
 
-def _folder(recipe: dict[str, Any], path: Path, *, way: str = "path") -> _Found:
+def _folder(recipe: dict[str, Any], path: Path, reading: Reading, *, way: str) -> Obtained:
     """A folder of files; one that holds archives alone stands for what is in them."""
-    tables, suffixes = _has_tables(recipe), _suffixes(recipe)
-    facts, made = {"source": f"folder {path}"}, {"way": way}
-    if next(files_below(path, lambda name: name.lower().endswith(suffixes)), None) is None:
-        archives = [
+    parts, tables = [Part(name=str(path), path=path)], _has_tables(recipe)
+    if next(files_below(path, reading.wanted), None) is None:
+        parts = [
             Part(name=file.key, path=Path(file.path), is_archive=True)
             for file in files_below(path, lambda name: looks_like_archive(name, tables=tables))
         ]
-        if archives:
-            log.info("%s holds no file of its own: reading its %d archives", path, len(archives))
-            return _Found(parts=archives, facts=facts, made=made)
-    return _Found(parts=[Part(name=str(path), path=path)], facts=facts, made=made)
+        if not parts:
+            raise UserError(
+                f"dataset {recipe['dataset']}: {path} holds nothing of the dataset "
+                f"({_expected(reading)}).\n{recipe.get('obtain') or ''}\n"
+                f"Put it there, or set datasets.{recipe['dataset']}.path to where it is."
+            )
+        log.info("%s holds no file of its own: reading its %d archives", path, len(parts))
+    facts = {"source": f"{'labels' if tables else 'folder'} {path}"}
+    return Obtained(parts=parts, reading=reading, facts=facts, made={"way": way})
 
 
-def _by_hand(recipe: dict[str, Any], raw: Path) -> _Found:
+def _expected(reading: Reading) -> str:
+    kinds = ", ".join(filter(None, reading.suffixes)) or "files"
+    return f"expected {kinds}, in folders or archives"
+
+
+def _by_hand(recipe: dict[str, Any], raw: Path, reading: Reading) -> Obtained:
     """What a person put into the dataset's folder."""
     source = recipe.get("source") or {}
     named = [Remote(urls=(), **_known(file)) for file in source.get("files") or []]
     there = [remote for remote in named if (raw / remote.name).is_file()]
     if not there:
-        return _folder(recipe, raw, way="by hand")
+        return _folder(recipe, raw, reading, way="by hand")
     absent = [remote.name for remote in named if remote not in there]
     if absent:
+        other = "" if source["kind"] == "manual" else ". Or move them away: all is downloaded then"
         raise UserError(
-            f"dataset {recipe['dataset']}: {raw} holds {', '.join(one.name for one in there)}, and "
-            f"not {', '.join(absent)}; put all of them there (below {raw}/, under these names)"
-            + (
-                "; or move what is there away, and all is downloaded"
-                if source["kind"] != "manual"
-                else ""
-            )
+            f"dataset {recipe['dataset']}: {raw} holds {', '.join(one.name for one in there)}, but "
+            f"not {', '.join(absent)}; put these there too, under these names{other}"
         )
     received = [verified(raw / remote.name, remote) for remote in there]
-    return _of_files(recipe, raw, received, text=_text(source), made={"way": "by hand"})
+    return _of_files(recipe, raw, received, reading, text=_text(source), made={"way": "by hand"})
 
 
 def _known(file: dict[str, Any]) -> dict[str, Any]:
@@ -175,12 +188,14 @@ def _text(source: dict[str, Any]) -> str:
     return f"{len(source['files'])} files" + (" by HTTPS" if source["kind"] == "https" else "")
 
 
-def _downloaded(recipe: dict[str, Any], transfer: dict[str, Any], raw: Path) -> _Found:
+def _downloaded(
+    recipe: dict[str, Any], transfer: dict[str, Any], raw: Path, reading: Reading
+) -> Obtained:
     """The source's files, downloaded unless they are there."""
     generated.claim(raw)
     dataset = recipe["dataset"]
-    wanted = find(recipe["source"], transfer, raw)
     try:
+        wanted = find(recipe["source"], transfer, raw)
         received = download(wanted.remotes, raw, client=wanted.client, what=dataset)
     except UserError as error:
         raise UserError(
@@ -189,20 +204,19 @@ def _downloaded(recipe: dict[str, Any], transfer: dict[str, Any], raw: Path) -> 
         ) from None
     urls = [one.url for one in received if one.url]
     made = {"way": "downloaded", "fetched": len(urls), "urls": urls[:_URLS]}
-    found = _of_files(recipe, raw, received, text=wanted.text, made=made)
-    return _Found(
-        parts=found.parts, facts=found.facts | wanted.facts, made=found.made, downloaded=True
-    )
+    found = _of_files(recipe, raw, received, reading, text=wanted.text, made=made)
+    return replace(found, facts=found.facts | wanted.facts, downloaded=True)
 
 
 def _of_files(
     recipe: dict[str, Any],
     raw: Path,
     received: Sequence[Received],
+    reading: Reading,
     *,
     text: str,
     made: dict[str, Any],
-) -> _Found:
+) -> Obtained:
     """Verified files; archives among them are named in the summary, others are items."""
     parts, archives = [], []
     for one in received:
@@ -210,7 +224,8 @@ def _of_files(
         parts.append(Part(name=one.name, path=raw / one.name, is_archive=archive))
         if archive:
             archives.append({"name": one.name, "bytes": one.bytes, "sha256": one.sha256})
-    return _Found(parts=parts, facts={"source": text, "files": archives}, made=made)
+    facts = {"source": text, "files": archives}
+    return Obtained(parts=parts, reading=reading, facts=facts, made=made)
 
 
 def _instructions(recipe: dict[str, Any], raw: Path, manifest: Path | None) -> str:

@@ -12,11 +12,11 @@ which the hub redirects with an address that is signed.
 import os
 from typing import Any
 
+from httpx2 import TimeoutException, TransportError
 from huggingface_hub import HfApi, constants, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import get_session
-from httpx2 import TimeoutException, TransportError
 
 from workflow_scripts.errors import UserError
 from workflow_scripts.fetch.sources import known

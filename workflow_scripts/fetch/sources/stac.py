@@ -126,21 +126,22 @@ def _by_id(items: Iterator[Any], where: str) -> dict[str, dict[str, Any]]:
             raise UserError(f"{where}: item {number} has no id; expected a STAC item")
         if not _PLAIN_ID.fullmatch(item["id"]):
             raise UserError(
-                f"{where}: an item has the id {item['id']!r:.200}; expected one that can be a file's name, "
-                "without / and without a dot at its start"
+                f"{where}: an item has the id {item['id']!r:.200}; expected one that can be the "
+                "name of a file, without / and without a dot at its start"
             )
         found[item["id"]] = {"assets": item.get("assets"), "links": item.get("links")}
         if number >= _MOST or number > 2 * len(found) + _A_PAGE:
             raise UserError(
-                f"{where}: the search does not end: {number} items, {len(found)} of them different; "
-                "narrow it by bbox, first and last"
+                f"{where}: the search does not end: {number} items, {len(found)} of them "
+                "different; narrow it by bbox, first and last"
             )
     log.info("%s: %d items found", where, len(found))
     return found
 
 
 def _taken(source: dict[str, Any], items: dict[str, Any], where: str) -> dict[str, Any]:
-    files, without = [], []
+    files: list[dict[str, Any]] = []
+    without: list[str] = []
     for name in sorted(items):
         if source.get("most") and len(files) == source["most"]:
             break
@@ -152,7 +153,7 @@ def _taken(source: dict[str, Any], items: dict[str, Any], where: str) -> dict[st
             without.append(name)
     if not files:
         some = next(iter(items.values()))["assets"] if items else None
-        has = f"; an item has the assets {', '.join(sorted(some))}" if isinstance(some, dict) else ""
+        has = f"; one has {', '.join(sorted(some))}" if isinstance(some, dict) else ""
         raise UserError(
             f"{where}: {len(items)} items of collection {source['collection']} match, and none "
             f"has an asset {source['asset']!r}{has}; look at the source's collection, asset, bbox, "
