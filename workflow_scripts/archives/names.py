@@ -55,10 +55,11 @@ def key_of(name: str, archive: Path) -> str | None:
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if not parts or any(part.startswith(".") or part.lower() in _LEFT_OUT for part in parts):
         return None
-    if any(unicodedata.category(one) == "Cs" for one in name):
-        raise OddError("its name is in no encoding that the archive states (not UTF-8)")
-    if not name.isprintable() and any(map(_is_odd, name)):
-        raise OddError("its name holds control characters")
+    if not name.isprintable():
+        if any(unicodedata.category(one) == "Cs" for one in name):
+            raise OddError("its name is in no encoding that the archive states (not UTF-8)")
+        if any(map(_is_odd, name)):
+            raise OddError("its name holds control characters")
     if "\\" in name:
         raise OddError("its name holds a backslash, which may be meant as a folder's")
     key = "/".join(parts)

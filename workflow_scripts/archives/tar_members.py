@@ -23,7 +23,7 @@ _TYPES = {
 }  # fmt: skip
 # What tarfile raises for hostile records besides its own errors.
 _DAMAGE = (
-    tarfile.TarError, ValueError, OverflowError, IndexError, KeyError, TypeError, RecursionError,
+    tarfile.TarError, OverflowError, IndexError, KeyError, TypeError, RecursionError,
     *BROKEN,
 )  # fmt: skip
 
