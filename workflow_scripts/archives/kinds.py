@@ -11,8 +11,6 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import pyarrow as pa
-
 from workflow_scripts.errors import UserError
 
 
@@ -40,11 +38,19 @@ _MAGIC = (
     (b"PAR1", Kind.PARQUET),
     (b"Rar!\x1a\x07", Kind.RAR),
 )
+
+
+def _open_zstd(path: Path) -> Any:
+    import pyarrow  # takes long, and Python's own library has no zstd before 3.14
+
+    return pyarrow.input_stream(str(path), compression="zstd")
+
+
 _PACKED: tuple[tuple[bytes, Kind, str, Callable[[Path], Any]], ...] = (
     (b"\x1f\x8b", Kind.TAR_GZ, "gzip", gzip.GzipFile),
     (b"BZh", Kind.TAR_BZ2, "bzip2", bz2.BZ2File),
     (b"\xfd7zXZ\x00", Kind.TAR_XZ, "xz", lzma.LZMAFile),
-    (b"\x28\xb5\x2f\xfd", Kind.TAR_ZST, "zstd", lambda path: pa.input_stream(str(path), "zstd")),
+    (b"\x28\xb5\x2f\xfd", Kind.TAR_ZST, "zstd", _open_zstd),
 )
 # What else is often found in an archive's place, to be told by name.
 _SEEN = (
@@ -57,7 +63,7 @@ _SEEN = (
     (b"%PDF", "a PDF document"),
     (b"version https://git-lfs", "a pointer of Git LFS, not the file that it stands for"),
 )
-BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError, pa.ArrowException)
+BROKEN = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError)  # (pyarrow's: ValueError)
 
 
 def kind_of(path: Path) -> Kind:

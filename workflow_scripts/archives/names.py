@@ -20,11 +20,11 @@ class OddError(Exception):
 
 def shown(name: str) -> str:
     """A name in which what cannot be shown is escaped."""
-    return "".join(_escaped(one) if _is_odd(one) else one for one in name)
-
-
-def _escaped(one: str) -> str:
-    return one.encode("unicode_escape").decode()
+    if name.isprintable():
+        return name
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode() for one in name
+    )
 
 
 def _is_odd(one: str) -> bool:
@@ -40,7 +40,7 @@ def key_of(name: str, archive: Path) -> str | None:
 
     Returns:
         The name as a relative path, `./` and doubled `/` taken out; None for what is left out:
-        hidden files and folders, as in folders, and what desktops leave behind.
+        the folder itself, hidden files and folders, as in folders, and what desktops leave behind.
 
     Raises:
         OddError: It cannot be a key, but does no harm.
@@ -50,17 +50,18 @@ def key_of(name: str, archive: Path) -> str | None:
         raise refused(
             archive, f"a member is named {shown(name)!r}, which lies outside the folder it is for"
         )
+    if not name:
+        raise OddError("it has no name")
     parts = [part for part in name.split("/") if part not in ("", ".")]
-    if any(part.startswith(".") or part.lower() in _LEFT_OUT for part in parts):
+    if not parts or any(part.startswith(".") or part.lower() in _LEFT_OUT for part in parts):
         return None
-    if any(unicodedata.category(one) == "Cs" for one in name):
-        raise OddError("its name is in no encoding that the archive states (not UTF-8)")
-    if not name.isprintable() and any(map(_is_odd, name)):
-        raise OddError("its name holds control characters")
+    if not name.isprintable():
+        if any(unicodedata.category(one) == "Cs" for one in name):
+            raise OddError("its name is in no encoding that the archive states (not UTF-8)")
+        if any(map(_is_odd, name)):
+            raise OddError("its name holds control characters")
     if "\\" in name:
         raise OddError("its name holds a backslash, which may be meant as a folder's")
-    if not parts:
-        raise OddError("it has no name")
     key = "/".join(parts)
     return name if key == name else key  # one copy of a million names
 

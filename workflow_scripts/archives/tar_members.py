@@ -23,7 +23,7 @@ _TYPES = {
 }  # fmt: skip
 # What tarfile raises for hostile records besides its own errors.
 _DAMAGE = (
-    tarfile.TarError, ValueError, OverflowError, IndexError, KeyError, TypeError, RecursionError,
+    tarfile.TarError, OverflowError, IndexError, KeyError, TypeError, RecursionError,
     *BROKEN,
 )  # fmt: skip
 
@@ -133,7 +133,7 @@ def tar_entries(file: Guarded, archive: Path, limits: Limits) -> Iterator[Entry 
 
 def _entry(info: tarfile.TarInfo, archive: Path, seen: Seen) -> Entry | SetAside | None:
     try:
-        key = key_of(info.name, archive) if info.name.strip("/.") else None
+        key = key_of(info.name, archive)
         if key is None or info.isdir():
             return None
         if info.issparse():

@@ -59,7 +59,7 @@ def opened(archive: Path, limits: Limits) -> Iterator[zipfile.ZipFile]:
         UserError: It is no whole zip file, a part of a split one, or holds too many members.
     """
     try:
-        _check_directory(archive, limits)
+        told = _told_members(archive, limits)
         file = zipfile.ZipFile(archive)
     except UnicodeDecodeError:
         raise UserError(
@@ -69,6 +69,8 @@ def opened(archive: Path, limits: Limits) -> Iterator[zipfile.ZipFile]:
     except _DAMAGE as error:
         raise damaged(archive, f"cannot be read as a zip file ({error})") from None
     with file:
+        if (len(file.filelist) - told) % 2**16:  # writers without zip64 count so far
+            raise damaged(archive, f"lists {len(file.filelist)} members, its end tells of {told}")
         if any(info.volume for info in file.filelist):
             raise UserError(
                 f"{archive} is a part of a zip file that was split; join the parts (zip -s 0 "
@@ -77,15 +79,22 @@ def opened(archive: Path, limits: Limits) -> Iterator[zipfile.ZipFile]:
         yield file
 
 
-def _check_directory(archive: Path, limits: Limits) -> None:
-    """Refuse a directory whose size alone would fill the memory, before it is read."""
+def _told_members(archive: Path, limits: Limits) -> int:
+    """How many members the end of the archive tells of.
+
+    Raises:
+        UserError: The directory would fill the memory by its size alone.
+    """
     with archive.open("rb") as file:
         # Of zipfile's own, so that both see the same place; it has no public name.
         end = zipfile._EndRecData(file)  # type: ignore[attr-defined]
-    if end is not None:
-        size = end[zipfile._ECD_SIZE]  # type: ignore[attr-defined]
-        if size > limits.members * _ENTRY_BYTES:
-            limits.check(archive, members=size // _ENTRY, total=0, stored=0)
+    if end is None:
+        raise damaged(archive, "has not the end of a zip file")
+    size: int = end[zipfile._ECD_SIZE]  # type: ignore[attr-defined]
+    if size > limits.members * _ENTRY_BYTES:
+        limits.check(archive, members=size // _ENTRY, total=0, stored=0)
+    told: int = end[zipfile._ECD_ENTRIES_TOTAL]  # type: ignore[attr-defined]
+    return told
 
 
 def reads_in_place(archive: Path, limits: Limits) -> bool:
@@ -182,14 +191,12 @@ def _key(
     info: zipfile.ZipInfo, header: _Header, archive: Path, limits: Limits, seen: Seen
 ) -> str | SetAside | None:
     """A member's key, None for a folder or what is left out, or why it is not used."""
-    name, is_known = _name(info)
+    name = _name(info)
     try:
-        key = key_of(name, archive) if name.strip("/.") else None
+        key = key_of(name, archive)
         if key is None or name.endswith("/"):
             return None
         _check_entry(info, header, limits)
-        if not is_known:
-            raise OddError("its name is in no encoding that the archive states (not UTF-8)")
         seen.add(key)
     except OddError as odd:
         return SetAside(shown(name), str(odd))
@@ -201,23 +208,18 @@ def _raw_name(info: zipfile.ZipInfo) -> bytes:
     return info.orig_filename.encode("utf-8" if info.flag_bits & _UTF8 else "cp437")
 
 
-def _name(info: zipfile.ZipInfo) -> tuple[str, bool]:
-    """The name as text, and whether its encoding is known.
+def _name(info: zipfile.ZipInfo) -> str:
+    """The name as text; bytes in no known encoding are lone surrogates, as tarfile has them.
 
     Without the mark for UTF-8 names should be in DOS's cp437, and are in whatever the writer had:
     UTF-8 on most systems today. Other bytes cannot be told apart, and a class named by a guess
     would be wrong without a sign. Info-ZIP writes UTF-8 into a field beside the name.
     """
     if info.orig_filename.isascii() or info.flag_bits & _UTF8:
-        return info.orig_filename, True
+        return info.orig_filename
     raw = _raw_name(info)
-    for encoded in (_unicode_path(info.extra, raw), raw):
-        try:
-            if encoded is not None:
-                return encoded.decode(), True
-        except UnicodeDecodeError:
-            continue
-    return info.orig_filename, False
+    field = _unicode_path(info.extra, raw)
+    return (raw if field is None else field).decode("utf-8", "surrogateescape")
 
 
 def _unicode_path(extra: bytes, raw: bytes) -> bytes | None:
