@@ -14,6 +14,7 @@ from workflow_scripts.errors import UserError
 from workflow_scripts.fetch import folder, generated, granules, image_list, labels
 from workflow_scripts.fetch.inventory import SetAside, summary, take_inventory
 from workflow_scripts.fetch.manifest import Item, write_manifest
+from workflow_scripts.fetch.show_catalogue import ShowCatalogue
 from workflow_scripts.fetch.splits import check_fractions, split_by_fraction
 from workflow_scripts.files import exclusive
 from workflow_scripts.logs import log
@@ -210,6 +211,10 @@ def main() -> None:
     parser.add_argument("--listing", help="text file that names the granules (modis-l1b)")
     parser.add_argument("--transfer", help="how files are downloaded: JSON, as `recipes transfer`")
     parser.add_argument("--workers", type=int, help="threads that read (default: all cores)")
+    parser.add_argument(
+        "--list", nargs="?", metavar="NAME", action=ShowCatalogue,
+        help="print the catalogue of known datasets, or one of them, and do nothing else",
+    )  # fmt: skip
     run_stage(parser, work)
 
 
