@@ -23,6 +23,7 @@ from workflow_scripts.fetch.inventory import SetAsides, summary, take_inventory
 from workflow_scripts.fetch.manifest import write_ordered
 from workflow_scripts.fetch.obtain import obtain
 from workflow_scripts.fetch.seen import seen_beside
+from workflow_scripts.fetch.show_catalogue import ShowCatalogue
 from workflow_scripts.files import exclusive
 from workflow_scripts.logs import log
 from workflow_scripts.results import stamp, write_result
@@ -180,6 +181,10 @@ def main() -> None:
     parser.add_argument(
         "--workers", type=int, help="threads or processes that read (default: all cores)"
     )
+    parser.add_argument(
+        "--list", nargs="?", metavar="NAME", action=ShowCatalogue,
+        help="print the catalogue of known datasets, or one of them, and do nothing else",
+    )  # fmt: skip
     run_stage(parser, work)
 
 

@@ -83,17 +83,18 @@ def names_below(folder: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[s
     """
     met: set[tuple[int, int]] = set()
     # Names of folders end in `/`, so that the order in each folder is the order of the keys.
-    stack = [("", str(folder), iter(_names(str(folder), wanted, met)))]
+    top = os.path.join(folder, "")
+    stack = [("", top, iter(_names(top, wanted, met)))]
     while stack:
         prefix, place, names = stack[-1]
-        name = next(names, None)
-        if name is None:
-            stack.pop()
-        elif name[-1] == "/":
-            below = os.path.join(place, name[:-1])
-            stack.append((prefix + name, below, iter(_names(below, wanted, met))))
+        for name in names:
+            if name[-1] == "/":
+                below = place + name
+                stack.append((prefix + name, below, iter(_names(below, wanted, met))))
+                break
+            yield prefix + name, place + name
         else:
-            yield prefix + name, os.path.join(place, name)
+            stack.pop()
 
 
 def _names(place: str, wanted: Callable[[str], bool], met: set[tuple[int, int]]) -> list[str]:
@@ -111,7 +112,7 @@ def _names(place: str, wanted: Callable[[str], bool], met: set[tuple[int, int]])
     try:
         entries = os.scandir(place)
     except PermissionError:
-        raise UserError(f"{place}: this folder may not be read; change its mode") from None
+        raise UserError(f"{Path(place)}: this folder may not be read; change its mode") from None
     with entries:
         for entry in entries:
             name = entry.name

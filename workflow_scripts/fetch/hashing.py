@@ -10,9 +10,10 @@ import os
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from typing import NamedTuple
 
 from workflow_scripts.errors import UserError
@@ -24,6 +25,7 @@ from workflow_scripts.threads import map_in_order, usable_cores
 _BY_THREADS = 512  # files, before processes are worth their start
 _BATCH_FILES, _BATCH_BYTES = 256, 2**25
 _CHUNK_FILES = 4096  # known ones with them, so that few wait while others are read
+_ASKED_FILES = 256
 _PIECE = 2**20
 _MEMBER = re.compile(r"!(\w+):(\d+):\d+$")  # an address as `stored` writes it
 
@@ -67,7 +69,7 @@ class _Chunk:
 
 def hash_files(
     files: Iterable[FoundFile],
-    known: Callable[[FoundFile], Content | None],
+    known: Callable[[Sequence[FoundFile]], list[Content | None]],
     *,
     workers: int | None = None,
 ) -> Iterator[Hashed]:
@@ -75,36 +77,42 @@ def hash_files(
 
     Args:
         files: Taken one by one. Members of archives are read fastest in the order of the archive.
-        known: What a file holds if that is known: then it is not read.
+        known: What each of some files holds if that is known: then it is not read.
         workers: Threads, then processes, that read and hash; as many as usable cores by default.
 
     Raises:
         UserError: A process was killed from outside, twice.
     """
     workers = workers or usable_cores()
-    source = iter(files)
-    few = partial(_chunk, source, known, most_files=_BY_THREADS, most_bytes=None)
+    source = _with_known(iter(files), known)
+    few = partial(_chunk, source, most_files=_BY_THREADS, most_bytes=None)
     read = 0
     while (workers == 1 or read < _BY_THREADS) and (chunk := few()):
         yield from chunk.hashed(_by_threads(chunk.unread, workers))
         read += len(chunk.unread)
-    many = partial(_chunk, source, known, most_files=_BATCH_FILES, most_bytes=_BATCH_BYTES)
+    many = partial(_chunk, source, most_files=_BATCH_FILES, most_bytes=_BATCH_BYTES)
     if (first := many()) is not None:
         yield from _by_processes(first, many, workers)
 
 
+def _with_known(
+    files: Iterator[FoundFile], known: Callable[[Sequence[FoundFile]], list[Content | None]]
+) -> Iterator[tuple[FoundFile, Content | None]]:
+    """Files with what is known of them, which is asked for many at a time."""
+    while some := list(islice(files, _ASKED_FILES)):
+        yield from zip(some, known(some), strict=True)
+
+
 def _chunk(
-    source: Iterator[FoundFile],
-    known: Callable[[FoundFile], Content | None],
+    source: Iterator[tuple[FoundFile, Content | None]],
     *,
     most_files: int,
     most_bytes: int | None,
 ) -> _Chunk | None:
     """The next files, until so many, or so many bytes, are to be read; None at the end."""
     chunk, size = _Chunk(), 0
-    for file in source:
+    for file, content in source:
         chunk.files.append(file)
-        content = known(file)
         chunk.known.append(content)
         if content is None:
             chunk.unread.append(file)

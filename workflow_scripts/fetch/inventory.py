@@ -96,8 +96,9 @@ def take_inventory(
     return items, set_aside
 
 
-def _unknown(file: FoundFile) -> None:
-    """Of a file when nothing was seen before."""
+def _unknown(files: Sequence[FoundFile]) -> list[Content | None]:
+    """What is known of files when nothing was seen before."""
+    return [None] * len(files)
 
 
 def _portable(files: Iterable[FoundFile]) -> Iterator[FoundFile]:

@@ -6,6 +6,7 @@ to some 250 bytes an item in the folder for temporary files (TMPDIR).
 
 import json
 import sqlite3
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,14 +14,13 @@ from typing import Any, overload
 
 from workflow_scripts.errors import UserError
 from workflow_scripts.fetch.manifest import Item
-from workflow_scripts.fetch.splits import check_fractions, cut, place
+from workflow_scripts.fetch.splits import SIDES, place, sides_by_place
 
 _COLUMNS = "key, path, sha256, bytes, label, split, labels, remote"
-_TABLES = """
-    CREATE TABLE items (key TEXT, path TEXT, sha256 BLOB, bytes INTEGER, label TEXT, split TEXT,
-        labels TEXT, remote TEXT);
-    CREATE TABLE chosen (sha256 BLOB PRIMARY KEY, split TEXT) WITHOUT ROWID;
-"""
+_TABLE = (
+    "CREATE TABLE items (key TEXT, path TEXT, sha256 BLOB, bytes INTEGER, label TEXT, split TEXT, "
+    "labels TEXT, remote TEXT)"
+)
 _CACHE_KIB = 32 * 1024
 _ROWS = 1000  # added at a time
 
@@ -54,7 +54,7 @@ class Listing(Sequence[Item]):
         self._db = sqlite3.connect("", isolation_level=None)
         self._db.executescript(
             "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; "
-            f"PRAGMA cache_size = -{_CACHE_KIB}; {_TABLES} BEGIN;"
+            f"PRAGMA cache_size = -{_CACHE_KIB}; {_TABLE}; BEGIN;"
         )
         self._count, self._last, self._sorted = 0, "", True
         self._waiting: list[Row] = []
@@ -138,28 +138,13 @@ class Listing(Sequence[Item]):
         Raises:
             UserError: The fractions sum to more than 1.
         """
-        check_fractions(fractions)
-        self._flush()
-        self._db.create_function(
-            "place", 1, lambda content: place(content.hex(), seed), deterministic=True
-        )
-        # Copies in two classes count with the first class by name.
-        self._db.execute(
-            "CREATE TABLE contents AS SELECT sha256, label, copies, place(sha256) AS place FROM "
-            "(SELECT sha256, min(coalesce(label, '')) AS label, count(*) AS copies FROM items "
-            "GROUP BY sha256)"
-        )
-        totals = self._db.execute(
-            "SELECT label, sum(copies) FROM contents GROUP BY label ORDER BY label"
-        ).fetchall()
-        ordered = self._rows("SELECT sha256, copies FROM contents ORDER BY label, place")
-        for _, total in totals:
-            self._db.executemany("INSERT INTO chosen VALUES (?, ?)", cut(ordered, total, fractions))
-        self._db.execute(
-            "UPDATE items SET split = (SELECT split FROM chosen WHERE sha256 = items.sha256)"
-        )
-        self._db.execute("DROP TABLE contents")
-        self._db.execute("DELETE FROM chosen")
+        places, labels = bytearray(), []
+        for content, label in self._rows("SELECT sha256, label FROM items ORDER BY rowid"):
+            places += place(content.hex(), seed)
+            labels.append(label if label is None else sys.intern(label))
+        sides = sides_by_place(places, labels, fractions)
+        names = ((SIDES[side], row) for row, side in enumerate(map(int, sides), 1))
+        self._db.executemany("UPDATE items SET split = ? WHERE rowid = ?", names)
 
     def totals(self) -> Totals:
         """Counts over all items."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypedDict
 
+from workflow_scripts.digests import canonical
 from workflow_scripts.errors import UserError
 from workflow_scripts.files import atomic
 
@@ -46,10 +47,7 @@ class Item:
 
 _SOMETIMES = ("labels", "remote")
 _KEYS = {field.name for field in fields(Item)} - {*_SOMETIMES}
-# As `digests.canonical` writes; one encoder for a million lines takes half of its time.
-_encode = json.JSONEncoder(
-    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-).encode
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def portable_path(path: Path) -> str:
@@ -89,19 +87,19 @@ def write_ordered(path: Path, items: Iterable[Item]) -> None:
 
 
 def line_of(item: Item) -> str:
-    """An item as a line of a manifest, without the line feed."""
-    row: dict[str, Any] = {
-        "bytes": item.bytes,
-        "key": item.key,
-        "label": item.label,
-        "path": item.path,
-        "sha256": item.sha256,
-        "split": item.split,
-    }
-    for name in _SOMETIMES:
-        if (value := getattr(item, name)) is not None:
-            row[name] = value
-    return _encode(row)
+    """An item as a line of a manifest, without the line feed: what `canonical` gives."""
+    # Member by member in the order of the names: `canonical` takes four times as long.
+    labels = "" if item.labels is None else f'"labels":{canonical(item.labels)},'
+    remote = "" if item.remote is None else f'"remote":{canonical(item.remote)},'
+    return (
+        f'{{"bytes":{item.bytes},"key":{_encode(item.key)},"label":{_text(item.label)},{labels}'
+        f'"path":{_encode(item.path)},{remote}"sha256":{_text(item.sha256)},'
+        f'"split":{_text(item.split)}}}'
+    )
+
+
+def _text(value: str | None) -> str:
+    return "null" if value is None else _encode(value)
 
 
 def read_manifest(path: Path) -> Iterator[Item]:

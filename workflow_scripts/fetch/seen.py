@@ -8,7 +8,7 @@ after a SIGKILL; a file that is damaged, or of another version, is made anew.
 import sqlite3
 import time
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -63,21 +63,21 @@ class Seen:
         finally:
             self._db.close()
 
-    def known(self, file: FoundFile) -> Content | None:
-        """What a file holds if it was read before and has not changed since."""
+    def known(self, files: Sequence[FoundFile]) -> list[Content | None]:
+        """What each file holds if it was read before and has not changed since."""
         if not self._rows:
-            return None
-        found = None
+            return [None] * len(files)
+        rows: dict[str, tuple[int, int, bytes, int]] = {}
+        marks = ",".join("?" * len(files))
         with self._mended():
-            found = self._db.execute(
-                "SELECT bytes, mtime_ns, sha256, sum FROM seen WHERE path = ?", (_key(file.path),)
-            ).fetchone()
-        if found is None or found[:2] != (file.bytes, file.mtime_ns):
-            return None
-        if found[3] != _sum(file, found[2]):  # the disk or a crash of the host changed the row
-            return None
-        self._current += 1
-        return Content(found[2], file.bytes)
+            for path, *row in self._db.execute(
+                f"SELECT path, bytes, mtime_ns, sha256, sum FROM seen WHERE path IN ({marks})",
+                [_key(file.path) for file in files],
+            ):
+                rows[path] = tuple(row)
+        found = [_unchanged(file, rows.get(_key(file.path))) for file in files]
+        self._current += len(found) - found.count(None)
+        return found
 
     def add(self, one: Hashed) -> None:
         """Remember what was read, if it can be told later whether the file changed."""
@@ -186,9 +186,17 @@ def _cannot(error: sqlite3.Error, path: Path) -> UserError:
     )
 
 
+def _unchanged(file: FoundFile, row: tuple[int, int, bytes, int] | None) -> Content | None:
+    if row is None or row[:2] != (file.bytes, file.mtime_ns):
+        return None
+    if row[3] != _sum(file, row[2]):  # a crash of the host, or the disk, changed the row
+        return None
+    return Content(row[2], file.bytes)
+
+
 def _key(path: str) -> str:
     """A path as SQLite takes it, where a name is not UTF-8."""
-    return path.encode("utf-8", "backslashreplace").decode()
+    return path if path.isascii() else path.encode("utf-8", "backslashreplace").decode()
 
 
 def _sum(file: FoundFile, sha256: bytes) -> int:
