@@ -89,7 +89,12 @@ class Guarded(io.RawIOBase):
 
 
 @contextmanager
-def _told(archive: Path) -> Iterator[None]:
+def told(archive: Path) -> Iterator[None]:
+    """Say of an archive what went wrong while it was read.
+
+    Raises:
+        UserError: In place of what libraries raise for broken or hostile bytes.
+    """
     try:
         yield
     except _DAMAGE as error:
@@ -108,12 +113,12 @@ def tar_entries(file: Guarded, archive: Path, limits: Limits) -> Iterator[Entry 
     """
     seen, count, total = Seen(), 0, 0
     stored = archive.stat().st_size
-    with _told(archive):
+    with told(archive):
         tar = tarfile.open(  # noqa: SIM115 (it holds nothing open but the caller's file)
             fileobj=file, mode="r:", encoding="utf-8", errors="surrogateescape"
         )
     while True:
-        with _told(archive):
+        with told(archive):
             file.left = _HEADER_BYTES
             info = tar.next()
         if info is None:
@@ -127,7 +132,7 @@ def tar_entries(file: Guarded, archive: Path, limits: Limits) -> Iterator[Entry 
         found = _entry(info, archive, seen)
         if found is not None:
             yield found
-    with _told(archive):
+    with told(archive):
         _check_end(file, tar.offset, archive)
 
 
