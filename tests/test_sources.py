@@ -39,11 +39,15 @@ def store():
 
 
 @pytest.fixture
-def hub(store, monkeypatch):
+def hub(store, monkeypatch, tmp_path):
     """A hub with one archive in LFS and one small file in git."""
     lfs = {"data/images.zip": zipped(IMAGES)}
     with Hub(store, lfs=lfs, plain={"README.md": b"# images\n"}) as server:
         monkeypatch.setenv("HF_ENDPOINT", server.url)
+        # The library asks the public hub, whatever the endpoint, once a day for a list of its own.
+        seen = tmp_path / "agent_harnesses.json"
+        seen.write_text('{"harnesses": []}')
+        monkeypatch.setattr("huggingface_hub.constants.AGENT_HARNESSES_PATH", str(seen))
         yield server
 
 
@@ -276,6 +280,14 @@ def test_an_interrupted_search_goes_on_with_the_items_that_it_found(stac, tmp_pa
     assert len(obtained(told, transfer, tmp_path / "raw")) == 5
 
 
+def test_another_rescan_searches_again(stac, tmp_path):
+    told, transfer = recipe(source=stac_source(stac)), {"sign": f"{stac.url}/sas"}
+    obtained(told, transfer, tmp_path / "raw")
+    stac.items.append(item("chip_9", f"{stac.store.url}/naip/1.tif"))
+    assert len(obtained(told, transfer, tmp_path / "raw")) == 5
+    assert len(obtained({**told, "rescan": 1}, transfer, tmp_path / "raw")) == 6
+
+
 def test_a_signature_is_renewed_before_it_expires(stac, tmp_path):
     stac.lasts_s = 1  # less than what has to be left of it
     told = recipe(source=stac_source(stac))
@@ -454,6 +466,23 @@ def test_the_stage_fetches_from_a_stac_api_and_leaves_no_secret(stac, tmp_path, 
     assert body["found"]["items"] == 5
     assert b"secret" not in written_below(tmp_path)
     assert "secret" not in done.stderr + done.stdout
+
+
+def test_counts_are_demanded_of_downloads_and_told_of_ones_own(store, tmp_path):
+    data = zipped(IMAGES)
+    store.files["images.zip"] = data
+    expected = {"items": 4, "classes": 3, "per_class": None}
+    told = recipe(source=https_source(named("images.zip", data)), expected=expected)
+    done = run_fetch(told, {"files": {"images.zip": [f"{store.url}/images.zip"]}}, tmp_path)
+    assert done.returncode == 1
+    assert "2 classes, expected 3" in done.stderr
+    assert not (tmp_path / "data/manifests/places.jsonl").exists()
+    (tmp_path / "data/raw/places/.generated").unlink()  # as if somebody had put it there
+    done = run_fetch(told, {}, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "2 classes, expected 3" in done.stderr
+    body = json.loads((tmp_path / "data/manifests/places.json").read_text())
+    assert body["differences"] == ["2 classes, expected 3"]
 
 
 def test_the_stage_makes_the_same_summary_from_whichever_mirror(store, tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ from workflow_scripts.errors import UserError
 from workflow_scripts.fetch import folder, generated, granules
 from workflow_scripts.fetch.datasets import (
     Found,
+    compare,
     fetch_image_folder,
     fetch_image_list,
     fetch_labels,
@@ -119,13 +120,14 @@ def work(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
     manifest: Path = arguments.manifest
     more: dict[str, Any] = {}  # of the summary
     made: dict[str, Any] = {}  # and of the provenance
+    demanded = False
     reading: dict[str, Any] = {"workers": arguments.workers, "seen": seen_beside(manifest)}
     with exclusive(manifest):
         if kind in _OBTAINED:
             transfer = _transfer(arguments.transfer)
             obtained = obtain(recipe, transfer, arguments.raw, manifest=manifest)
             items, set_aside = _OBTAINED[kind](recipe, obtained, **reading)
-            more, made = obtained.facts, obtained.made
+            more, made, demanded = obtained.facts, obtained.made, obtained.downloaded
             source = more["source"] + (f", list {recipe['list']}" if "list" in recipe else "")
         elif kind == "sample-scenes":
             items, set_aside = fetch_sample_scenes(recipe, arguments.raw, workers=arguments.workers)
@@ -153,6 +155,8 @@ def work(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
             synthetic=kind.startswith("sample-"),
             source=source,
         )
+        if recipe.get("expected"):
+            body["differences"] = compare(recipe, body, demanded=demanded)
         write_ordered(manifest, items.by_key())
         body["manifest"] = {"file": manifest.name, "sha256": file_sha256(manifest)}
         # The listing (with its times) is why the folder was looked at, and no part of the result.

@@ -12,6 +12,8 @@ from typing import Any
 
 from workflow_scripts.archives.listed import SetAside
 from workflow_scripts.archives.members import in_place, members
+from workflow_scripts.archives.parquet_rows import Columns
+from workflow_scripts.archives.unpack import unpack
 from workflow_scripts.errors import UserError
 from workflow_scripts.fetch.folder import ARCHIVE_SUFFIXES, FoundFile, files_below, names_below
 
@@ -27,11 +29,13 @@ class Part:
         name: What it is called in messages; of a single file its key.
         path: Where it lies.
         is_archive: Whether its members count, and not the file itself.
+        sha256: Of an archive, if it is known.
     """
 
     name: str
     path: Path
     is_archive: bool = False
+    sha256: str | None = None
 
 
 @dataclass(kw_only=True)
@@ -105,7 +109,7 @@ def _of_part(part: Part, reading: Reading) -> Iterator[FoundFile]:
         return _single(part, reading)
     if in_place(part.path):
         return _members(part, reading)
-    raise NotImplementedError
+    return files_below(_unpacked(part, reading) / reading.root, reading.wanted)
 
 
 def _single(part: Part, reading: Reading) -> Iterator[FoundFile]:
@@ -119,12 +123,32 @@ def _members(part: Part, reading: Reading) -> Iterator[FoundFile]:
     mtime_ns = part.path.stat().st_mtime_ns
     for member in members(part.path):
         if isinstance(member, SetAside):
-            name = f"{part.name}: {member.key}"
-            reading.set_aside.append({"key": name, "reason": member.reason})
+            _set_aside(part, member, reading)
             continue
         key = _below(member.key, reading.root)
         if key and reading.wanted(key):
             yield FoundFile(key=key, path=member.address, bytes=member.bytes, mtime_ns=mtime_ns)
+
+
+def _unpacked(part: Part, reading: Reading) -> Path:
+    """The folder of an archive that is not read in place; filled if that was not done."""
+    if reading.unpacked is None:
+        raise UserError(
+            f"dataset {reading.dataset}: {part.path} is not read where it lies, and there is no "
+            "folder to unpack it into; give --raw, or unpack it by hand and set "
+            f"datasets.{reading.dataset}.path to the folder"
+        )
+    done = unpack(
+        part.path, reading.unpacked / part.name, columns=Columns(**(reading.parquet or {})),
+        sha256=part.sha256,
+    )  # fmt: skip
+    for member in done.set_aside:
+        _set_aside(part, member, reading)
+    return done.folder
+
+
+def _set_aside(part: Part, member: SetAside, reading: Reading) -> None:
+    reading.set_aside.append({"key": f"{part.name}: {member.key}", "reason": member.reason})
 
 
 def _below(name: str, root: str) -> str | None:

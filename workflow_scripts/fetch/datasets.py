@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from workflow_scripts.catalogue.expected import differences, in_all_splits
 from workflow_scripts.errors import UserError
 from workflow_scripts.fetch import folder, image_list
 from workflow_scripts.fetch.folder import FoundFile
@@ -11,6 +12,7 @@ from workflow_scripts.fetch.inventory import SetAsides, Told, take_inventory
 from workflow_scripts.fetch.listing import Listing
 from workflow_scripts.fetch.obtain import Obtained, obtain
 from workflow_scripts.fetch.splits import check_fractions
+from workflow_scripts.logs import log
 
 Found = tuple[Listing, SetAsides]
 
@@ -125,6 +127,33 @@ def fetch_labels(
     obtained = obtained or obtain({"kind": "aicca", **recipe}, {}, None)
     items, set_aside = take_inventory(obtained.files(), workers=workers, seen=seen)
     return items, _with_members(set_aside, obtained)
+
+
+def compare(recipe: dict[str, Any], body: dict[str, Any], *, demanded: bool) -> list[str]:
+    """How a dataset differs from what it should hold, a line each.
+
+    Args:
+        recipe: `dataset`, `expected`.
+        body: The summary: `items`, `class_counts`.
+        demanded: Whether a difference is an error: of what was downloaded. Of somebody's own files
+            it is told, and they are used as they are.
+
+    Raises:
+        UserError: There is a difference, and none may be.
+    """
+    found = differences(recipe["expected"], in_all_splits(body["class_counts"]), body["items"])
+    if not found:
+        return []
+    dataset, listed = recipe["dataset"], "".join(f"\n  {line}" for line in found)
+    if demanded:
+        raise UserError(
+            f"dataset {dataset}: what was downloaded is not what is expected:{listed}\n"
+            "If its publisher changed it, give the source's new version and what it holds "
+            f"(datasets.{dataset}: source, expected); if its files are damaged, remove "
+            "them and start again."
+        )
+    log.warning("dataset %s differs from what is expected:%s", dataset, listed)
+    return found
 
 
 def _with_members(set_aside: SetAsides, obtained: Obtained) -> SetAsides:

@@ -83,7 +83,7 @@ def obtain(
     """Find a dataset's files, and download them if that has not been done.
 
     Args:
-        recipe: `dataset`, `kind`, `path`, `source`, `obtain`, `root`, `parquet`.
+        recipe: `dataset`, `kind`, `path`, `source`, `obtain`, `root`, `parquet`, `rescan`.
         transfer: How files are downloaded, of the option `--transfer`.
         raw: `data/raw/<dataset>`; None: neither downloads nor files put there by hand.
         manifest: What this job makes, to name the command to go on with.
@@ -195,7 +195,7 @@ def _downloaded(
     generated.claim(raw)
     dataset = recipe["dataset"]
     try:
-        wanted = find(recipe["source"], transfer, raw)
+        wanted = find(recipe["source"], transfer, raw, rescan=recipe.get("rescan") or 0)
         received = download(wanted.remotes, raw, client=wanted.client, what=dataset)
     except UserError as error:
         raise UserError(
@@ -221,7 +221,9 @@ def _of_files(
     parts, archives = [], []
     for one in received:
         archive = looks_like_archive(one.name, tables=_has_tables(recipe))
-        parts.append(Part(name=one.name, path=raw / one.name, is_archive=archive))
+        parts.append(
+            Part(name=one.name, path=raw / one.name, is_archive=archive, sha256=one.sha256)
+        )
         if archive:
             archives.append({"name": one.name, "bytes": one.bytes, "sha256": one.sha256})
     facts = {"source": text, "files": archives}

@@ -37,7 +37,7 @@ def settings_of(transfer: dict[str, Any]) -> Settings:
     return Settings(**{key: transfer[key] for key in _LIMITS if key in transfer})
 
 
-def find(source: dict[str, Any], transfer: dict[str, Any], raw: Path) -> Wanted:
+def find(source: dict[str, Any], transfer: dict[str, Any], raw: Path, *, rescan: int = 0) -> Wanted:
     """The files of a source that can be downloaded.
 
     A service (hub, STAC API) is asked once: its answer is kept in the dataset's folder.
@@ -46,6 +46,7 @@ def find(source: dict[str, Any], transfer: dict[str, Any], raw: Path) -> Wanted:
         source: Of the recipe.
         transfer: Of the option `--transfer`.
         raw: The dataset's folder; it exists.
+        rescan: Another number, and a STAC API is searched again.
 
     Raises:
         UserError: As the kinds say; or nothing here fetches such a source.
@@ -53,7 +54,7 @@ def find(source: dict[str, Any], transfer: dict[str, Any], raw: Path) -> Wanted:
     kinds: dict[str, Callable[..., Wanted]] = {"https": _https, "hub": _hub, "stac": _stac}
     if source["kind"] not in kinds:
         raise UserError(f"source.kind is {source['kind']!r}; expected {', '.join(kinds)}")
-    return kinds[source["kind"]](source, transfer, raw)
+    return kinds[source["kind"]](source, transfer, raw, rescan)
 
 
 def missing(remotes: list[Remote], raw: Path) -> list[Remote]:
@@ -61,14 +62,14 @@ def missing(remotes: list[Remote], raw: Path) -> list[Remote]:
     return [remote for remote in remotes if not (raw / remote.name).is_file()]
 
 
-def _https(source: dict[str, Any], transfer: dict[str, Any], raw: Path) -> Wanted:
+def _https(source: dict[str, Any], transfer: dict[str, Any], raw: Path, rescan: int) -> Wanted:
     remotes = https.remotes(source, transfer.get("files") or {})
     variable = transfer.get("token_env") if missing(remotes, raw) else None
     client = Client(settings_of(transfer), https.tokens(remotes, variable))
     return Wanted(remotes=remotes, text=f"{len(remotes)} files by HTTPS", client=client)
 
 
-def _hub(source: dict[str, Any], transfer: dict[str, Any], raw: Path) -> Wanted:
+def _hub(source: dict[str, Any], transfer: dict[str, Any], raw: Path, rescan: int) -> Wanted:
     from workflow_scripts.fetch.sources import hub  # its library takes a second to import
 
     settings = settings_of(transfer)
@@ -85,14 +86,15 @@ def _hub(source: dict[str, Any], transfer: dict[str, Any], raw: Path) -> Wanted:
     )
 
 
-def _stac(source: dict[str, Any], transfer: dict[str, Any], raw: Path) -> Wanted:
+def _stac(source: dict[str, Any], transfer: dict[str, Any], raw: Path, rescan: int) -> Wanted:
     from workflow_scripts.fetch.sources import stac  # as the hub's
 
     settings = settings_of(transfer)
-    found = known.recall(raw, source)
+    asked = {**source, "rescan": rescan}
+    found = known.recall(raw, asked)
     if found is None or (stac.has_secrets(found) and missing(stac.remotes(found), raw)):
         found = stac.search(source, source["api"], settings=settings)
-        known.remember(raw, source, stac.keepable(found))
+        known.remember(raw, asked, stac.keepable(found))
     sign = None
     if transfer.get("sign"):
         sign = Signer(transfer["sign"], stac.signed_host(found), Client(settings).json)
