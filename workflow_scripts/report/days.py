@@ -128,7 +128,10 @@ def sum_manifests(paths: Iterable[Path]) -> Json:
         for name in ("items", "bytes", "duplicates"):
             total[name] += summary[name]
         total["duplicates_across_splits"] += summary.get("duplicates_across_splits") or 0
-        total["set_aside"].update(short_reason(row) for row in summary["set_aside"])
+        total["set_aside"].update(
+            summary.get("set_aside_reasons")  # there where not all are named
+            or (short_reason(row) for row in summary["set_aside"])
+        )
         sources[summary["source"]] = None
         total["files"] += summary.get("files", [])
         differing = summary.get("expected_differences")
