@@ -129,7 +129,7 @@ def html(tmp_path, sums, **entry):
 def test_the_page_tells_citation_differences_and_files(tmp_path):
     archive = {"name": "UCM.zip", "bytes": 332468434, "sha256": SHA256}
     differing = ["2,099 items, expected 2,100", f"class {TRAP}: 99 items, expected 100"]
-    sums = summed(tmp_path, {"files": [archive], "expected_differences": differing})
+    sums = summed(tmp_path, {"files": [archive], "differences": differing})
     page = html(tmp_path, sums, **{**named(), "citation": f"Yang, {TRAP}"})
     section = page.partition("<h3>Data used</h3>")[2].partition("<h3>")[0]
     for text in ("public-domain", "2010", "hub torchgeo/ucmerced at 7c5ef345", SHA256, "UCM.zip",
@@ -141,7 +141,7 @@ def test_the_page_tells_citation_differences_and_files(tmp_path):
 
 def test_the_page_tells_what_was_not_compared_and_what_agrees(tmp_path):
     assert "<td>not compared</td>" in html(tmp_path, summed(tmp_path, {}))
-    agreeing = html(tmp_path, summed(tmp_path, {"expected_differences": []}))
+    agreeing = html(tmp_path, summed(tmp_path, {"differences": []}))
     assert "<td>in nothing</td>" in agreeing
     assert "as they were verified" not in agreeing  # no archive was fetched
     assert '<a href="https://a.org">https://a.org</a>' in html(
@@ -151,9 +151,9 @@ def test_the_page_tells_what_was_not_compared_and_what_agrees(tmp_path):
 
 def test_days_of_a_dataset_are_told_as_one(tmp_path):
     file = {"name": "a.zip", "bytes": 1, "sha256": SHA256}
-    sums = summed(tmp_path, {"files": [file]}, {}, {"expected_differences": ["few"]})
+    sums = summed(tmp_path, {"files": [file]}, {}, {"differences": ["few"]})
     assert sums["files"] == [file]
-    assert sums["expected_differences"] == ["few"]
+    assert sums["differences"] == ["few"]
 
 
 def test_works_are_cited_once():

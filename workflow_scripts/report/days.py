@@ -109,7 +109,7 @@ def sum_days(paths: Iterable[Path], *, by_day: bool) -> DaySums:
 def sum_manifests(paths: Iterable[Path]) -> Json:
     """Manifest summaries of the days of a dataset as one, with `days` and the reasons counted.
 
-    `files` are archives it came in; `expected_differences` is None where nothing was compared.
+    `files` are archives it came in; `differences` is None where nothing was compared.
 
     Raises:
         UserError: One is missing or is not JSON.
@@ -117,7 +117,7 @@ def sum_manifests(paths: Iterable[Path]) -> Json:
     total: Json = {
         "days": 0, "synthetic": False, "items": 0, "bytes": 0, "duplicates": 0, "classes": [],
         "duplicates_across_splits": 0, "set_aside": Counter(), "source": "", "files": [],
-        "expected_differences": None,
+        "differences": None,
     }  # fmt: skip
     sources: dict[str, None] = {}
     for path in paths:
@@ -134,8 +134,8 @@ def sum_manifests(paths: Iterable[Path]) -> Json:
         )
         sources[summary["source"]] = None
         total["files"] += summary.get("files", [])
-        differing = summary.get("expected_differences")
+        differing = summary.get("differences")
         if differing is not None:
-            total["expected_differences"] = [*(total["expected_differences"] or []), *differing]
+            total["differences"] = [*(total["differences"] or []), *differing]
     total["source"] = "; ".join(sorted(sources)[:3]) + ("; …" if len(sources) > 3 else "")
     return total

@@ -88,7 +88,7 @@ def _used(collected: Collected) -> list[Json]:
     """What the data are cited by, and the archives they came in."""
     rows = []
     for entry, sums in collected.manifests:
-        differing = sums["expected_differences"]
+        differing = sums["differences"]
         rows.append(
             {
                 "label": entry["label"],
