@@ -116,8 +116,8 @@ def sum_manifests(paths: Iterable[Path]) -> Json:
     """
     total: Json = {
         "days": 0, "synthetic": False, "items": 0, "bytes": 0, "duplicates": 0, "classes": [],
-        "duplicates_across_splits": 0, "set_aside": Counter(), "source": "", "files": [],
-        "differences": None,
+        "duplicates_across_splits": 0, "set_aside": Counter(), "source": "", "incomplete": 0,
+        "files": [], "differences": None,
     }  # fmt: skip
     sources: dict[str, None] = {}
     for path in paths:
@@ -137,5 +137,11 @@ def sum_manifests(paths: Iterable[Path]) -> Json:
         differing = summary.get("differences")
         if differing is not None:
             total["differences"] = [*(total["differences"] or []), *differing]
+        total["incomplete"] += summary.get("at_source", {}).get("incomplete", False)
     total["source"] = "; ".join(sorted(sources)[:3]) + ("; …" if len(sources) > 3 else "")
+    if total["incomplete"]:
+        total["source"] += (
+            f"; {total['incomplete']} of {total['days']} days are incomplete there "
+            "(`snakemake relist` asks again)"
+        )
     return total
