@@ -1,5 +1,6 @@
 """Unpacking archives: whole files below the target and nowhere else, and never twice."""
 
+import gzip
 import io
 import json
 import os
@@ -341,6 +342,27 @@ def test_a_long_name_packed_to_almost_nothing_does_not_fill_the_memory(tmp_path)
     path.write_bytes(buffer.getvalue())
     with pytest.raises(UserError, match="a header of this length has no good reason"):
         unpack(path, tmp_path / "out")
+
+
+def test_headers_packed_to_almost_nothing_count_as_bytes(tmp_path):
+    path = tmp_path / "x.tar.gz"
+    record = b"1000000 a=" + b"x" * (1_000_000 - 11) + b"\n"
+    with gzip.open(path, "wb") as file:
+        for number in range(40):
+            file.write(tar_member(b"x", record, kind=b"x") + tar_member(b"%d.jpg" % number))
+        file.write(TAR_END)
+    with pytest.raises(UserError, match="over 200 times as many"):
+        unpack(path, tmp_path / "out", limits=Limits(modest_bytes=2**24))
+
+
+def test_a_finished_folder_needs_no_leave_to_write(tmp_path):
+    path, out = made(tmp_path, "tar.gz"), tmp_path / "raw" / "out"
+    first = unpack(path, out)
+    (out.parent / ".out.lock").unlink()
+    before = snapshot(out.parent)
+    assert unpack(path, out) == first
+    assert snapshot(out.parent) == before
+    assert not (out.parent / ".out.lock").exists()
 
 
 def test_a_disk_too_small_is_told_before_and_one_that_fills_while_writing(tmp_path, monkeypatch):

@@ -76,8 +76,8 @@ class Target:
         """Remove what does not belong, and mark the folder as complete."""
         self.remove_others(keys)
         _sync(self._root)
-        self._write_json(DONE, facts)
-        os.unlink(BEGUN, dir_fd=self._root)
+        self._write_json(BEGUN, facts)  # which say the same of where they are from
+        os.rename(BEGUN, DONE, src_dir_fd=self._root, dst_dir_fd=self._root)
 
     def read(self, name: str) -> Facts | None:
         """What a mark says; None where there is none.
