@@ -143,6 +143,16 @@ def test_unpacking_goes_on_where_it_ended(tmp_path, monkeypatch, form):
     assert not (out / BEGUN).exists()
 
 
+def test_what_was_unpacked_before_another_boot_is_not_trusted(tmp_path, monkeypatch):
+    path, out = made(tmp_path, "tar.gz"), tmp_path / "out"
+    first = interrupted(path, out, 5, monkeypatch)
+    size = (out / first[4]).stat().st_size
+    (out / first[4]).write_bytes(bytes(size))  # as a file whose bytes never reached the disk
+    monkeypatch.setattr(target_module, "_boot", lambda: "another")
+    assert set(interrupted(path, out, 100, monkeypatch)) == FILES.keys()
+    assert contents(out) == FILES
+
+
 def test_a_change_of_the_archive_while_it_is_cleared_is_seen_by_the_next_start(
     tmp_path, monkeypatch
 ):
