@@ -10,6 +10,7 @@ configfile: Path(workflow.basedir) / "config.yaml"
 
 
 include: "rules/common.smk"
+include: "rules/inputs.smk"
 include: "rules/site.smk"
 include: "rules/fetch.smk"
 include: "rules/tile.smk"
@@ -26,7 +27,6 @@ include: "rules/ask.smk"
 localrules:
     all,
     fetch_all,
-    probe_all,
 
 
 rule all:
@@ -40,36 +40,25 @@ rule fetch_all:
     input:
         # When it is asked for, not when this file is read: other targets need no granule.
         lambda w: [
-            manifest
+            file
             for corpus in wanted_corpora(CONFIG)
             for name in corpus_datasets(CONFIG, corpus)
-            for manifest in fetched(name)
+            for file in (day_summaries(name) if fetched_by_day(name) else fetched(name))
         ],
         [f"{DATA}/weights/{name}/model.json" for name in wanted_weights(CONFIG)],
 
 
-rule probe_all:
-    input:
-        judgements_of(CONFIG.benchmarks),
-    log:
-        "logs/ask/probe_all.log",
-    conda:
-        "envs/environment.yaml"
-    params:
-        baseline=TABLE_BASELINE,
-    shell:
-        "python -m workflow_scripts.probe.table {params.baseline} {input:q} 2> {log:q}"
+PROBED = {"all": CONFIG.benchmarks, **{name: [name] for name in CONFIG.benchmarks}}
 
-
-for benchmark_name in CONFIG.benchmarks:
+for probed, benchmarks in PROBED.items():
 
     rule:
         name:
-            f"probe_{benchmark_name.replace('-', '_')}"
+            f"probe_{probed.replace('-', '_')}"
         input:
-            judgements_of([benchmark_name]),
+            judgements_of(benchmarks),
         log:
-            f"logs/ask/probe_{benchmark_name}.log",
+            f"logs/ask/probe_{probed}.log",
         localrule: True
         conda:
             "envs/environment.yaml"

@@ -21,13 +21,14 @@ for source, first in (("folder", 100), ("generated", 0)):
         resources:
             cpus_per_task=cores,
             raw=lambda w: f"{DATA}/raw/{w[0]}",
+            transfer=lambda w: transfer_option(w[0]),
         params:
             recipe=recipe("fetch", source),
             code=code("fetch", source),
         shell:
             "python -m workflow_scripts.fetch --recipe {params.recipe:q}"
             " --manifest {output.manifest:q} --raw {resources.raw:q}"
-            " --workers {resources.cpus_per_task} 2> {log:q}"
+            " --workers {resources.cpus_per_task} {resources.transfer} 2> {log:q}"
 
 
 rule fetch_day:
@@ -48,9 +49,11 @@ rule fetch_day:
         listing=lambda w: option(
             "--listing", getattr(CONFIG.datasets[w.granules], "listing", None) or ""
         ),
+        transfer=lambda w: transfer_option(w.granules),
     params:
         recipe=recipe("fetch", "granules", "date"),
         code=code("fetch", "granules", "date"),
     shell:
         "python -m workflow_scripts.fetch --recipe {params.recipe:q} --manifest {output.manifest:q}"
-        " --raw {resources.raw:q} --workers {resources.cpus_per_task} {resources.listing} 2> {log:q}"
+        " --raw {resources.raw:q} --workers {resources.cpus_per_task} {resources.listing}"
+        " {resources.transfer} 2> {log:q}"

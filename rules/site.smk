@@ -7,8 +7,9 @@ from snakemake.logging import logger
 
 from workflow_scripts import slurm
 from workflow_scripts.driver import only_plans
+from workflow_scripts.network import fetch_targets, missing_downloads, needs_network
 from workflow_scripts.plan import node_hours
-from workflow_scripts.site_checks import OnSite, needs_network
+from workflow_scripts.site_checks import OnSite
 from workflow_scripts.sites import Profile
 
 
@@ -37,20 +38,14 @@ def say_node_hours():
 def not_ready(jobs):
     """What keeps jobs (rule and wildcards of each) from being submitted; None if nothing does."""
     given = [str(file) for file in workflow.overwrite_configfiles or ()]
-    # `fetch_all` makes what `all` needs.
-    others = [
-        f"{DATA}/weights/{names[0]}/model.json"
-        for rule, names in jobs
-        if rule == "weights" and names[0] not in wanted_weights(CONFIG)
-    ]
-    fetch = shlex.join(["fetch_all", *others, *(["--configfile", *given] if given else [])])
+    targets = ["fetch_all", *fetch_targets(CONFIG, jobs)]
+    fetch = shlex.join([*targets, *(["--configfile", *given] if given else [])])
     return SITE.not_ready(needs_network(CONFIG, jobs), fetch=fetch)
 
 
 if SITE and only_plans():
     # A plan may be made before all is set and fetched. What `all` needs is not yet known to Snakemake.
-    unmade = [name for name in wanted_weights(CONFIG) if not JOBS.weights(name).result.is_file()]
-    unready = not_ready([("weights", (name,)) for name in unmade])
+    unready = not_ready(missing_downloads(CONFIG))
     if unready:
         logger.warning(f"WARNING: {unready}")
     say_node_hours()

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.web import web  # noqa: F401  (a web server, for whichever test takes it)
+
 ROOT = Path(__file__).resolve().parent.parent
 # In this order `make test` hands the files to its processes: the longest first, so that no process
 # has nothing to do at the end; those on a Slurm mostly wait for it.

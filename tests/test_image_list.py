@@ -11,7 +11,7 @@ from image_sets import pack
 from pictures import encoded, picture
 
 from tests.test_config import changed
-from workflow_scripts import recipes
+from workflow_scripts import fetch_recipe, recipes
 from workflow_scripts.config_check import check_config
 from workflow_scripts.digests import file_sha256
 from workflow_scripts.errors import UserError
@@ -158,8 +158,7 @@ def test_an_edited_table_or_another_image_makes_the_manifest_stale(folder):
     config = check_config(changed("datasets.tiles", {key: told[key] for key in keys}))
 
     def seen():
-        recipes._listing.cache_clear()
-        recipes._list_and_folder.cache_clear()
+        fetch_recipe._listing.cache_clear()
         return recipes.fetch(config, "tiles")
 
     first = seen()

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.test_config import changed
-from workflow_scripts import recipes
+from workflow_scripts import fetch_recipe, recipes
 from workflow_scripts.config_check import check_config, load_config
 from workflow_scripts.digests import canonical
 from workflow_scripts.report_recipe import config_digest
@@ -105,8 +105,8 @@ def test_teacher_comes_before_the_run_that_needs_it():
 
 
 def test_large_folder_is_compared_by_its_rescan_number_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(recipes, "listing_digest", lambda folder: None)
-    recipes._listing.cache_clear()
+    monkeypatch.setattr(fetch_recipe, "listing_digest", lambda folder: None)
+    fetch_recipe._listing.cache_clear()
     base = {"kind": "image-folder", "path": str(tmp_path)}
     first = check_config(changed("datasets.ucm", base))
     again = check_config(changed("datasets.ucm", {**base, "rescan": 1}))

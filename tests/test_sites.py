@@ -11,7 +11,8 @@ from tests.instant_slurm import InstantSlurm
 from tests.test_config import DEFAULT
 from workflow_scripts.config_check import check_config
 from workflow_scripts.errors import UserError
-from workflow_scripts.site_checks import OnSite, needs_network
+from workflow_scripts.network import needs_network
+from workflow_scripts.site_checks import OnSite
 from workflow_scripts.sites import Limit, Profile, geometry, limits, load_site, plain
 from workflow_scripts.slurm import partitions
 

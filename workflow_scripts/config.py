@@ -14,6 +14,7 @@ from workflow_scripts.config_base import Model, Name, Positive
 from workflow_scripts.config_benchmarks import Benchmark
 from workflow_scripts.config_data import Corpus, Dataset
 from workflow_scripts.config_runs import Run
+from workflow_scripts.config_sources import Transfer
 from workflow_scripts.config_weights import Weights
 
 
@@ -53,6 +54,7 @@ class Config(Model):
     name: Name = Field("sample", description="name of this experiment")
     paths: Paths = Field(Paths(), description="where files go")
     all: All = Field(description="what `snakemake all` makes")
+    transfer: Transfer = Field(Transfer(), description="how files are downloaded")
     datasets: dict[Name, Dataset] = Field(description="sources of images or granules, by name")
     corpora: dict[Name, Corpus] = Field(description="what models are pretrained on, by name")
     weights: dict[Name, Weights] = Field(

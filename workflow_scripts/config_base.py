@@ -63,3 +63,4 @@ class DatasetBase(Model):
     licence: str | None = Field(
         None, description="of the data, for the model card, such as `cc-by-4.0`; null: not stated"
     )
+    citation: str | None = Field(None, description="how to cite it; null: not stated")

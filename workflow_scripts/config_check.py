@@ -15,6 +15,7 @@ from workflow_scripts.config import Config
 from workflow_scripts.config_data import Aicca, ImagePacking
 from workflow_scripts.config_models import broken_models
 from workflow_scripts.config_modis import Granules
+from workflow_scripts.config_origin import broken_origins
 from workflow_scripts.config_runs import GfmRun, Launch, MaeRun, RunBase, SimmimRun
 from workflow_scripts.config_unfit import unfit_encoders
 from workflow_scripts.errors import UserError
@@ -192,6 +193,7 @@ def _broken_references(config: Config) -> Iterator[str]:
         if isinstance(run, GfmRun) and len(run.encoder.depths) < 2:
             yield f"runs.{key}.encoder.depths: gfm needs two or more stages, not 1"
         yield from impossible_layout(f"runs.{key}", run.batch, run.launch)
+    yield from broken_origins(config, _nearest)
     yield from broken_models(config, _nearest)
     yield from _broken_benchmarks(config, unknown)
     yield from _broken_chips(config, unknown)

@@ -14,6 +14,7 @@ from workflow_scripts.config_base import (
     each_once,
 )
 from workflow_scripts.config_modis import ModisL1b, SampleModis
+from workflow_scripts.config_sources import Below, Expected, Parquet, Sourced
 
 
 class Split(Model):
@@ -40,11 +41,31 @@ class Split(Model):
         return self
 
 
-class ImageFolder(DatasetBase):
-    """Images on disk, one folder a class: `<path>/<class>/<image>`."""
+_PATH = (
+    "the {what}, on disk; read only, nothing is copied; null: `source` or the catalogue says where "
+    "to fetch it from, into data/raw/<dataset>, where files put by hand are found too"
+)
+
+
+class Images(Sourced):
+    """What datasets of images have."""
+
+    root: Below | None = Field(
+        None,
+        description="folder inside the path, or inside the archives, below which the images' paths "
+        "begin; null: the top, or as the catalogue says",
+    )
+    parquet: Parquet | None = Field(None, description="columns, where the files are parquet")
+    expected: Expected | None = Field(
+        None, description="what it should hold, compared when it is fetched; null: unknown"
+    )
+
+
+class ImageFolder(Images):
+    """Images on disk or fetched, one folder a class: `<path>/<class>/<image>`."""
 
     kind: Literal["image-folder"] = "image-folder"
-    path: str = Field(description="the folder; read only, nothing is copied")
+    path: str | None = Field(None, description=_PATH.format(what="folder, or a zip or tar of it"))
     obtain: str = Field(
         "", description="where the data can be had; shown when the folder is missing"
     )
@@ -56,8 +77,8 @@ class ImageFolder(DatasetBase):
     )
 
 
-class ImageList(DatasetBase):
-    """Images on disk with their labels in a table: one label each, or several.
+class ImageList(Images):
+    """Images on disk or fetched with their labels in a table: one label each, or several.
 
     The table is a CSV with the columns `path` (relative to the folder) and `label`, or `labels`
     (several, separated by `;`), and `split` (train, val, test or empty) if it has one; others are
@@ -65,7 +86,7 @@ class ImageList(DatasetBase):
     """
 
     kind: Literal["image-list"]
-    path: str = Field(description="the folder; read only, nothing is copied")
+    path: str | None = Field(None, description=_PATH.format(what="folder, or a zip or tar of it"))
     list: str = Field(description="the CSV; its images alone are of the dataset")
     obtain: str = Field(
         "", description="where the data can be had; shown when folder or list is missing"
@@ -103,7 +124,7 @@ class DateSplit(Model):
         return self
 
 
-class Aicca(DatasetBase):
+class Aicca(Sourced):
     """Cloud classes of the atlas AICCA (arXiv 2209.15096), joined with chips by time and place.
 
     A benchmark's dataset. Its files (netCDF, parquet or CSV) have a row a chip with the columns
@@ -111,9 +132,9 @@ class Aicca(DatasetBase):
     """
 
     kind: Literal["aicca"]
-    path: str = Field(
-        description="a file of labels (.nc, .parquet, .csv), or the folder that holds them; read "
-        "only"
+    path: str | None = Field(
+        None,
+        description=_PATH.format(what="file of labels (.nc, .parquet, .csv), or folder of them"),
     )
     obtain: str = Field("", description="where the labels can be had; shown when they are missing")
     chips: list[Name] = Field(

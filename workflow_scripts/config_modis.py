@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from workflow_scripts.config_base import DatasetBase, Date, Model, Positive, Share
+from workflow_scripts.config_sources import Sourced
 from workflow_scripts.modis.bands import BANDS
 
 
@@ -95,16 +96,18 @@ class SampleModis(Granules):
     seed: int = Field(0, description="seed of the scenes")
 
 
-class ModisL1b(Granules):
-    """MODIS Level-1B granules (MOD021KM, MYD021KM) on disk.
+class ModisL1b(Granules, Sourced):
+    """MODIS Level-1B granules (MOD021KM, MYD021KM) on disk, or fetched from LAADS day by day.
 
-    With the companions MOD03, MOD35_L2 and MOD06_L2 that lie beside them.
+    With their companions MOD03, MOD35_L2 and MOD06_L2.
     """
 
     kind: Literal["modis-l1b"]
-    path: str = Field(
+    path: str | None = Field(
+        None,
         description="folder of the granules and their companions, in any layout below it; read "
-        "only, nothing is copied"
+        "only, nothing is copied; null: each day from `first` to `last` is fetched, from `source` "
+        "or as the catalogue says, tiled, and deleted",
     )
     listing: str | None = Field(
         None,

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from workflow_scripts.config_base import Date, Model, Positive
+from workflow_scripts.config_base import DatasetBase, Date, Model, Name, Positive
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Md5 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
@@ -140,6 +140,19 @@ Source = Annotated[
     HttpsSource | HubSource | StacSource | LaadsSource | ManualSource | UnionSource,
     Field(discriminator="kind"),
 ]
+
+
+class Sourced(DatasetBase):
+    """What datasets have that lie on disk or are fetched."""
+
+    catalogue: Name | None = Field(
+        None,
+        description="entry of the catalogue (docs/datasets.md) that tells source, licence, "
+        "citation and what to expect; null: none",
+    )
+    source: Source | None = Field(
+        None, description="where it is fetched from; null: as the catalogue says, or `path` alone"
+    )
 
 
 class Expected(Model):

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from workflow_scripts.catalogue.known import known
 from workflow_scripts.config import Config
 from workflow_scripts.config_data import Aicca, Dataset
 from workflow_scripts.config_modis import Granules, ModisL1b, SampleModis
@@ -69,6 +70,8 @@ def corpus_label(config: Config, corpus: str) -> str:
 
 def day_digests(entry: ModisL1b) -> dict[str, str]:
     """Digest of the files of each day of a dataset, by day."""
+    if entry.path is None:
+        return {}
     days = listed_days(Path(entry.path), entry.listing, entry.platform)
     first, last = entry.first or "", entry.last or "9999"
     return {day: found for day, found in days.items() if first <= day <= last}
@@ -78,7 +81,7 @@ def dataset_days(config: Config, dataset: str) -> list[str]:
     """Days of a MODIS dataset; none for images.
 
     Where no granule is there yet these are all from `first` to `last`, so that an experiment can be
-    planned before its data lies here; none where these are not both given.
+    planned before its data lies here or is fetched; none where these are not both given.
     """
     entry = config.datasets[dataset]
     if isinstance(entry, ModisL1b):
@@ -98,7 +101,7 @@ def cut_from(config: Config, corpus: str) -> list[str]:
 def are_assumed(config: Config, dataset: str) -> bool:
     """Whether the days of a dataset are only those asked for: no granule of it is there."""
     entry = config.datasets[dataset]
-    return isinstance(entry, ModisL1b) and not day_digests(entry)
+    return isinstance(entry, ModisL1b) and not known(entry).by_day and not day_digests(entry)
 
 
 def planned_days(config: Config, dataset: str) -> list[str]:

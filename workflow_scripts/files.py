@@ -13,7 +13,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -81,7 +81,9 @@ def read_json(path: Path) -> Any:
 
 
 @contextmanager
-def exclusive(path: Path, *, wait_s: float = math.inf, what: str | None = None) -> Iterator[None]:
+def exclusive(
+    path: Path, *, wait_s: float = math.inf, what: str | None = None, clear: bool = False
+) -> Iterator[None]:
     """Hold the lock of an output; wait, saying for whom, while another process makes it.
 
     The lock is the kernel's (`flock` on `.<name>.lock`): it ends with its process, however it ends,
@@ -92,14 +94,23 @@ def exclusive(path: Path, *, wait_s: float = math.inf, what: str | None = None) 
         path: The output.
         wait_s: Stop waiting after so many seconds.
         what: What to call the output; its path by default.
+        clear: Remove the lock's file at the end: for outputs of which there are very many.
 
     Raises:
         UserError: Another process still holds it after `wait_s`; names it by process, host and
             job. Or the file system has no locks.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _lock_file(path).open("a+", encoding="utf-8") as file:
-        _lock(file, wait_s, what or str(path))
+    name = _lock_file(path)
+    with ExitStack() as open_files:
+        while True:
+            file = open_files.enter_context(name.open("a+", encoding="utf-8"))
+            _lock(file, wait_s, what or str(path))
+            if _is_named(file, name):
+                break
+            file.close()  # the one before removed it, and the next may hold a new one
+        if clear:
+            open_files.callback(name.unlink, missing_ok=True)  # while it is still held
         job = os.environ.get("SLURM_JOB_ID")
         file.truncate(0)
         file.write(
@@ -148,6 +159,14 @@ def _lock(file: TextIO, wait_s: float, what: str) -> None:
         f"{what} is being made by {_holder(file)}, and two at a time would write the same files. "
         "Start again when it has ended, or end it first"
     )
+
+
+def _is_named(file: TextIO, name: Path) -> bool:
+    """Whether an open file is still the one of that name."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), name.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _locked(file: TextIO, kind: int = fcntl.LOCK_EX) -> bool:

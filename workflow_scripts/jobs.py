@@ -23,7 +23,7 @@ from workflow_scripts.models.folder import CARD, content_digest, has_model
 from workflow_scripts.probed import probed_encoders, snapshots_of
 from workflow_scripts.protocol_settings import needs_features, needs_training
 from workflow_scripts.split.lists import list_files
-from workflow_scripts.wanted import wanted_runs
+from workflow_scripts.wanted import judgement_file, wanted_runs
 
 
 def _digests(files: dict[str, Path]) -> dict[str, str]:
@@ -176,23 +176,15 @@ class Jobs:
 
     def probe(self, encoder: str, benchmark: str) -> Job:
         """The protocols on an encoder's features."""
-        result = self.results / "probes" / encoder / f"{benchmark}.json"
+        result = judgement_file(self.config, "probe", encoder, benchmark)
         recipe = recipes.probe(self.config, encoder, benchmark)
         return self._job("probe", (encoder, benchmark), result, recipe)
 
     def finetune(self, encoder: str, benchmark: str) -> Job:
         """An encoder fine-tuned on a benchmark."""
-        result = self.results / "finetune" / encoder / f"{benchmark}.json"
+        result = judgement_file(self.config, "finetune", encoder, benchmark)
         recipe = recipes.finetune(self.config, encoder, benchmark)
         return self._job("finetune", (encoder, benchmark), result, recipe)
-
-    def judging(self, encoder: str, benchmark: str) -> Iterator[Job]:
-        """The jobs whose results say how good an encoder is on a benchmark."""
-        entry = self.config.benchmarks[benchmark]
-        if needs_features(entry):
-            yield self.probe(encoder, benchmark)
-        if needs_training(entry):
-            yield self.finetune(encoder, benchmark)
 
     def card(self, run: str) -> Job:
         """The model card of a run."""
@@ -262,4 +254,6 @@ class Jobs:
             for encoder in probed_encoders(config, benchmark):
                 if needs_features(judge):
                     yield self.features(encoder, benchmark)
-                yield from self.judging(encoder, benchmark)
+                    yield self.probe(encoder, benchmark)
+                if needs_training(judge):
+                    yield self.finetune(encoder, benchmark)

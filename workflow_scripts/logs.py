@@ -2,10 +2,12 @@
 
 import logging
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from types import TracebackType
+from typing import Self, TypeVar
 
 from tqdm import tqdm
 
@@ -45,3 +47,68 @@ def progress(items: Iterable[T], *, what: str, total: int | None = None) -> Iter
             rate = done / (now - start)
             left = f", {(total - done) / rate:.0f} s left" if total else ""
             log.info("%s: %d of %s, %.1f/s%s", what, done, total or "?", rate, left)
+
+
+class ByteMeter:
+    """Bytes that come from several threads: a bar on a terminal, a line now and then in a log.
+
+    Whoever waits for the threads calls `tick`, so that a line comes even when no byte does.
+    """
+
+    def __init__(self, *, what: str, total: int | None = None) -> None:
+        """Begin.
+
+        Args:
+            what: Of what they are.
+            total: How many are expected, if known.
+        """
+        self._what, self._total = what, total
+        self._done = self._came = 0
+        self._start = self._last = time.monotonic()
+        self._lock = threading.Lock()
+        self._bar = (
+            tqdm(desc=what, total=total, unit="B", unit_scale=True, leave=False)
+            if sys.stderr.isatty()
+            else None
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:  # fmt: skip
+        if self._bar is not None:
+            self._bar.close()
+
+    def add(self, count: int, *, now: bool = True) -> None:
+        """So many bytes more.
+
+        Args:
+            count: Negative for bytes that have to come again.
+            now: They came now; else they were there before and say nothing of the rate.
+        """
+        with self._lock:
+            self._done += count
+            if now:
+                self._came += count
+            if self._bar is not None:
+                self._bar.update(count)
+
+    def tick(self) -> None:
+        """Write the line in the log if it is time."""
+        now = time.monotonic()
+        if self._bar is None and now - self._last >= _SECONDS_BETWEEN_LINES:
+            self._last = now
+            log.info("%s", self.line(now - self._start))
+
+    def line(self, seconds: float) -> str:
+        """What the log says after so many seconds."""
+        with self._lock:
+            rate = max(self._came, 0) / seconds
+            whole = f" of {self._total / 1e9:.2f}" if self._total else ""
+            left = ""
+            if self._total and rate:
+                left = f", {max(self._total - self._done, 0) / rate:.0f} s left"
+            return f"{self._what}: {self._done / 1e9:.2f}{whole} GB, {rate / 1e6:.1f} MB/s{left}"

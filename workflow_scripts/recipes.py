@@ -7,7 +7,6 @@ A recipe holds exactly what determines a stage's result. What only lays the work
 """
 
 import argparse
-import functools
 import json
 import sys
 from collections.abc import Callable
@@ -16,24 +15,23 @@ from typing import Any
 
 from workflow_scripts.config import Config
 from workflow_scripts.config_check import load_config
-from workflow_scripts.config_data import Aicca, Corpus, ImageFolder, ImageList, ImagePacking
+from workflow_scripts.config_data import Aicca, Corpus, ImagePacking
 from workflow_scripts.config_models import models_of, upstream
-from workflow_scripts.config_modis import Granules, ModisL1b
+from workflow_scripts.config_modis import Granules
 from workflow_scripts.config_runs import GfmRun
 from workflow_scripts.corpora import (
     BENCH,
     corpus_datasets,
     dataset_days,
-    day_digests,
     is_chips,
     is_synthetic,
     judging_benchmarks,
 )
 from workflow_scripts.dates import compress
-from workflow_scripts.digests import canonical, digest, file_sha256
+from workflow_scripts.digests import canonical
 from workflow_scripts.errors import UserError
-from workflow_scripts.fetch.folder import LISTING, digest_of, found_file, listing_digest
-from workflow_scripts.fetch.labels import labels_digest
+from workflow_scripts.fetch.folder import LISTING, digest_of, found_file
+from workflow_scripts.fetch_recipe import fetch, transfer
 from workflow_scripts.probed import run_of, split_name
 from workflow_scripts.protocol_settings import (
     feature_protocols,
@@ -45,38 +43,6 @@ from workflow_scripts.wanted import card_benchmarks
 
 Recipe = dict[str, Any]
 _OF_PACKING = {"max_set_aside", *ImagePacking.model_fields}  # keys of a benchmark
-
-
-def fetch(config: Config, dataset: str, date: str | None = None) -> Recipe:
-    """Recipe of a dataset's manifest (of one day's for MODIS)."""
-    entry = config.datasets[dataset]
-    left_out = {"label", "licence", "tile", "dates", "first", "last"}
-    recipe = {"dataset": dataset, **entry.model_dump(mode="json", exclude=left_out)}
-    if isinstance(entry, ImageFolder):
-        recipe[LISTING] = _listing(Path(entry.path))
-    if isinstance(entry, ImageList):
-        recipe[LISTING] = _list_and_folder(Path(entry.list), Path(entry.path))
-    if isinstance(entry, Granules):
-        recipe["date"] = date
-    if isinstance(entry, ModisL1b):
-        del recipe["listing"], recipe["obtain"]
-        recipe[LISTING] = day_digests(entry).get(str(date))
-    if isinstance(entry, Aicca):
-        # How rows are matched and split is of packing.
-        recipe = {key: recipe[key] for key in ("dataset", "kind", "path", "obtain")}
-        recipe[LISTING] = labels_digest(Path(entry.path))
-    return recipe
-
-
-@functools.cache
-def _listing(folder: Path) -> str | None:
-    return listing_digest(folder) if folder.is_dir() else None
-
-
-@functools.cache
-def _list_and_folder(table: Path, folder: Path) -> str | None:
-    """What an image list's dataset is: the content of its table, and the files of its folder."""
-    return digest([file_sha256(table), _listing(folder)]) if table.is_file() else None
 
 
 def tile(config: Config, dataset: str, date: str) -> Recipe:
@@ -250,6 +216,7 @@ def card(config: Config, run: str) -> Recipe:
 
 _OF_RULES: dict[str, Callable[..., Recipe]] = {
     "fetch": fetch,
+    "transfer": transfer,
     "tile": tile,
     "split": split,
     "pack": pack,

@@ -4,7 +4,6 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from workflow_scripts import slurm
@@ -31,7 +30,7 @@ class OnSite:
         """What keeps jobs from being submitted, and what to type; None if nothing does.
 
         Args:
-            missing: What `needs_network` found.
+            missing: What `network.needs_network` found.
             fetch: What follows the profile in the command that fetches it.
         """
         unset = [name for name in self.site.environment if self._is_missing(name)]
@@ -210,21 +209,6 @@ class OnSite:
             return f"runs.{laid.run}, set-resources.pretrain.{resource} of the profile"
         keys = {"runtime": "walltime_minutes", "tasks_per_node": "ranks_per_node"}
         return f"runs.{laid.run}.launch.{keys.get(resource, resource)}"
-
-
-def needs_network(config: Config, jobs: Iterable[tuple[str, Sequence[str]]]) -> list[str]:
-    """Those of some jobs that download, a line each.
-
-    Args:
-        config: The configuration.
-        jobs: Rule and wildcards of each.
-    """
-    found = []
-    for rule, names in jobs:
-        if rule == "weights" and config.weights[names[0]].file is None:
-            file = Path(config.paths.data) / "weights" / names[0] / "model.json"
-            found.append(f"{file} is not here: weights.{names[0]} comes from the Hugging Face hub")
-    return found
 
 
 def _is_below(folder: str, top: str) -> bool:

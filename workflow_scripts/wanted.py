@@ -1,5 +1,7 @@
 """What `all` makes: its runs and probes, and all that these are made from."""
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from workflow_scripts.config import Config
@@ -17,6 +19,21 @@ from workflow_scripts.protocol_settings import needs_features, needs_training
 def wanted_probes(config: Config) -> list[tuple[str, str]]:
     """(benchmark, encoder) of each probe of `all`."""
     return [(b, encoder) for b in config.all.benchmarks for encoder in probed_encoders(config, b)]
+
+
+def judgement_file(config: Config, rule: str, encoder: str, benchmark: str) -> Path:
+    """The result of `probe` or `finetune`: how good an encoder is on a benchmark."""
+    folder = "probes" if rule == "probe" else rule
+    return Path(config.paths.results, folder, encoder, f"{benchmark}.json")
+
+
+def judgements(config: Config, encoder: str, benchmark: str) -> Iterator[tuple[str, Path]]:
+    """Rule and result of each job that says how good an encoder is on a benchmark."""
+    entry = config.benchmarks[benchmark]
+    if needs_features(entry):
+        yield "probe", judgement_file(config, "probe", encoder, benchmark)
+    if needs_training(entry):
+        yield "finetune", judgement_file(config, "finetune", encoder, benchmark)
 
 
 def wanted_runs(config: Config) -> list[str]:

@@ -223,9 +223,8 @@ def main() -> None:
     parser.add_argument("--manifest", type=Path, required=True, help="the manifest to write")
     parser.add_argument("--raw", type=Path, help="where generated datasets put their files")
     parser.add_argument("--listing", help="text file that names the granules (modis-l1b)")
-    parser.add_argument(
-        "--workers", type=int, help="threads or processes that read (default: all cores)"
-    )
+    parser.add_argument("--transfer", help="how files are downloaded: JSON, as `recipes transfer`")
+    parser.add_argument("--workers", type=int, help="threads or processes that read (default: all)")
     run_stage(parser, work)
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from workflow_scripts.errors import UserError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
+ARCHIVE_SUFFIXES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".parquet", ".rar")
 SPLITS = ("train", "val", "test")
 LISTING = "listing_digest"  # the recipe's key for what `listing_digest` returns
 
@@ -140,17 +141,20 @@ def found_file(path: Path) -> FoundFile:
 
 
 def listing_digest(path: Path, limit: int = 100_000) -> str | None:
-    """Digest of the image files' names, sizes and times: it changes when one of them is replaced.
+    """Digest of the names, sizes and times of images and archives: a replaced one changes it.
 
     Args:
-        path: The dataset's folder; a missing one counts as empty.
+        path: The dataset's folder, or its archive; a missing one counts as empty.
         limit: Most files to look at.
 
     Returns:
         Hexadecimal sha256, or None where there are more files than `limit`: changes in such a
         folder are noticed only by running fetch again on purpose.
     """
-    return digest_of(image_files(Path(path)), limit)
+    if path.is_file():
+        return digest_of([found_file(path)])
+    suffixes = IMAGE_SUFFIXES + ARCHIVE_SUFFIXES
+    return digest_of(files_below(path, lambda name: name.lower().endswith(suffixes)), limit)
 
 
 def digest_of(files: Iterable[FoundFile], limit: int | None = None) -> str | None:

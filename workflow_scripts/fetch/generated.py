@@ -38,3 +38,10 @@ def remove_others(folder: Path, kept: Iterable[Path]) -> None:
         elif path.absolute() not in wanted:
             log.info("removing %s, which does not belong to the recipe", path)
             path.unlink()
+
+
+def placed_by_hand(folder: Path) -> bool:
+    """Whether a folder holds files that fetch did not make."""
+    if not folder.is_dir() or (folder / _MARK).exists():
+        return False
+    return any(not path.name.startswith(".") for path in folder.iterdir())

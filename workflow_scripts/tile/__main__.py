@@ -31,6 +31,8 @@ def main() -> None:
     parser = stage_parser("tile", __doc__)
     parser.add_argument("--manifest", type=Path, required=True, help="the day's manifest")
     parser.add_argument("--chips", type=Path, required=True, help="the shard to write, <date>.h5")
+    parser.add_argument("--raw", type=Path, help="where granules are fetched to")
+    parser.add_argument("--transfer", help="how granules are downloaded: JSON")
     parser.add_argument(
         "--workers", type=int, default=1, help="processes that cut granules (0: this one)"
     )

@@ -55,6 +55,9 @@ class Received:
 
 def without_secrets(url: str) -> str:
     """A URL without user, password, query and fragment: what may be logged and stored."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # its text would hold the URL
+        return "an address that is no URL"
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit((parts.scheme, host, parts.path, "", ""))

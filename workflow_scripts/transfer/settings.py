@@ -9,12 +9,15 @@ class Settings:
 
     Attributes:
         parallel: Files at a time.
-        retries: Attempts after the first, of each URL of a file, that may end without a new byte.
+        retries: Attempts after the first, of each URL of a file, that may end without a new byte
+            one after the other.
         timeout_s: Seconds without a connection, or without a byte, after which an attempt ends.
+        first_wait_s: About how long to wait after the first failure; doubled with each further one.
         longest_wait_s: Most seconds to wait between two attempts, whatever the server asks for.
     """
 
     parallel: int = 4
     retries: int = 8
     timeout_s: float = 60.0
+    first_wait_s: float = 1.0
     longest_wait_s: float = 600.0

@@ -1,0 +1,153 @@
+"""Where datasets come from, as the configuration says: refused, in recipes, and on a site."""
+
+import copy
+
+import pytest
+
+from tests.test_config import changed
+from workflow_scripts.config_check import check_config, load_config
+from workflow_scripts.corpora import required_days
+from workflow_scripts.errors import UserError
+from workflow_scripts.fetch_recipe import fetch, transfer
+from workflow_scripts.network import fetch_targets, missing_downloads, needs_network
+
+SHA256 = "0" * 64
+HTTPS = {
+    "kind": "https",
+    "files": [{"name": "a.zip", "urls": ["https://a.org/a.zip", "https://b.org/a.zip"]}],
+}
+DAYS = {
+    "kind": "modis-l1b", "first": "2020-02-28", "last": "2020-03-01", "source": {"kind": "laads"},
+}  # fmt: skip
+
+
+def refusal(entry):
+    with pytest.raises(UserError) as error:
+        check_config(changed("datasets.mine", entry))
+    return str(error.value)
+
+
+def test_a_dataset_comes_from_somewhere():
+    assert "datasets.mine.path: missing; say where it lies" in refusal({"kind": "image-folder"})
+
+
+def test_a_dataset_comes_from_one_place():
+    entry = {"kind": "image-folder", "path": "x", "source": HTTPS}
+    assert "datasets.mine.source: path is set too" in refusal(entry)
+
+
+def test_an_unknown_entry_is_told_with_the_nearest():
+    text = refusal({"kind": "image-folder", "catalogue": "ucmercet"})
+    assert "no entry is called 'ucmercet'; did you mean 'ucmerced'?" in text
+
+
+def test_an_entry_of_another_kind_is_refused():
+    text = refusal({"kind": "aicca", "catalogue": "ucmerced", "chips": ["sample-modis"]})
+    assert "datasets.mine.kind: aicca, but ucmerced of the catalogue is image-folder" in text
+
+
+def test_granules_by_day_have_a_first_and_a_last_day():
+    text = refusal({"kind": "modis-l1b", "source": {"kind": "laads"}})
+    assert "datasets.mine.first: missing" in text
+    assert "datasets.mine.last: missing" in text
+
+
+def test_sources_are_of_what_the_dataset_holds():
+    text = refusal({"kind": "image-folder", "source": {"kind": "laads"}})
+    assert "datasets.mine.source: laads has granules" in text
+    text = refusal({"kind": "modis-l1b", "source": HTTPS})
+    assert "datasets.mine.path: missing, and the source has no granules by day" in text
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ({"name": "../a", "urls": ["https://a.org/a"]}, "'../a' is no path below a folder"),
+        ({"name": "a", "urls": ["ftp://a.org/a"]}, "'ftp://a.org/a' is no URL"),
+        ({"name": "a", "urls": ["https://me:secret@a.org/a"]}, "without user"),
+        ({"name": "a", "urls": []}, "file 'a' has no urls"),
+        ({"name": "a", "urls": ["https://a.org/a"], "sha256": "12"}, "should match pattern"),
+    ],
+)
+def test_a_wrong_file_of_a_source_is_refused(file, said):
+    source = {"kind": "https", "files": [file]}
+    assert said in refusal({"kind": "image-folder", "source": source})
+
+
+def with_source(**file):
+    source = copy.deepcopy(HTTPS)
+    source["files"][0] |= file
+    return check_config(changed("datasets.mine", {"kind": "image-folder", "source": source}))
+
+
+def test_an_address_is_of_the_recipe_only_without_a_checksum():
+    assert fetch(with_source(), "mine")["source"]["files"][0]["url"] == "https://a.org/a.zip"
+    first, other = with_source(sha256=SHA256), with_source(sha256=SHA256, urls=["https://c.org/a"])
+    assert fetch(first, "mine") == fetch(other, "mine")
+    assert transfer(first, "mine")["files"] == {
+        "a.zip": ["https://a.org/a.zip", "https://b.org/a.zip"]
+    }
+    assert transfer(other, "mine")["files"] == {"a.zip": ["https://c.org/a"]}
+
+
+def test_limits_of_transfers_are_of_no_recipe():
+    raw = changed("datasets.mine", {"kind": "image-folder", "source": HTTPS})
+    slow = check_config({**raw, "transfer": {"parallel": 1}})
+    assert fetch(slow, "mine") == fetch(check_config(raw), "mine")
+    assert transfer(slow, "mine")["parallel"] == 1
+
+
+def test_what_is_put_by_hand_makes_the_manifest_stale_and_what_is_fetched_does_not(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    config = with_source()
+    assert fetch(config, "mine")["listing_digest"] is None
+    raw = tmp_path / "data" / "raw" / "mine"
+    raw.mkdir(parents=True)
+    (raw / ".generated").touch()
+    (raw / "a.zip").touch()
+    assert fetch(config, "mine")["listing_digest"] is None
+    (raw / ".generated").unlink()
+    assert fetch(config, "mine")["listing_digest"] is not None
+
+
+def test_days_that_are_fetched_need_no_granule_to_be_planned():
+    config = check_config(changed("datasets.mine", DAYS))
+    assert required_days(config, "mine") == ["2020-02-28", "2020-02-29", "2020-03-01"]
+    recipe = fetch(config, "mine", "2020-02-29")
+    assert recipe["source"] == {
+        "kind": "laads", "collection": 61, "companions": ["03", "35_L2"], "times": "any",
+        "bbox": None,
+    }  # fmt: skip
+    assert transfer(config, "mine")["keep"] is False
+    assert transfer(config, "mine")["budget_gb"] == 500
+
+
+def test_days_are_told_together_and_images_by_their_manifest(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    raw = changed("datasets.mine", DAYS)
+    raw["datasets"]["images"] = {"kind": "image-folder", "source": HTTPS}
+    config = check_config(raw)
+    jobs = [
+        ("fetch_day", ("mine", "2020-02-29")), ("tile", ("mine", "2020-02-29")),
+        ("tile", ("mine", "2020-02-28")), ("tile", ("sample-modis", "2026-01-01")),
+        ("fetch_folder", ("images",)), ("pack", ("x",)),
+    ]  # fmt: skip
+    assert needs_network(config, jobs) == [
+        "data/manifests/images.jsonl is not here: dataset images comes from the web",
+        "data/chips/mine/2020-02-28.h5 is not here (2 days): dataset mine comes from LAADS, "
+        "day by day",
+    ]
+    assert fetch_targets(config, jobs) == [
+        "data/chips/mine/2020-02-29.h5",
+        "data/chips/mine/2020-02-28.h5",
+        "data/manifests/images.jsonl",
+    ]
+    (tmp_path / "data" / "raw" / "images").mkdir(parents=True)
+    (tmp_path / "data" / "raw" / "images" / "a.zip").touch()
+    assert needs_network(config, [("fetch_folder", ("images",))]) == []
+
+
+def test_all_of_the_default_is_made_without_the_network():
+    assert missing_downloads(load_config()) == []

@@ -1,0 +1,1 @@
+"""The catalogue: known datasets, each with its source, checksums, licence and expected counts."""

@@ -1,0 +1,62 @@
+"""What is wrong with where the datasets of a configuration come from."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from workflow_scripts.catalogue.entries import entries
+from workflow_scripts.catalogue.known import Known, known
+from workflow_scripts.config import Config
+from workflow_scripts.config_modis import ModisL1b
+from workflow_scripts.config_sources import LaadsSource, ManualSource, Sourced, UnionSource
+
+Nearest = Callable[[Any, Iterable[str]], str]
+
+
+def broken_origins(config: Config, nearest: Nearest) -> Iterator[str]:
+    """Datasets that come from nowhere, or from where they cannot be read, a line each."""
+    for name, entry in config.datasets.items():
+        if isinstance(entry, Sourced):
+            yield from _broken(f"datasets.{name}", entry, nearest)
+
+
+def _broken(key: str, entry: Any, nearest: Nearest) -> Iterator[str]:
+    if entry.catalogue is not None:
+        if entry.catalogue not in entries():
+            hint = nearest(entry.catalogue, entries())
+            yield (
+                f"{key}.catalogue: no entry is called {entry.catalogue!r}{hint}; "
+                "`python -m workflow_scripts.fetch --list` prints them"
+            )
+            return
+        kind = entries()[entry.catalogue].kind
+        if kind == "files" and entry.path is None:
+            yield f"{key}.catalogue: nothing reads {entry.catalogue} yet; see its notes"
+        elif kind not in ("files", entry.kind):
+            yield f"{key}.kind: {entry.kind}, but {entry.catalogue} of the catalogue is {kind}"
+    told = known(entry)
+    if entry.path is not None:
+        if entry.source is not None:
+            yield f"{key}.source: path is set too; give where it lies or where to fetch it from"
+        return
+    if isinstance(told.source, UnionSource):
+        parts = ", ".join(told.source.of)
+        yield f"{key}: a union of {parts}; name these in the corpus"
+    elif isinstance(entry, ModisL1b):
+        yield from _broken_days(key, entry, told)
+    elif isinstance(told.source, LaadsSource):
+        yield f"{key}.source: laads has granules; take kind: modis-l1b"
+    elif told.source is None:
+        yield f"{key}.path: missing; say where it lies, or name a source, or a catalogue entry"
+
+
+def _broken_days(key: str, entry: ModisL1b, told: Known) -> Iterator[str]:
+    if not isinstance(told.source, LaadsSource):
+        what = "is by hand" if isinstance(told.source, ManualSource) else "has no granules by day"
+        what = what if told.source else "is not told"
+        yield f"{key}.path: missing, and the source {what}; set it, or take a source of kind laads"
+        return
+    if entry.listing is not None:
+        yield f"{key}.listing: names files below path, which is not set"
+    for end in ("first", "last"):
+        if getattr(entry, end) is None:
+            yield f"{key}.{end}: missing; what is fetched day by day has a first and a last day"
