@@ -5,79 +5,30 @@ Images, granules and labels are listed where they lie; the sample datasets are g
 """
 
 import argparse
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from workflow_scripts.digests import file_sha256
 from workflow_scripts.errors import UserError
-from workflow_scripts.fetch import folder, generated, granules, image_list, labels
+from workflow_scripts.fetch import folder, generated, granules
+from workflow_scripts.fetch.datasets import (
+    Found,
+    compare,
+    fetch_image_folder,
+    fetch_image_list,
+    fetch_labels,
+)
 from workflow_scripts.fetch.inventory import SetAsides, summary, take_inventory
-from workflow_scripts.fetch.listing import Listing
 from workflow_scripts.fetch.manifest import write_ordered
+from workflow_scripts.fetch.obtain import obtain
 from workflow_scripts.fetch.seen import seen_beside
-from workflow_scripts.fetch.splits import check_fractions
+from workflow_scripts.fetch.show_catalogue import ShowCatalogue
 from workflow_scripts.files import exclusive
 from workflow_scripts.logs import log
 from workflow_scripts.results import stamp, write_result
 from workflow_scripts.stage import run_stage, stage_parser
-
-Found = tuple[Listing, SetAsides]
-
-
-def fetch_image_folder(
-    recipe: dict[str, Any], *, workers: int | None = None, seen: Path | None = None
-) -> Found:
-    """List a folder of images; nothing is copied.
-
-    Args:
-        recipe: `dataset`, `path`, `obtain`, and `split`: {"by": "fraction", "train", "val",
-            "test", "seed"}, {"by": "folder"} or {"by": "none"}.
-        workers: Threads, then processes, that read and hash.
-        seen: The file of what was read before.
-
-    Raises:
-        UserError: No folder, no image in it, or no such split.
-    """
-    split, path = recipe["split"], Path(recipe["path"])
-    shares = {name: split.get(name, 0.0) for name in folder.SPLITS}
-    if split["by"] not in ("fraction", "folder", "none"):
-        raise UserError(f"split.by is {split['by']!r}, expected fraction, folder or none")
-    if split["by"] == "fraction":  # refuse before hours of reading
-        check_fractions(shares)
-    files = folder.find_images(path, dataset=recipe["dataset"], obtain=recipe.get("obtain") or "")
-    place = folder.split_and_class_of if split["by"] == "folder" else folder.class_alone
-    # This refuses what is in no split, before hours of reading.
-    total = sum(1 for key, _ in folder.names_below(path, folder.is_image) if place(key))
-    items, set_aside = take_inventory(
-        files, workers=workers, seen=seen, total=total, told=lambda key: (*place(key), None)
-    )
-    if split["by"] == "fraction":
-        items.split_by_fraction(shares, seed=split["seed"])
-    return items, set_aside
-
-
-def fetch_image_list(
-    recipe: dict[str, Any], *, workers: int | None = None, seen: Path | None = None
-) -> Found:
-    """List the images of a table where they lie, with its labels; nothing is copied.
-
-    Args:
-        recipe: `dataset`, `path`, `list`, `obtain`.
-        workers: Threads, then processes, that read and hash.
-        seen: The file of what was read before.
-
-    Raises:
-        UserError: No folder or table, or a row of the table that cannot be.
-    """
-    listed = image_list.read_list(
-        Path(recipe["list"]), Path(recipe["path"]), dataset=recipe["dataset"],
-        obtain=recipe.get("obtain") or "",
-    )  # fmt: skip
-    files = folder.files_at(Path(recipe["path"]), listed)
-    return take_inventory(
-        files, workers=workers, seen=seen, total=len(listed),
-        told=lambda key: (listed[key]["split"], listed[key]["label"], listed[key]["labels"]),
-    )  # fmt: skip
 
 
 def fetch_sample_scenes(recipe: dict[str, Any], raw: Path, *, workers: int | None = None) -> Found:
@@ -139,23 +90,26 @@ def fetch_modis_day(
     return items, SetAsides(older)
 
 
-def fetch_labels(
-    recipe: dict[str, Any], *, workers: int | None = None, seen: Path | None = None
-) -> Found:
-    """List a dataset's label files where they lie; nothing is copied.
+_OBTAINED: dict[str, Callable[..., Found]] = {
+    "image-folder": fetch_image_folder,
+    "image-list": fetch_image_list,
+    "aicca": fetch_labels,
+}
 
-    Args:
-        recipe: `dataset`, `path`, `obtain`.
-        workers: Threads, then processes, that read and hash.
-        seen: The file of what was read before.
+
+def _transfer(text: str | None) -> dict[str, Any]:
+    """What the option `--transfer` says.
 
     Raises:
-        UserError: There is no label file.
+        UserError: It is no JSON object.
     """
-    found = labels.find_labels(
-        Path(recipe["path"]), dataset=recipe["dataset"], obtain=recipe["obtain"]
-    )
-    return take_inventory(found, workers=workers, seen=seen, total=len(found))
+    try:
+        said = json.loads(text or "{}")
+    except ValueError as error:
+        raise UserError(f"--transfer is not valid JSON: {error}") from None
+    if not isinstance(said, dict):
+        raise UserError(f"--transfer must be a JSON object, not {type(said).__name__}")
+    return said
 
 
 def work(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
@@ -164,14 +118,17 @@ def work(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
     if kind.startswith("sample-") and arguments.raw is None:
         raise UserError(f"--raw is missing: {kind} writes its files there")
     manifest: Path = arguments.manifest
+    more: dict[str, Any] = {}  # of the summary
+    made: dict[str, Any] = {}  # and of the provenance
+    demanded = False
     reading: dict[str, Any] = {"workers": arguments.workers, "seen": seen_beside(manifest)}
     with exclusive(manifest):
-        if kind == "image-folder":
-            items, set_aside = fetch_image_folder(recipe, **reading)
-            source = f"folder {recipe['path']}"
-        elif kind == "image-list":
-            items, set_aside = fetch_image_list(recipe, **reading)
-            source = f"folder {recipe['path']}, list {recipe['list']}"
+        if kind in _OBTAINED:
+            transfer = _transfer(arguments.transfer)
+            obtained = obtain(recipe, transfer, arguments.raw, manifest=manifest)
+            items, set_aside = _OBTAINED[kind](recipe, obtained, **reading)
+            more, made, demanded = obtained.facts, obtained.made, obtained.downloaded
+            source = more["source"] + (f", list {recipe['list']}" if "list" in recipe else "")
         elif kind == "sample-scenes":
             items, set_aside = fetch_sample_scenes(recipe, arguments.raw, workers=arguments.workers)
             source = "generated by Orbweaver: procedural aerial scenes, not real images"
@@ -181,9 +138,6 @@ def work(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
         elif kind == "modis-l1b":
             items, set_aside = fetch_modis_day(recipe, arguments.listing, **reading)
             source = f"folder {recipe['path']}"
-        elif kind == "aicca":
-            items, set_aside = fetch_labels(recipe, **reading)
-            source = f"labels {recipe['path']}"
         else:
             raise UserError(
                 f"kind is {kind!r}, expected image-folder, image-list, sample-scenes, "
@@ -194,18 +148,22 @@ def work(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
                 f"dataset {recipe['dataset']}: none of {set_aside.total} files is usable; the "
                 f"first is {set_aside[0]['key']}: {set_aside[0]['reason']}"
             )
-        body = summary(
+        body = more | summary(
             items,
             set_aside,
             dataset=recipe["dataset"],
             synthetic=kind.startswith("sample-"),
             source=source,
         )
+        if recipe.get("expected"):
+            body["differences"] = compare(recipe, body, demanded=demanded)
         write_ordered(manifest, items.by_key())
         body["manifest"] = {"file": manifest.name, "sha256": file_sha256(manifest)}
         # The listing (with its times) is why the folder was looked at, and no part of the result.
         kept = {key: value for key, value in recipe.items() if key != folder.LISTING}
-        write_result(manifest.with_suffix(".json"), stamp=stamp("fetch", kept, {}), body=body)
+        write_result(
+            manifest.with_suffix(".json"), stamp=stamp("fetch", kept, {}), body=body, facts=made
+        )
     if body["duplicates_across_splits"]:
         log.warning(
             "%d items have a copy in another split: scores on them are flattered",
@@ -224,7 +182,13 @@ def main() -> None:
     parser.add_argument("--raw", type=Path, help="where generated datasets put their files")
     parser.add_argument("--listing", help="text file that names the granules (modis-l1b)")
     parser.add_argument("--transfer", help="how files are downloaded: JSON, as `recipes transfer`")
-    parser.add_argument("--workers", type=int, help="threads or processes that read (default: all)")
+    parser.add_argument(
+        "--workers", type=int, help="threads or processes that read (default: all cores)"
+    )
+    parser.add_argument(
+        "--list", nargs="?", metavar="NAME", action=ShowCatalogue,
+        help="print the catalogue of known datasets, or one of them, and do nothing else",
+    )  # fmt: skip
     run_stage(parser, work)
 
 

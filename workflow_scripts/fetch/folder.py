@@ -6,7 +6,6 @@ The Snakefile asks for the listing of every folder each time it is read: nothing
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -168,30 +167,6 @@ def digest_of(files: Iterable[FoundFile], limit: int | None = None) -> str | Non
     for name, size, mtime_ns in sorted(rows):
         total.update(b"%s\0%d\0%d\n" % (name, size, mtime_ns))
     return total.hexdigest()
-
-
-def find_images(folder: Path, *, dataset: str, obtain: str) -> Iterator[FoundFile]:
-    """All images below a folder, one by one, in the order of their keys.
-
-    Raises:
-        UserError: The folder is missing or holds no image; tells where to get the data, where to
-            put it and which key of the config names the folder.
-    """
-    advice = (
-        f"{obtain}\n"
-        f"Put it at {folder} (as <class>/<image>), or set datasets.{dataset}.path to where it is."
-    ).lstrip()
-    if not folder.is_dir():
-        seen = "is a file" if folder.exists() else "does not exist"
-        raise UserError(f"dataset {dataset}: the folder {folder} {seen}.\n{advice}")
-    found = image_files(folder)
-    first = next(found, None)
-    if first is None:
-        raise UserError(
-            f"dataset {dataset}: the folder {folder} holds no image "
-            f"({', '.join(IMAGE_SUFFIXES)}).\n{advice}"
-        )
-    return chain([first], found)
 
 
 def class_of(key: str) -> str | None:

@@ -20,7 +20,7 @@ def claim(folder: Path) -> None:
     mark = folder / _MARK
     if mark.exists():
         return
-    if any(folder.iterdir()):
+    if placed_by_hand(folder):
         raise UserError(
             f"{folder} holds files that fetch did not make, and generated data would go there; "
             "move them away, or give the dataset another folder"
