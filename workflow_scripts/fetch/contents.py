@@ -127,7 +127,7 @@ def _members(part: Part, reading: Reading) -> Iterator[FoundFile]:
             continue
         key = _below(member.key, reading.root)
         if key and reading.wanted(key):
-            yield FoundFile(key=key, path=member.address, bytes=member.bytes, mtime_ns=mtime_ns)
+            yield FoundFile(key, member.address, member.bytes, mtime_ns, member.crc32)
 
 
 def _unpacked(part: Part, reading: Reading) -> Path:
