@@ -14,6 +14,7 @@ from source_servers import REVISION, Answer, Hub, Server, SignedStore, Stac, as_
 from workflow_scripts.errors import UserError
 from workflow_scripts.fetch.manifest import read_manifest
 from workflow_scripts.fetch.obtain import obtain
+from workflow_scripts.fetch.sources import hub as hub_module
 from workflow_scripts.stored import read_stored
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -183,6 +184,26 @@ def test_the_hubs_token_goes_to_the_hub_alone(hub, store, tmp_path, monkeypatch)
     assert TOKEN not in store.said()
 
 
+def test_a_hub_that_redirects_its_questions_elsewhere_gives_no_token_away(
+    hub, store, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    hub.first = [Answer(b"", 307, {"Location": f"{store.url}/paths-info"})]
+    with pytest.raises(UserError, match="status 404"):
+        obtained(recipe(source=hub_source(named("data/images.zip"))), {}, tmp_path / "raw")
+    assert [one.path for one in store.asked] == ["/paths-info"]
+    assert TOKEN in hub.said()
+    assert TOKEN not in store.said()
+
+
+def test_the_hubs_token_goes_over_no_open_way(monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    monkeypatch.setenv("HF_ENDPOINT", "http://hub.example.org")
+    assert hub_module.tokens() == {}
+    monkeypatch.setenv("HF_ENDPOINT", "https://hub.example.org/")
+    assert hub_module.tokens() == {"hub.example.org": TOKEN}
+
+
 def test_a_mirror_of_a_hub_file_gets_no_token(hub, store, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     data = zipped({"sea/1.jpg": b"only the mirror has it"})
@@ -232,8 +253,26 @@ def test_a_hub_that_refuses_is_named_with_what_to_do(hub, tmp_path, status):
         obtained(recipe(source=hub_source(named("data/images.zip"))), {}, tmp_path / "raw")
 
 
+def test_a_socks_proxy_of_the_environment_hinders_neither_hub_nor_stac(
+    hub, stac, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("ALL_PROXY", "socks://127.0.0.1:9/")  # as on Frontier's compute nodes
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    stac.store.valid.add(None)
+    assert obtained(recipe(source=hub_source(named("data/images.zip"))), {}, tmp_path / "a")
+    assert obtained(recipe(source=stac_source(stac)), {}, tmp_path / "b")
+
+
+def test_a_proxy_that_is_not_there_is_told(hub, stac, tmp_path, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9/")
+    with pytest.raises(UserError, match=r"at 7c5ef.*: the proxy of the environment"):
+        obtained(recipe(source=hub_source(named("data/images.zip"))), {}, tmp_path / "a")
+    with pytest.raises(UserError, match=r"STAC API .*: the proxy of the environment"):
+        obtained(recipe(source=stac_source(stac)), {}, tmp_path / "b")
+
+
 def test_a_hub_switched_off_says_so(hub, tmp_path, monkeypatch):
-    monkeypatch.setattr("huggingface_hub.constants.is_offline_mode", lambda: True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(UserError, match="HF_HUB_OFFLINE is set"):
         obtained(recipe(source=hub_source(named("data/images.zip"))), {}, tmp_path / "raw")
 

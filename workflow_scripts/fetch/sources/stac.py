@@ -18,7 +18,7 @@ from requests import Response
 from workflow_scripts.digests import digest
 from workflow_scripts.errors import UserError
 from workflow_scripts.fetch.sources import known
-from workflow_scripts.fetch.sources.asking import patiently
+from workflow_scripts.fetch.sources.asking import patiently, without_netrc
 from workflow_scripts.fetch.sources.https import host
 from workflow_scripts.logs import log
 from workflow_scripts.transfer.failures import (
@@ -44,7 +44,7 @@ class _Asking(StacApiIO):
         super().__init__(timeout=settings.timeout_s, max_retries=None)
         self._settings = settings
         self._last: Response | None = None
-        self.session.auth = lambda request: request  # no password out of ~/.netrc
+        without_netrc(self.session)
         self.session.hooks["response"].append(self._keep)
 
     def _keep(self, response: Response, *_: Any, **__: Any) -> None:
