@@ -8,6 +8,7 @@ import random
 import threading
 import time
 from email.utils import formatdate
+from pathlib import Path
 
 import pytest
 
@@ -32,6 +33,7 @@ from workflow_scripts.transfer.settings import Settings
 
 DATA = random.Random(0).randbytes(3_000_017)
 OTHER = random.Random(1).randbytes(3_000_017)
+BOOT = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 FAST = Settings(retries=3, timeout_s=0.4, first_wait_s=0.01, longest_wait_s=2.0)
 
 
@@ -45,12 +47,20 @@ def fetch(urls, folder, *, settings=FAST, name="a.bin", **known):
     return download([remote], folder, client=Client(settings), what="test")[0]
 
 
-def left_part(folder, data, *, origin=None, name="a.bin"):
+def left_part(folder, data, *, name="a.bin", **origin):
     """What an interrupted download leaves."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f".{name}.part").write_bytes(data)
     if origin:
-        (folder / f".{name}.part.json").write_text(json.dumps(origin))
+        empty = {"etag": None, "modified": None, "total": None, "flushed": 0, "boot": BOOT}
+        change_note(folder, **{**empty, **origin})
+
+
+def change_note(folder, **values):
+    """Write into what is known of a part."""
+    path = folder / ".a.bin.part.json"
+    before = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps({**before, **values}))
 
 
 def interrupted(web, folder, url, size=1_000_000):
@@ -59,9 +69,7 @@ def interrupted(web, folder, url, size=1_000_000):
         proxy.faults = [Drop(after=size), *[Answer(503)] * 9]
         with pytest.raises(UserError):
             fetch(proxy.url("a.bin"), folder)
-    part = folder / ".a.bin.part.json"
-    origin = json.loads(part.read_text())
-    part.write_text(json.dumps({**origin, "url": url}))
+    change_note(folder, url=url)
     return (folder / ".a.bin.part").stat().st_size
 
 
@@ -140,8 +148,7 @@ def test_a_file_that_changes_between_two_attempts_is_not_mixed(served, tmp_path)
 
 def test_the_date_marks_a_file_where_there_is_no_etag(served, tmp_path):
     interrupted(served, tmp_path, served.url("a.bin"))
-    path = tmp_path / ".a.bin.part.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "etag": None}))
+    change_note(tmp_path, etag=None)
     fetch(served.url("a.bin"), tmp_path)
     assert served.requests()[-1]["status"] == 206
     assert served.requests()[-1]["if_range"].endswith("GMT")
@@ -149,9 +156,7 @@ def test_the_date_marks_a_file_where_there_is_no_etag(served, tmp_path):
 
 def test_a_weak_etag_is_no_condition(served, tmp_path):
     interrupted(served, tmp_path, served.url("a.bin"))
-    path = tmp_path / ".a.bin.part.json"
-    weak = {**json.loads(path.read_text()), "etag": 'W/"1"', "modified": None}
-    path.write_text(json.dumps(weak))
+    change_note(tmp_path, etag='W/"1"', modified=None)
     assert fetch(served.url("a.bin"), tmp_path).path.read_bytes() == DATA
     assert served.requests()[-1]["range"] == ""
 
@@ -165,9 +170,9 @@ def test_a_part_that_cannot_be_matched_goes_on_only_if_size_and_checksum_are_kno
         ({"sha256": sha256()}, 200),
         ({"bytes": len(DATA), "sha256": sha256()}, 206),
     ):
-        for origin in (None, {"url": "https://elsewhere/a", "total": len(DATA), "etag": '"x"'}):
+        for origin in ({}, {"url": "https://elsewhere/a", "total": len(DATA), "etag": '"x"'}):
             folder = tmp_path / f"{status}-{len(known)}-{bool(origin)}-{'bytes' in known}"
-            left_part(folder, DATA[:1000], origin=origin)
+            left_part(folder, DATA[:1000], **origin)
             found = fetch(served.url("a.bin"), folder, **known)
             assert found.path.read_bytes() == DATA
             assert served.requests()[-1]["status"] == status
@@ -213,21 +218,35 @@ def test_a_server_that_sends_no_ranges_sends_all_of_it_again(served, tmp_path):
 
 
 def test_status_416_ends_a_whole_part_and_throws_away_another(served, tmp_path):
-    etag = f'"{os.stat(served.folder / "files" / "a.bin").st_mtime_ns // 10**9:x}-{len(DATA):x}"'
-    for number, (data, known) in enumerate([(DATA, etag), (OTHER + b"12345", None)]):
+    etag = {"etag": served.etag("a.bin")}
+    total = {"Content-Range": f"bytes */{len(DATA)}"}
+    cases = [
+        (DATA, etag, {**total, "ETag": etag["etag"]}, 1),
+        (OTHER + b"12345", {"modified": formatdate(0, usegmt=True)}, total, 2),
+        (OTHER, etag, {**total, "ETag": '"of another"'}, 2),
+    ]
+    for number, (data, known, headers, requests) in enumerate(cases):
         folder = tmp_path / str(number)
-        left_part(folder, data, origin={"url": served.url("a.bin"), "etag": known,
-                                        "modified": formatdate(0, usegmt=True)})  # fmt: skip
         with FaultProxy(served.port) as proxy:
-            origin = json.loads((folder / ".a.bin.part.json").read_text())
-            origin["url"] = proxy.url("a.bin")
-            origin["modified"] = None if known else origin["modified"]
-            (folder / ".a.bin.part.json").write_text(json.dumps(origin))
-            total = {"Content-Range": f"bytes */{len(DATA)}"}
-            proxy.faults = [Answer(416, {**total, **({"ETag": etag} if known else {})})]
-            found = fetch(proxy.url("a.bin"), folder)
-        assert found.path.read_bytes() == DATA
-        assert len(proxy.met) == 1 + number
+            left_part(folder, data, url=proxy.url("a.bin"), **known)
+            proxy.faults = [Answer(416, headers)]
+            assert fetch(proxy.url("a.bin"), folder).path.read_bytes() == DATA
+        assert len(proxy.met) == requests
+
+
+def test_after_another_boot_only_flushed_bytes_count_unless_a_checksum_shows_them(served, tmp_path):
+    cases = [({}, 1234), ({"bytes": len(DATA)}, 1234), ({"sha256": sha256()}, 1_000_000)]
+    for number, (known, begin) in enumerate(cases):
+        folder = tmp_path / str(number)
+        origin = {"url": served.url("a.bin"), "etag": served.etag("a.bin"), "total": len(DATA)}
+        left_part(folder, DATA[:1_000_000], **origin, boot="another", flushed=1234)
+        assert fetch(served.url("a.bin"), folder, **known).path.read_bytes() == DATA
+        assert served.requests()[-1]["range"] == f"bytes={begin}-"
+
+
+def test_what_has_come_is_flushed_when_a_download_ends_early(served, tmp_path):
+    size = interrupted(served, tmp_path, served.url("a.bin"))
+    assert json.loads((tmp_path / ".a.bin.part.json").read_text())["flushed"] == size
 
 
 def test_drops_at_random_bytes_cost_only_the_bytes_that_had_not_come(served, tmp_path):

@@ -139,6 +139,11 @@ class Web:
         temporary.replace(path)
         return path
 
+    def etag(self, name: str) -> str:
+        """Of a file, as this server makes it."""
+        status = (self.folder / "files" / name).stat()
+        return f'"{int(status.st_mtime):x}-{status.st_size:x}"'
+
     def requests(self) -> list[dict[str, Any]]:
         """What was asked for and answered, in the order of the answers' ends."""
         log = self.folder / "access.log"

@@ -200,6 +200,8 @@ class Transfer(Model):
     longest_wait_s: float = Field(
         600.0, gt=0, description="most seconds between attempts, whatever a server asks for"
     )
-    budget_gb: Positive = Field(
-        500, description="disk for granules that are fetched, tiled and deleted day by day, GB"
+    budget_gb: float = Field(
+        500.0,
+        gt=0,
+        description="disk for granules that are fetched, tiled and deleted day by day, GB",
     )

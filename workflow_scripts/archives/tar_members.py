@@ -66,11 +66,14 @@ class Guarded(io.RawIOBase):
 
     def take(self, size: int) -> bytes:
         """The same for a member's data."""
-        found = bytearray()
-        while len(found) < size and (piece := self._file.read(min(size - len(found), _PIECE))):
+        found = self._file.read(min(size, _PIECE))
+        while found and len(found) < size:
+            piece = self._file.read(min(size - len(found), _PIECE))
+            if not piece:
+                break
             found += piece
         self._at += len(found)
-        return bytes(found)
+        return found
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Move forward.

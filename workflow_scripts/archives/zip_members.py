@@ -205,7 +205,8 @@ def _key(
 
 def _raw_name(info: zipfile.ZipInfo) -> bytes:
     """The bytes of a name, which zipfile decoded."""
-    return info.orig_filename.encode("utf-8" if info.flag_bits & _UTF8 else "cp437")
+    name = info.orig_filename
+    return name.encode("utf-8" if info.flag_bits & _UTF8 or name.isascii() else "cp437")
 
 
 def _name(info: zipfile.ZipInfo) -> str:

@@ -21,6 +21,8 @@ from workflow_scripts.fetch.datasets import (
     fetch_labels,
 )
 from workflow_scripts.fetch.inventory import SetAsides, summary, take_inventory
+from workflow_scripts.fetch.laads.archive import connect
+from workflow_scripts.fetch.laads.write import write_day
 from workflow_scripts.fetch.manifest import write_ordered
 from workflow_scripts.fetch.obtain import obtain
 from workflow_scripts.fetch.seen import seen_beside
@@ -90,6 +92,25 @@ def fetch_modis_day(
     return items, SetAsides(older)
 
 
+def fetch_listed_day(recipe: dict[str, Any], arguments: argparse.Namespace) -> None:
+    """List one day's granules at their source; they are fetched when they are tiled.
+
+    Args:
+        recipe: `dataset`, `kind`, `platform`, `date`, `source`.
+        arguments: The command line's, with `transfer` and `raw`.
+
+    Raises:
+        UserError: An option is missing, the source cannot be asked, or there is no token.
+    """
+    if arguments.transfer is None or arguments.raw is None:
+        raise UserError("--transfer or --raw is missing: granules are listed at their source")
+    options = _transfer(arguments.transfer)
+    write_day(
+        recipe, connect(options), url=options["url"], manifest=arguments.manifest,
+        folder=arguments.raw,
+    )  # fmt: skip
+
+
 _OBTAINED: dict[str, Callable[..., Found]] = {
     "image-folder": fetch_image_folder,
     "image-list": fetch_image_list,
@@ -115,6 +136,9 @@ def _transfer(text: str | None) -> dict[str, Any]:
 def work(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
     """Run the stage: raw files if generated, the manifest, and its summary beside it."""
     kind = recipe["kind"]
+    if kind == "modis-l1b" and recipe.get("source"):
+        fetch_listed_day(recipe, arguments)
+        return
     if kind.startswith("sample-") and arguments.raw is None:
         raise UserError(f"--raw is missing: {kind} writes its files there")
     manifest: Path = arguments.manifest

@@ -45,3 +45,8 @@ def placed_by_hand(folder: Path) -> bool:
     if not folder.is_dir() or (folder / _MARK).exists():
         return False
     return any(not path.name.startswith(".") for path in folder.iterdir())
+
+
+def claimed(folder: Path) -> bool:
+    """Whether a folder bears the mark: its files may be made again, and removed."""
+    return (folder / _MARK).exists()

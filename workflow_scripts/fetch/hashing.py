@@ -30,11 +30,10 @@ _PIECE = 2**20
 _MEMBER = re.compile(r"!(\w+):(\d+):\d+$")  # an address as `stored` writes it
 
 
-class Content(NamedTuple):
-    """What a file holds."""
-
-    sha256: bytes
-    bytes: int
+# What a file holds: its sha256 and its size. And a file to read: path, and size to expect. Plain
+# tuples, since millions of them go from process to process.
+Content = tuple[bytes, int]
+Unread = tuple[str, int]
 
 
 class Hashed(NamedTuple):
@@ -55,7 +54,7 @@ class _Chunk:
     at: int = field(default_factory=time.time_ns)
     files: list[FoundFile] = field(default_factory=list)
     known: list[Content | None] = field(default_factory=list)
-    unread: list[FoundFile] = field(default_factory=list)
+    unread: list[Unread] = field(default_factory=list)
 
     def hashed(self, contents: Iterable[Content | str]) -> Iterator[Hashed]:
         """All files, with what was read of the unread ones, as it comes."""
@@ -115,7 +114,7 @@ def _chunk(
         chunk.files.append(file)
         chunk.known.append(content)
         if content is None:
-            chunk.unread.append(file)
+            chunk.unread.append((file.path, file.bytes))
             size += file.bytes
         if (
             len(chunk.unread) >= most_files
@@ -126,7 +125,7 @@ def _chunk(
     return chunk if chunk.files else None
 
 
-def _by_threads(files: list[FoundFile], workers: int) -> Iterator[Content | str]:
+def _by_threads(files: list[Unread], workers: int) -> Iterator[Content | str]:
     if workers == 1 or len(files) < 2:
         return map(read_content, files)
     return map_in_order(read_content, files, workers=workers)
@@ -137,7 +136,7 @@ def _by_processes(
 ) -> Iterator[Hashed]:
     waiting: deque[_Chunk] = deque()
 
-    def batches() -> Iterator[list[FoundFile]]:
+    def batches() -> Iterator[list[Unread]]:
         chunk: _Chunk | None = first
         while chunk is not None:
             waiting.append(chunk)
@@ -150,30 +149,30 @@ def _by_processes(
         yield from waiting.popleft().hashed(contents)
 
 
-def read_contents(files: list[FoundFile]) -> list[Content | str]:
+def read_contents(files: list[Unread]) -> list[Content | str]:
     """`read_content` of each; members of one archive are read in the order they lie there."""
-    found: list[Content | str] = [""] * len(files)
-    for place in sorted(range(len(files)), key=lambda place: _place(files[place].path, place)):
-        found[place] = read_content(files[place])
-    return found
+    order = sorted(range(len(files)), key=lambda place: _place(files[place][0], place))
+    found = {place: read_content(files[place]) for place in order}
+    return [found[place] for place in range(len(files))]
 
 
 def _place(path: str, place: int) -> tuple[str, int]:
-    member = _MEMBER.search(path)
+    member = _MEMBER.search(path) if "!" in path else None
     return (path[: member.start()], int(member[2])) if member else ("", place)
 
 
-def _why_crashed(files: list[FoundFile]) -> list[Content | str]:
+def _why_crashed(files: list[Unread]) -> list[Content | str]:
     return ["cannot be read (a library crashed on this file or on one near it)"] * len(files)
 
 
-def read_content(file: FoundFile) -> Content | str:
+def read_content(file: Unread) -> Content | str:
     """What a file holds, or the reason why it is set aside."""
+    path, expected = file
     try:
-        if "!" in file.path:
-            checksum, size = digest_stored(file.path)
-            return Content(bytes.fromhex(checksum), size)
-        return _read(file.path, file.bytes)
+        if "!" in path:
+            checksum, size = digest_stored(path)
+            return bytes.fromhex(checksum), size
+        return _read(path, expected)
     except OSError as error:
         return f"cannot be read ({error.strerror})"
     except UserError as error:  # a member whose bytes are not what its archive says
@@ -197,4 +196,4 @@ def _read(path: str, expected: int) -> Content:
             size += len(data)
     finally:
         os.close(number)
-    return Content(total.digest(), size)
+    return total.digest(), size

@@ -80,8 +80,8 @@ def take_inventory(
         for one in progress(found, what="checksums", total=total):
             file, content = one.file, one.content
             reason = _why_aside(one, empty=empty)
-            if reason is None and isinstance(content, Content):
-                items.add_row(file.key, file.path, content.sha256, content.bytes, told(file.key))
+            if reason is None and not isinstance(content, str):
+                items.add_row(file.key, file.path, *content, told(file.key))
                 if cache is not None:
                     cache.add(one)
                 continue
@@ -120,7 +120,7 @@ def _why_aside(one: Hashed, *, empty: bool) -> str | None:
         return "file name is not UTF-8; rename it"
     if isinstance(one.content, str):
         return one.content
-    return None if one.content.bytes or empty else "empty file (0 bytes)"
+    return None if one.content[1] or empty else "empty file (0 bytes)"
 
 
 def summary(

@@ -85,12 +85,13 @@ class Seen:
         if (
             one.at is None
             or isinstance(content, str)
-            or content.bytes != file.bytes  # it changed while it was read
+            or content[1] != file.bytes  # it changed while it was read
             or file.mtime_ns > one.at - RACY_NS
         ):
             return
-        row = (file.bytes, file.mtime_ns, content.sha256, _sum(file, content.sha256))
-        self._added.append((_key(file.path), *row))
+        sha256 = content[0]
+        row = (_key(file.path), file.bytes, file.mtime_ns, sha256, _sum(file, sha256))
+        self._added.append(row)
         self._current += 1
         if len(self._added) >= _COMMIT_ROWS or time.monotonic() - self._last > _COMMIT_SECONDS:
             self._commit()
@@ -114,12 +115,16 @@ class Seen:
             self._db.commit()
 
     def _commit(self) -> None:
-        if self._added:
-            with self._mended():
-                self._db.executemany("INSERT OR REPLACE INTO seen VALUES (?,?,?,?,?)", self._added)
-                self._db.commit()
-            self._added.clear()
+        with self._mended():
+            self._insert()
+        self._insert()  # into a new file, if the other one was damaged
         self._last = time.monotonic()
+
+    def _insert(self) -> None:
+        if self._added:
+            self._db.executemany("INSERT OR REPLACE INTO seen VALUES (?,?,?,?,?)", self._added)
+            self._db.commit()
+            self._added.clear()
 
     def _open(self) -> None:
         """Open the file, or make it anew if it is none of this version, or damaged."""
@@ -135,6 +140,7 @@ class Seen:
         except sqlite3.Error as error:
             _refuse_unless_damaged(error, self.path)
             damaged = True
+        self._db.close()
         if damaged:
             self._remove("of another version or damaged")
         self._make()
@@ -191,7 +197,7 @@ def _unchanged(file: FoundFile, row: tuple[int, int, bytes, int] | None) -> Cont
         return None
     if row[3] != _sum(file, row[2]):  # a crash of the host, or the disk, changed the row
         return None
-    return Content(row[2], file.bytes)
+    return row[2], file.bytes
 
 
 def _key(path: str) -> str:
@@ -200,5 +206,5 @@ def _key(path: str) -> str:
 
 
 def _sum(file: FoundFile, sha256: bytes) -> int:
-    seen = f"{file.path}\0{file.bytes}\0{file.mtime_ns}\0"
-    return zlib.crc32(seen.encode(errors="replace") + sha256)
+    _, path, size, mtime_ns = file
+    return zlib.crc32(f"{path}\0{size}\0{mtime_ns}\0".encode(errors="replace") + sha256)

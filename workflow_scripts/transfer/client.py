@@ -21,6 +21,7 @@ from requests.utils import get_auth_from_url
 from workflow_scripts.errors import UserError
 from workflow_scripts.transfer.failures import (
     NETWORK_ERRORS,
+    Absent,
     Failure,
     Final,
     Passing,
@@ -38,6 +39,10 @@ _PORTS = {"http": 80, "https": 443}
 
 # Its warnings and debug lines hold URLs with their queries, which may be signed.
 logging.getLogger("urllib3").setLevel(logging.CRITICAL)
+
+
+class NotThere(UserError):
+    """There is no document at a URL, says its server (404, 410)."""
 
 
 class Sign(Protocol):
@@ -120,6 +125,7 @@ class Client:
             limit: Most bytes.
 
         Raises:
+            NotThere: There is none, says the server.
             UserError: It cannot be had, is longer or is no text; names the URL and what was seen.
         """
         return self._document(url, limit, lambda data: data.decode("utf-8-sig"), "text in UTF-8")
@@ -142,7 +148,8 @@ class Client:
             except ValueError:
                 raise Final(page or f"{len(data)} bytes that are not {expected}") from None
         except Failure as failure:
-            raise UserError(
+            kind = NotThere if isinstance(failure, Absent) else UserError
+            raise kind(
                 f"{without_secrets(url)}: {failure}; expected a document ({expected})"
             ) from None
 

@@ -5,17 +5,21 @@ or with that of another file, is never gone on with.
 """
 
 import errno
+import math
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Self
 
 from workflow_scripts.errors import UserError
-from workflow_scripts.files import read_json, write_json
 from workflow_scripts.transfer.hashing import Digests
+from workflow_scripts.transfer.notes import read_note, write_note
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_FLUSHED_EVERY = 2**28
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,21 +53,30 @@ class Origin:
 
 
 class Part:
-    """An open part file: its bytes, their digests, and their origin."""
+    """An open part file: its bytes, their digests, and their origin.
 
-    def __init__(self, target: Path, algorithms: tuple[str, ...]) -> None:
+    A process may be killed at any byte: the kernel has what it wrote. A machine that goes down may
+    lose bytes of a file that keeps its length. Where a checksum is known it shows that; else the
+    part is flushed now and then, and after another boot no more than that counts.
+    """
+
+    def __init__(self, target: Path, algorithms: tuple[str, ...], *, checked: bool) -> None:
         """Open the part of a file, or begin one.
 
         Args:
             target: The file that it becomes.
             algorithms: The digests wanted.
+            checked: The checksum of the whole is known.
         """
         self.target = target
-        self.path, self._origin_path = part_paths(target)
+        self.path, self._note = part_paths(target)
         self._algorithms = algorithms
         self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        self.size = os.fstat(self._descriptor).st_size
-        self.origin = self._read_origin()
+        self._checked, self._flushed = checked, 0
+        self.origin, safe = self._read_note()
+        size = os.fstat(self._descriptor).st_size
+        self.size = size if checked else int(min(size, safe))
+        os.ftruncate(self._descriptor, self.size)
         # Whether its bytes came from one answer of a server; else they may not fit together.
         self.of_one_piece = not self.size
         self._digests = Digests(self._descriptor, algorithms, self.size)
@@ -73,18 +86,20 @@ class Part:
 
     def __exit__(self, *error: object) -> None:
         self._digests.stop()
+        with suppress(OSError):  # it may be what ended the download
+            self._flush()
         os.close(self._descriptor)
 
     def restart(self, origin: Origin | None = None) -> None:
         """Throw away what there is; what comes next is of `origin`."""
         self._digests.stop()
         os.ftruncate(self._descriptor, 0)
-        self.size, self.origin, self.of_one_piece = 0, origin, True
+        self.size, self.origin, self.of_one_piece, self._flushed = 0, origin, True, 0
         self._digests = Digests(self._descriptor, self._algorithms)
         if origin:
-            write_json(self._origin_path, asdict(origin))
+            self._write_note()
         else:
-            self._origin_path.unlink(missing_ok=True)
+            self._note.unlink(missing_ok=True)
 
     def append(self, chunks: Sequence[bytes]) -> None:
         """Write the next bytes.
@@ -106,6 +121,8 @@ class Part:
             if count:
                 waiting[0] = waiting[0][count:]
         self._digests.grown(self.size)
+        if self.size - self._flushed >= _FLUSHED_EVERY:
+            self._flush()
 
     def digests(self) -> dict[str, str]:
         """The digests of all bytes; nothing can be appended after."""
@@ -115,7 +132,8 @@ class Part:
         """Flush it and give it its name."""
         os.fsync(self._descriptor)
         self.path.replace(self.target)
-        self._origin_path.unlink(missing_ok=True)
+        self._note.unlink(missing_ok=True)
+        self.origin = None
 
     def reject(self) -> Path:
         """Set it aside under a name that nothing reads, and begin an empty one."""
@@ -127,13 +145,30 @@ class Part:
         self.restart()
         return aside
 
-    def _read_origin(self) -> Origin | None:
-        if not self._origin_path.exists():
-            return None
+    def _flush(self) -> None:
+        if not self._checked and self.origin and self.size > self._flushed:
+            os.fdatasync(self._descriptor)
+            self._flushed = self.size
+            self._write_note()
+
+    def _write_note(self) -> None:
+        if self.origin:
+            boot = {"boot": _boot(), "flushed": self._flushed}
+            write_note(self._note, {**asdict(self.origin), **boot})
+
+    def _read_note(self) -> tuple[Origin | None, int | float]:
+        """The origin, and how many bytes are certain to be on the disk."""
+        note = read_note(self._note)
         try:
-            return Origin(**read_json(self._origin_path))
-        except (UserError, TypeError):  # not ours, or of another version: begin afresh
-            return None
+            origin = Origin(**{one.name: note[one.name] for one in fields(Origin)})
+            return origin, math.inf if note["boot"] == _boot() else int(note["flushed"])
+        except (KeyError, TypeError, ValueError):  # none, or of another version: begin afresh
+            return None, 0
+
+
+def _boot() -> str | None:
+    """Names the time since the machine was started."""
+    return _BOOT.read_text().strip() if _BOOT.exists() else None
 
 
 def part_paths(target: Path) -> tuple[Path, Path]:

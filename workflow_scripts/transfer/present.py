@@ -1,12 +1,11 @@
 """Files that lie there already: read once, and known again by size and time."""
 
 from pathlib import Path
-from typing import Any
 
 from workflow_scripts.errors import UserError
-from workflow_scripts.files import read_json, write_json
 from workflow_scripts.logs import log
 from workflow_scripts.transfer.hashing import Digests
+from workflow_scripts.transfer.notes import read_note, write_note
 from workflow_scripts.transfer.remote import Received, Remote
 
 _TOLD_FROM_BYTES = 2**30
@@ -84,7 +83,7 @@ def remember(path: Path, digests: dict[str, str]) -> None:
     status = path.stat()
     seen = {"size": status.st_size, "mtime_ns": status.st_mtime_ns, **digests}
     try:
-        write_json(_memory(path), seen)
+        write_note(_memory(path), seen)
     except OSError as error:
         log.debug("%s: what was verified is not remembered (%s)", path, error.strerror)
 
@@ -100,14 +99,10 @@ def _memory(path: Path) -> Path:
 
 def _remembered(path: Path) -> dict[str, str] | None:
     """The digests of a file from before, if it has not changed since."""
-    memory, status = _memory(path), path.stat()
-    try:
-        seen: Any = read_json(memory)
-        if (seen["size"], seen["mtime_ns"]) != (status.st_size, status.st_mtime_ns):
-            return None
-        return {name: seen[name] for name in ("sha256", "md5") if isinstance(seen.get(name), str)}
-    except (UserError, OSError, KeyError, TypeError, AttributeError):  # none, or not ours
+    note, status = read_note(_memory(path)), path.stat()
+    if (note.get("size"), note.get("mtime_ns")) != (status.st_size, status.st_mtime_ns):
         return None
+    return {name: note[name] for name in ("sha256", "md5") if isinstance(note.get(name), str)}
 
 
 def _read(path: Path, names: tuple[str, ...]) -> dict[str, str]:

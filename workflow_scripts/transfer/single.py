@@ -1,8 +1,5 @@
 """One file: its mirrors in turn, attempt after attempt, each going on where the last one ended."""
 
-import re
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import requests
@@ -10,19 +7,16 @@ import requests
 from workflow_scripts.errors import UserError
 from workflow_scripts.files import exclusive
 from workflow_scripts.logs import log
+from workflow_scripts.transfer.answers import chunks, content_range
 from workflow_scripts.transfer.client import Client
-from workflow_scripts.transfer.failures import NETWORK_ERRORS, Failure, Final, Passing, of_error
+from workflow_scripts.transfer.failures import Failure, Final, Passing
 from workflow_scripts.transfer.part import Origin, Part, part_paths, rejected_path
 from workflow_scripts.transfer.patience import Patience, told
 from workflow_scripts.transfer.present import Mismatch, algorithms, check, compared, remember
 from workflow_scripts.transfer.remote import Received, Remote, without_secrets
 from workflow_scripts.transfer.watch import Watch
 
-_READ = 2**20  # at most at a time
-_HELD = 2**20  # bytes that are written together,
-_HELD_S = 0.5  # or what came in so long
 _PAGES = (".html", ".htm", ".xhtml")
-_CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
 
 
 def receive(remote: Remote, target: Path, client: Client, watch: Watch) -> Received:
@@ -43,7 +37,8 @@ def receive(remote: Remote, target: Path, client: Client, watch: Watch) -> Recei
         if there:
             return there
         failures: list[tuple[str, Failure]] = []
-        with Part(target, algorithms(remote)) as part:
+        checked = bool(remote.sha256 or remote.md5)
+        with Part(target, algorithms(remote), checked=checked) as part:
             watch.came(part.size, now=False)
             for url in remote.urls:
                 try:
@@ -155,7 +150,7 @@ class _Mirror:
     def _at_end(self, response: requests.Response) -> None:
         """The server has no byte behind ours: either we have all, or its file is another one."""
         part = self._part
-        seen = self._origin(response, _content_range(response)[1])
+        seen = self._origin(response, content_range(response)[1])
         if not (part.size and seen.total == part.size and part.origin
                 and part.origin.agrees(seen)):  # fmt: skip
             self._restart(None)
@@ -165,7 +160,7 @@ class _Mirror:
         """Compare the answer with the part; a new file begins afresh."""
         part, status = self._part, response.status_code
         if status == 206:
-            start, total = _content_range(response)
+            start, total = content_range(response)
             seen = self._origin(response, total)
             before = part.origin
             if before and before.url != seen.url:  # of a mirror only the size must be the same
@@ -205,11 +200,11 @@ class _Mirror:
 
     def _body(self, response: requests.Response) -> None:
         part, expected = self._part, self._remote.bytes
-        for chunks in _chunks(response, self._client.settings.timeout_s):
+        for handful in chunks(response, self._client.settings.timeout_s):
             self._watch.check()
             before = part.size
             try:
-                part.append(chunks)
+                part.append(handful)
             finally:
                 self._watch.came(part.size - before)
             if expected is not None and part.size > expected:
@@ -249,40 +244,3 @@ class _Mirror:
             url=self._label, etag=headers.get("ETag"), modified=headers.get("Last-Modified"),
             total=total,
         )  # fmt: skip
-
-
-def _content_range(response: requests.Response) -> tuple[int | None, int | None]:
-    """First byte and total of a Content-Range; None for what it does not tell."""
-    match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
-    if not match:
-        return None, None
-    start, _, total = match.groups()
-    return int(start) if start else None, None if total == "*" else int(total)
-
-
-def _chunks(response: requests.Response, timeout_s: float) -> Iterator[list[bytes]]:
-    """The body in handfuls, as it comes; what came before an error is given first.
-
-    `read1` returns what one call of the system brought: over TLS 16 KiB, which is little to write
-    and to hash at a time.
-    """
-    held: list[bytes] = []
-    size, since, failure = 0, time.monotonic(), None
-    read: Callable[..., bytes] = response.raw.read1
-    while True:
-        try:
-            data = read(_READ, decode_content=False)
-        except NETWORK_ERRORS as error:
-            failure = of_error(error, timeout_s)
-            data = b""
-        if data:
-            held.append(data)
-            size += len(data)
-        now = time.monotonic()
-        if held and (not data or size >= _HELD or now - since >= _HELD_S):
-            yield held
-            held, size, since = [], 0, now
-        if failure:
-            raise failure
-        if not data:
-            return
