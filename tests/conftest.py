@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from source_servers import hub, own_settings, stac, store  # noqa: F401 (fixtures)
 
 from tests.web import web  # noqa: F401  (a web server, for whichever test takes it)
 

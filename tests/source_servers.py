@@ -5,13 +5,21 @@ Each remembers what it was asked, with the headers, so that a test can tell wher
 
 import datetime
 import hashlib
+import io
 import json
+import os
 import re
 import threading
+import zipfile
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
+import pytest
+
+IMAGES = {
+    f"{name}/{name}{n}.jpg": f"{name}{n}".encode() * 40 for name in ("sea", "sand") for n in (1, 2)
+}
 REVISION = "7c5ef3454d9b1cccfa7ccde2c01fc8f00a45ffa3"
 
 
@@ -228,5 +236,46 @@ def item(name, href, asset="image", **told):
     }  # fmt: skip
 
 
-def hub_url(hub, name):
-    return f"{hub.url}/datasets/{hub.repo}/resolve/{REVISION}/{quote(name)}"
+def zipped(files, method=zipfile.ZIP_DEFLATED):
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w", method) as archive:
+        for name, data in files.items():
+            archive.writestr(zipfile.ZipInfo(name), data, method)
+    return held.getvalue()
+
+
+@pytest.fixture
+def own_settings(monkeypatch):
+    """The hub's own variables, and proxies, would lead these tests elsewhere."""
+    for name in [*os.environ]:
+        if name.startswith("HF_") or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def store(own_settings):
+    """A web server without files."""
+    with Server() as server:
+        yield server
+
+
+@pytest.fixture
+def hub(store, monkeypatch, tmp_path):
+    """A hub with one archive in LFS and one small file in git."""
+    lfs = {"data/images.zip": zipped(IMAGES)}
+    with Hub(store, lfs=lfs, plain={"README.md": b"# images\n"}) as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        # The library asks the public hub, whatever the endpoint, once a day for a list of its own.
+        seen = tmp_path / "agent_harnesses.json"
+        seen.write_text('{"harnesses": []}')
+        monkeypatch.setattr("huggingface_hub.constants.AGENT_HARNESSES_PATH", str(seen))
+        yield server
+
+
+@pytest.fixture
+def stac(own_settings):
+    """A search of five images on two and a half pages, signed."""
+    data = {f"naip/{n}.tif": f"image {n}".encode() * 30 for n in range(5)}
+    with SignedStore(data) as store, Stac(store, []) as api:
+        api.items = [item(f"chip_{n}", f"{store.url}/naip/{n}.tif") for n in (3, 0, 4, 1, 2)]
+        yield api

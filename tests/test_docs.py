@@ -43,4 +43,5 @@ def test_the_sources_of_ones_own_data_are_as_the_guide_shows_them():
         kinds.append(entry.get("source", {"kind": "path"})["kind"])
         assert (recipe["path"] is None) == (recipe["source"] is not None)
         assert bool(how) == (kinds[-1] in ("https", "hub", "stac"))
+    assert recipe["obtain"] == entry["source"]["instructions"]  # of the last one
     assert kinds == ["path", "https", "hub", "stac", "manual"]

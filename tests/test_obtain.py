@@ -179,6 +179,20 @@ def test_archives_put_there_by_hand_are_found_by_their_names_and_verified(tmp_pa
     assert not there.downloaded
 
 
+def test_a_file_in_a_folder_of_its_source_is_found_without_it(tmp_path):
+    data = zipped(IMAGES)
+    put(tmp_path / "raw", {"images.zip": data})
+    source = manual(named("data/images.zip", data))
+    assert found(recipe(source=source), tmp_path / "raw") == IMAGES
+
+
+def test_an_archive_of_another_name_is_not_taken_for_the_sources(tmp_path):
+    put(tmp_path, {"v2.zip": zipped(IMAGES)})
+    with pytest.raises(UserError, match=r"holds v2\.zip, and its source has train\.zip"):
+        found(recipe(source=manual(named("train.zip"))), tmp_path)
+    assert found(recipe(source=manual()), tmp_path) == IMAGES  # no name is known
+
+
 def test_a_wrong_archive_put_there_by_hand_is_refused_and_stays(tmp_path):
     put(tmp_path, {"train.zip": zipped(MORE)})
     good = named("train.zip", zipped(MORE)) | {"md5": "0" * 32}

@@ -44,8 +44,9 @@ def fetch_image_folder(
         check_fractions(shares)
     obtained = obtained or obtain({"kind": "image-folder", **recipe}, {}, None)
     place = folder.split_and_class_of if split["by"] == "folder" else folder.class_alone
-    # This refuses what is in no split, before hours of reading.
-    total = sum(1 for key in obtained.keys() if place(key))  # noqa: SIM118 (no mapping)
+    total = None
+    if obtained.folder or split["by"] == "folder":  # this refuses what is in no split at once
+        total = sum(1 for key in obtained.keys() if place(key))  # noqa: SIM118 (no mapping)
 
     def told(key: str) -> Told:
         return (*place(key), None)

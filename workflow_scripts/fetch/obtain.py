@@ -143,15 +143,34 @@ def _folder(recipe: dict[str, Any], path: Path, reading: Reading, *, way: str) -
             Part(name=file.key, path=Path(file.path), is_archive=True)
             for file in files_below(path, lambda name: looks_like_archive(name, tables=tables))
         ]
-        if not parts:
-            raise UserError(
-                f"dataset {recipe['dataset']}: {path} holds nothing of the dataset "
-                f"({_expected(reading)}).\n{recipe.get('obtain') or ''}\n"
-                f"Put it there, or set datasets.{recipe['dataset']}.path to where it is."
-            )
+        _check_archives(recipe, path, parts, reading)
         log.info("%s holds no file of its own: reading its %d archives", path, len(parts))
     facts = {"source": f"{'labels' if tables else 'folder'} {path}"}
     return Obtained(parts=parts, reading=reading, facts=facts, made={"way": way})
+
+
+def _check_archives(
+    recipe: dict[str, Any], path: Path, archives: list[Part], reading: Reading
+) -> None:
+    """Whether archives may stand for a folder: there are some, and no source names others.
+
+    Raises:
+        UserError: They may not.
+    """
+    dataset = recipe["dataset"]
+    if not archives:
+        raise UserError(
+            f"dataset {dataset}: {path} holds nothing of the dataset ({_expected(reading)}).\n"
+            f"{recipe.get('obtain') or ''}\n"
+            f"Put it there, or set datasets.{dataset}.path to where it is."
+        )
+    named = [file["name"] for file in (recipe.get("source") or {}).get("files") or []]
+    if named and not recipe.get("path"):
+        raise UserError(
+            f"dataset {dataset}: {path} holds {', '.join(one.name for one in archives)}, and its "
+            f"source has {', '.join(named)}; rename what is the same, or set "
+            f"datasets.{dataset}.path to the archive that you mean"
+        )
 
 
 def _expected(reading: Reading) -> str:
@@ -163,18 +182,25 @@ def _by_hand(recipe: dict[str, Any], raw: Path, reading: Reading) -> Obtained:
     """What a person put into the dataset's folder."""
     source = recipe.get("source") or {}
     named = [Remote(urls=(), **_known(file)) for file in source.get("files") or []]
-    there = [remote for remote in named if (raw / remote.name).is_file()]
-    if not there:
+    places = {one.name: _place(raw, one.name) for one in named}
+    absent = [name for name, place in places.items() if place is None]
+    if len(absent) == len(named):
         return _folder(recipe, raw, reading, way="by hand")
-    absent = [remote.name for remote in named if remote not in there]
     if absent:
+        there = ", ".join(name for name in places if name not in absent)
         other = "" if source["kind"] == "manual" else ". Or move them away: all is downloaded then"
         raise UserError(
-            f"dataset {recipe['dataset']}: {raw} holds {', '.join(one.name for one in there)}, but "
-            f"not {', '.join(absent)}; put these there too, under these names{other}"
+            f"dataset {recipe['dataset']}: {raw} holds {there}, but not {', '.join(absent)}; put "
+            f"these there too, under these names{other}"
         )
-    received = [verified(raw / remote.name, remote) for remote in there]
-    return _of_files(recipe, raw, received, reading, text=_text(source), made={"way": "by hand"})
+    received = [verified(places[one.name] or raw, one) for one in named]
+    return _of_files(recipe, received, reading, text=_text(source), made={"way": "by hand"})
+
+
+def _place(raw: Path, name: str) -> Path | None:
+    """Where a file of a source lies, without the source's folders too, as browsers save it."""
+    places = (raw / name, raw / Path(name).name)
+    return next((place for place in places if place.is_file()), None)
 
 
 def _known(file: dict[str, Any]) -> dict[str, Any]:
@@ -204,13 +230,12 @@ def _downloaded(
         ) from None
     urls = [one.url for one in received if one.url]
     made = {"way": "downloaded", "fetched": len(urls), "urls": urls[:_URLS]}
-    found = _of_files(recipe, raw, received, reading, text=wanted.text, made=made)
+    found = _of_files(recipe, received, reading, text=wanted.text, made=made)
     return replace(found, facts=found.facts | wanted.facts, downloaded=True)
 
 
 def _of_files(
     recipe: dict[str, Any],
-    raw: Path,
     received: Sequence[Received],
     reading: Reading,
     *,
@@ -221,9 +246,7 @@ def _of_files(
     parts, archives = [], []
     for one in received:
         archive = looks_like_archive(one.name, tables=_has_tables(recipe))
-        parts.append(
-            Part(name=one.name, path=raw / one.name, is_archive=archive, sha256=one.sha256)
-        )
+        parts.append(Part(name=one.name, path=one.path, is_archive=archive, sha256=one.sha256))
         if archive:
             archives.append({"name": one.name, "bytes": one.bytes, "sha256": one.sha256})
     facts = {"source": text, "files": archives}

@@ -1,12 +1,14 @@
 """Questions to a service by its own library, asked again when the answer fails for the moment.
 
-Files and small documents go through `transfer.Client`. The libraries of the hub and of STAC bring
-their own HTTP clients, which give up at the first 503: so their calls are repeated here, with the
-same patience.
+Files and small documents go through `transfer.Client`. The libraries of the hub and of STAC make
+requests of their own and give up at the first 503: so their calls are repeated here with the same
+patience, over sessions with the same rules.
 """
 
 from collections.abc import Callable
 from typing import TypeVar
+
+import requests
 
 from workflow_scripts.errors import UserError
 from workflow_scripts.transfer.failures import Failure, Passing
@@ -14,6 +16,12 @@ from workflow_scripts.transfer.patience import Patience
 from workflow_scripts.transfer.settings import Settings
 
 T = TypeVar("T")
+
+
+def without_netrc(session: requests.Session) -> requests.Session:
+    """Keep passwords of ~/.netrc out of a session: what is secret comes from the environment."""
+    session.auth = lambda request: request
+    return session
 
 
 def patiently(

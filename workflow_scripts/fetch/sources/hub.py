@@ -11,22 +11,25 @@ which the hub redirects with an address that is signed.
 
 import os
 from typing import Any
+from urllib.parse import urlsplit
 
-from httpx2 import TimeoutException, TransportError
-from huggingface_hub import HfApi, constants, hf_hub_url
-from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+import requests
+from httpx2 import BaseTransport, Client, Request, Response
+from huggingface_hub import HfApi, constants, hf_hub_url, is_offline_mode, set_client_factory
+from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.hf_api import RepoFile
-from huggingface_hub.utils import get_session
 
 from workflow_scripts.errors import UserError
 from workflow_scripts.fetch.sources import known
-from workflow_scripts.fetch.sources.asking import patiently
+from workflow_scripts.fetch.sources.asking import patiently, without_netrc
 from workflow_scripts.fetch.sources.https import host
 from workflow_scripts.transfer.failures import (
+    NETWORK_ERRORS,
     PASSING_STATUSES,
     Failure,
     Final,
     Passing,
+    of_error,
     retry_after,
 )
 from workflow_scripts.transfer.remote import Remote
@@ -41,9 +44,11 @@ def endpoint() -> str:
 
 
 def tokens() -> dict[str, str]:
-    """The hub's host and the token for it, if HF_TOKEN is set."""
+    """The hub's host and the token for it, if HF_TOKEN is set and the way there is not open."""
     token = os.environ.get("HF_TOKEN", "").strip()
-    return {host(endpoint()): token} if token else {}
+    parts = urlsplit(endpoint())
+    private = parts.scheme == "https" or parts.hostname in ("127.0.0.1", "localhost", "::1")
+    return {host(endpoint()): token} if token and private else {}
 
 
 def is_told(source: dict[str, Any]) -> bool:
@@ -98,14 +103,18 @@ def ask(source: dict[str, Any], settings: Settings) -> dict[str, dict[str, Any]]
             cannot be asked.
     """
     names = [file["name"] for file in source["files"]]
-    token = os.environ.get("HF_TOKEN", "").strip()
     told: dict[str, dict[str, Any]] = {}
+    if is_offline_mode():
+        raise UserError(
+            f"{_named(source)}: HF_HUB_OFFLINE is set, and the hub has to be asked; unset it, and "
+            "start again"
+        )
+    set_client_factory(lambda: Client(transport=_Transport(settings), follow_redirects=True))
+    api = HfApi(endpoint=endpoint(), token=next(iter(tokens().values()), False))
     for start in range(0, len(names), _AT_A_TIME):
         some = names[start : start + _AT_A_TIME]
 
         def ask_once(some: list[str] = some) -> list[Any]:
-            get_session().timeout = settings.timeout_s  # the library's client has no limit
-            api = HfApi(endpoint=endpoint(), token=token or False)
             revision = source["revision"]
             return api.get_paths_info(source["repo"], some, revision=revision, repo_type="dataset")
 
@@ -121,6 +130,34 @@ def ask(source: dict[str, Any], settings: Settings) -> dict[str, dict[str, Any]]
             f"{endpoint()}/datasets/{source['repo']}/tree/{source['revision']}"
         )
     return told
+
+
+class _Transport(BaseTransport):
+    """The library's requests, made by `requests`: with our time limit, proxies and authorities.
+
+    Its own client has no time limit, does not start where ALL_PROXY is a SOCKS proxy (as on
+    Frontier), and does not know REQUESTS_CA_BUNDLE. It still follows the redirects itself, and
+    leaves the token out of those to another host.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._session = without_netrc(requests.Session())
+
+    def handle_request(self, request: Request) -> Response:
+        """One request."""
+        answer = self._session.request(
+            request.method, str(request.url), headers=dict(request.headers), data=request.read(),
+            allow_redirects=False, timeout=self._settings.timeout_s,
+        )  # fmt: skip
+        headers = answer.headers.copy()
+        for name in ("Content-Encoding", "Content-Length", "Transfer-Encoding"):
+            headers.pop(name, None)  # the content is decoded here
+        return Response(answer.status_code, headers=dict(headers), content=answer.content)
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._session.close()
 
 
 def _facts(row: RepoFile, source: dict[str, Any]) -> dict[str, Any]:
@@ -141,17 +178,8 @@ def _failure(error: Exception, timeout_s: float) -> Failure:
     """What an error of the library means, without the request's headers, and what to do."""
     if isinstance(error, HfHubHTTPError):
         return _of_status(error)
-    if isinstance(error, TimeoutException):
-        return Passing(f"nothing came for {timeout_s:g} s")
-    if isinstance(error, TransportError):
-        return Passing(f"the connection failed ({type(error).__name__})")
-    if isinstance(error, OfflineModeIsEnabled):
-        return Final("HF_HUB_OFFLINE is set, and not all files are here; unset it, and start again")
-    if isinstance(error, ImportError):  # a SOCKS proxy, for which the library's client wants more
-        return Final(
-            f"the hub's client cannot start ({error}); install what it names, or give bytes and "
-            "sha256 of each file in the entry: then the hub is not asked"
-        )
+    if isinstance(error, NETWORK_ERRORS):
+        return of_error(error, timeout_s)
     return Final(f"an answer that is not the hub's ({type(error).__name__}: {error!s:.200})")
 
 

@@ -12,13 +12,14 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 from pystac.link import HREF, Link
 from pystac_client import Client
+from pystac_client.conformance import ConformanceClasses
 from pystac_client.stac_api_io import StacApiIO
 from requests import Response
 
 from workflow_scripts.digests import digest
 from workflow_scripts.errors import UserError
 from workflow_scripts.fetch.sources import known
-from workflow_scripts.fetch.sources.asking import patiently
+from workflow_scripts.fetch.sources.asking import patiently, without_netrc
 from workflow_scripts.fetch.sources.https import host
 from workflow_scripts.logs import log
 from workflow_scripts.transfer.failures import (
@@ -44,7 +45,7 @@ class _Asking(StacApiIO):
         super().__init__(timeout=settings.timeout_s, max_retries=None)
         self._settings = settings
         self._last: Response | None = None
-        self.session.auth = lambda request: request  # no password out of ~/.netrc
+        without_netrc(self.session)
         self.session.hooks["response"].append(self._keep)
 
     def _keep(self, response: Response, *_: Any, **__: Any) -> None:
@@ -96,6 +97,11 @@ def search(source: dict[str, Any], api: str, *, settings: Settings) -> dict[str,
     where = f"STAC API {api}"
     try:
         client = Client.open(api, stac_io=_Asking(settings))
+        if source.get("query") and not client.conforms_to(ConformanceClasses.QUERY):
+            raise UserError(
+                f"{where}: it does not know the extension `query`, and would find what it "
+                "excludes; take `query` out of the source"
+            )
         found = client.search(
             collections=[source["collection"]],
             bbox=source.get("bbox"),
@@ -103,7 +109,7 @@ def search(source: dict[str, Any], api: str, *, settings: Settings) -> dict[str,
             query=source.get("query") or None,
             limit=_A_PAGE,
         )
-        items = _by_id(found.items_as_dicts(), where)
+        items = _by_id(found.items_as_dicts(), source["collection"], where)
     except UserError:
         raise
     except Exception as error:  # what the library raises over an answer of another form
@@ -118,7 +124,7 @@ def _days(first: str | None, last: str | None) -> str | None:
     return f"{first or '..'}/{last or '..'}" if first or last else None
 
 
-def _by_id(items: Iterator[Any], where: str) -> dict[str, dict[str, Any]]:
+def _by_id(items: Iterator[Any], collection: str, where: str) -> dict[str, dict[str, Any]]:
     """Items by their ids; pages may overlap."""
     found: dict[str, dict[str, Any]] = {}
     for number, item in enumerate(items, 1):
@@ -128,6 +134,11 @@ def _by_id(items: Iterator[Any], where: str) -> dict[str, dict[str, Any]]:
             raise UserError(
                 f"{where}: an item has the id {item['id']!r:.200}; expected one that can be the "
                 "name of a file, without / and without a dot at its start"
+            )
+        if item.get("collection", collection) != collection:
+            raise UserError(
+                f"{where}: item {item['id']} is of collection {item['collection']!r:.200}, and "
+                f"only {collection!r} was asked for; this API does not search as STAC's do"
             )
         found[item["id"]] = {"assets": item.get("assets"), "links": item.get("links")}
         if number >= _MOST or number > 2 * len(found) + _A_PAGE:
