@@ -28,6 +28,7 @@ from workflow_scripts.errors import UserError
 from workflow_scripts.export.unfinished import refuse_lost_steps, refuse_to_lose
 from workflow_scripts.fetch_recipe import transfer
 from workflow_scripts.files import read_json
+from workflow_scripts.incomplete import say_incomplete
 from workflow_scripts.job_states import translate_states
 from workflow_scripts.jobs import Jobs
 from workflow_scripts.probed import encoder_folder, probed_encoders, run_of, snapshots_of
@@ -110,6 +111,8 @@ onstart:
 
 onsuccess:
     note_success()
+    if incomplete := say_incomplete(CONFIG):
+        logger.warning(incomplete)
 
 
 onerror:

@@ -17,13 +17,11 @@ rule tile:
     threads: 4
     resources:
         cpus_per_task=cores,
-        # Granules that are fetched day by day are here while they are tiled.
-        raw=lambda w: f"{DATA}/raw/{w.granules}",
         transfer=lambda w: transfer_option(w.granules),
     params:
         recipe=recipe("tile", "granules", "date"),
         code=code("tile", "granules", "date"),
     shell:
         "python -m workflow_scripts.tile --recipe {params.recipe:q} --manifest {input.manifest:q}"
-        " --chips {output.chips:q} --raw {resources.raw:q} --workers {resources.cpus_per_task}"
-        " {resources.transfer} 2> {log:q}"
+        " --chips {output.chips:q} --workers {resources.cpus_per_task} {resources.transfer}"
+        " 2> {log:q}"

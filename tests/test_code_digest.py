@@ -103,6 +103,13 @@ def test_trainer_and_probe_depend_on_the_reader_but_not_on_the_writer():
         assert "workflow_scripts.shards.writer" not in closure
 
 
+def test_how_granules_come_to_be_there_is_no_part_of_the_chips():
+    closure = {name.removeprefix("workflow_scripts.") for name in import_closure("tile")}
+    assert {"tile.day", "tile.granules", "tile.chips"} <= closure
+    absent = ("tile.at_hand", "tile.room", "transfer", "fetch.laads")
+    assert not [name for name in closure if name.startswith(absent)]
+
+
 def test_digest_is_the_same_from_another_place(tmp_path):
     shutil.copytree(ROOT / "workflow_scripts", tmp_path / "workflow_scripts")
     code_digest.cache_clear()

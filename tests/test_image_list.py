@@ -148,7 +148,7 @@ def test_missing_data_tells_where_to_get_and_put_it_and_which_key(folder, tmp_pa
     told = recipe(folder, SEVERAL)
     with pytest.raises(UserError, match=r"Ask the library(.|\n)*datasets.tiles.list"):
         fetch_image_list({**told, "list": str(tmp_path / "none.csv")})
-    with pytest.raises(UserError, match=r"is no folder(.|\n)*datasets.tiles.path"):
+    with pytest.raises(UserError, match=r"does not exist(.|\n)*datasets.tiles.path"):
         fetch_image_list({**told, "path": str(tmp_path / "none")})
 
 

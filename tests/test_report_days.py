@@ -25,7 +25,7 @@ from workflow_scripts.digests import canonical
 from workflow_scripts.files import write_json
 from workflow_scripts.report import tables_days
 from workflow_scripts.report.collect import read_records
-from workflow_scripts.report.days import Tally
+from workflow_scripts.report.days import Tally, sum_manifests
 from workflow_scripts.report.figures_days import groups
 from workflow_scripts.report.tables import environment, stages
 
@@ -102,6 +102,21 @@ def test_tables_are_the_sums_of_the_days(tmp_path, year):
     platforms = tables_days.by_platform(found.days)
     assert [name for name, _ in platforms] == ["Terra", "Aqua"]
     assert platforms[1][1].startswith(f"{int(total('chips_kept', summaries['aqua'])):,} (")
+
+
+def test_days_that_their_source_has_not_whole_are_counted_where_it_is_named(tmp_path):
+    for number, told in enumerate((None, {"incomplete": False}, {"incomplete": True})):
+        body = {
+            "synthetic": False, "items": 1, "bytes": 1, "duplicates": 0, "classes": [],
+            "duplicates_across_splits": 0, "set_aside": [], "source": "LAADS, collection 061",
+        }  # fmt: skip
+        extra = {"at_source": told} if told else {}
+        write_json(tmp_path / f"{number}.json", {**body, **extra})
+    paths = [tmp_path / f"{number}.json" for number in range(3)]
+    assert sum_manifests(paths[:2])["source"] == "LAADS, collection 061"
+    assert sum_manifests(paths)["source"] == (
+        "LAADS, collection 061; 1 of 3 days are incomplete there (`snakemake relist` asks again)"
+    )
 
 
 def test_rare_reasons_for_setting_aside_are_summed(tmp_path):

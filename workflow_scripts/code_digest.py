@@ -49,6 +49,8 @@ NEUTRAL = frozenset(
         "slurm",
         "stage",
         "threads",
+        "tile.at_hand",
+        "tile.room",
         "transfer",
     )
 )

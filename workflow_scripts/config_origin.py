@@ -28,6 +28,9 @@ def _broken(key: str, entry: Any, nearest: Nearest) -> Iterator[str]:
                 "`python -m workflow_scripts.fetch --list` prints them"
             )
             return
+        platform = entries()[entry.catalogue].platform
+        if platform not in (None, getattr(entry, "platform", platform)):
+            yield f"{key}.platform: {entry.platform}, but {entry.catalogue} is of {platform}"
         kind = entries()[entry.catalogue].kind
         if kind == "files" and entry.path is None:
             yield f"{key}.catalogue: nothing reads {entry.catalogue} yet; see its notes"

@@ -164,6 +164,21 @@ class Expected(Model):
         None, description="items of every class, or of each by its name; null: not stated"
     )
 
+    @model_validator(mode="after")
+    def _adds_up(self) -> "Expected":
+        each = self.per_class
+        if isinstance(each, dict):
+            classes, items = len(each), sum(each.values())
+        elif each is not None and self.classes is not None:
+            classes, items = self.classes, self.classes * each
+        else:
+            return self
+        if self.classes not in (None, classes):
+            raise ValueError(f"per_class names {classes} classes, classes is {self.classes}")
+        if self.items not in (None, items):
+            raise ValueError(f"per_class adds up to {items} items, items is {self.items}")
+        return self
+
 
 class Parquet(Model):
     """Columns of parquet files that hold images."""
@@ -185,6 +200,8 @@ class Transfer(Model):
     longest_wait_s: float = Field(
         600.0, gt=0, description="most seconds between attempts, whatever a server asks for"
     )
-    budget_gb: Positive = Field(
-        500, description="disk for granules that are fetched, tiled and deleted day by day, GB"
+    budget_gb: float = Field(
+        500.0,
+        gt=0,
+        description="disk for granules that are fetched, tiled and deleted day by day, GB",
     )

@@ -51,7 +51,7 @@ def _of_files(entry: ImageFolder | ImageList | Aicca, raw: Path) -> Recipe:
     recipe: Recipe = {
         "path": entry.path,
         "source": _content(told.source) if told.source and not entry.path else None,
-        "obtain": told.obtain,
+        "obtain": told.obtain.replace("<dataset>", raw.name),
         LISTING: _digest(entry, place) if place else None,
     }
     if isinstance(entry, Aicca):  # how rows are matched and split is of packing

@@ -52,13 +52,13 @@ def known(dataset: DatasetBase) -> Known:
             value = getattr(one, field.name, None)
             if value not in (None, ""):
                 found.setdefault(field.name, value)
-    if entry:
+    if isinstance(source := found.get("source"), ManualSource):
+        found.setdefault("obtain", source.instructions)
+    elif entry:
         found.setdefault("obtain", _obtain(entry))
     return Known(**found)
 
 
 def _obtain(entry: Entry) -> str:
     """Where an entry's data can be had, for who has not got it."""
-    if isinstance(entry.source, ManualSource):
-        return entry.source.instructions
     return f"{entry.title}: {entry.homepage or 'see docs/datasets.md'}"

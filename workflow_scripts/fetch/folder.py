@@ -6,8 +6,8 @@ The Snakefile asks for the listing of every folder each time it is read: nothing
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from typing import NamedTuple
 
 from workflow_scripts.errors import UserError
 
@@ -17,27 +17,38 @@ SPLITS = ("train", "val", "test")
 LISTING = "listing_digest"  # the recipe's key for what `listing_digest` returns
 
 
-@dataclass(frozen=True, slots=True)
-class FoundFile:
-    """A file below a dataset's folder: its key there, and its size and time."""
+class FoundFile(NamedTuple):
+    """A file below a dataset's folder, or a member of an archive.
+
+    Attributes:
+        key: Its path inside the dataset, with `/`.
+        path: Where it lies, as `workflow_scripts.stored` understands it.
+        bytes: Its size.
+        mtime_ns: When it changed; of a member, when its archive did.
+    """
 
     key: str
-    path: Path
+    path: str
     bytes: int
     mtime_ns: int
 
 
+def is_image(name: str) -> bool:
+    """Whether a file of that name is an image; other types are none."""
+    return name.lower().endswith(IMAGE_SUFFIXES)
+
+
 def image_files(folder: Path) -> Iterator[FoundFile]:
-    """Yield the image files below a folder in no order; other types are no images.
+    """Yield the image files below a folder in the order of their keys.
 
     Raises:
         UserError: A folder may not be read.
     """
-    return files_below(folder, lambda name: name.lower().endswith(IMAGE_SUFFIXES))
+    return files_below(folder, is_image)
 
 
 def files_below(folder: Path, wanted: Callable[[str], bool]) -> Iterator[FoundFile]:
-    """Yield files below a folder in no order, hidden ones left out.
+    """Yield files below a folder in the order of their keys, hidden ones left out.
 
     Links are followed, a folder that was met before (a link back up) is not entered again. A
     folder that does not exist has no files.
@@ -49,37 +60,83 @@ def files_below(folder: Path, wanted: Callable[[str], bool]) -> Iterator[FoundFi
     Raises:
         UserError: A folder may not be read.
     """
-    waiting = [(folder, "")]
-    met: set[tuple[int, int]] = set()
-    while waiting:
-        place, prefix = waiting.pop()
-        if not place.is_dir():
-            continue
-        state = place.stat()
-        if (state.st_dev, state.st_ino) in met:
-            continue
-        met.add((state.st_dev, state.st_ino))
+    for key, path in names_below(folder, wanted):
+        yield FoundFile(key, path, *_size_and_time(path))
+
+
+def _size_and_time(path: str) -> tuple[int, int]:
+    """Of a file; a link to nowhere, and what vanished meanwhile, show themselves when read."""
+    try:
+        seen = os.stat(path)
+    except OSError:
         try:
-            entries = os.scandir(place)
-        except PermissionError:
-            raise UserError(f"{place}: this folder may not be read; change its mode") from None
-        with entries:
-            for entry in entries:
-                key = prefix + entry.name
-                if entry.name.startswith("."):
-                    continue
-                if entry.is_dir():
-                    waiting.append((Path(entry.path), f"{key}/"))
-                elif wanted(entry.name):
-                    # A link to nowhere is listed too: reading it tells what is wrong.
-                    seen = entry.stat(follow_symlinks=entry.is_file())
-                    yield FoundFile(key, Path(entry.path), seen.st_size, seen.st_mtime_ns)
+            seen = os.lstat(path)
+        except FileNotFoundError:
+            return 0, 0
+    return seen.st_size, seen.st_mtime_ns
+
+
+def names_below(folder: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
+    """Yield (key, path) of the files that `files_below` yields, without asking for their state.
+
+    Only the names in one folder, and in those above it, are in memory at a time.
+    """
+    met: set[tuple[int, int]] = set()
+    # Names of folders end in `/`, so that the order in each folder is the order of the keys.
+    top = os.path.join(folder, "")
+    stack = [("", top, iter(_names(top, wanted, met)))]
+    while stack:
+        prefix, place, names = stack[-1]
+        for name in names:
+            if name[-1] == "/":
+                below = place + name
+                stack.append((prefix + name, below, iter(_names(below, wanted, met))))
+                break
+            yield prefix + name, place + name
+        else:
+            stack.pop()
+
+
+def _names(place: str, wanted: Callable[[str], bool], met: set[tuple[int, int]]) -> list[str]:
+    """Names of a folder's folders (with `/`) and wanted files, sorted; none if it was met before.
+
+    A plain list of texts: a folder may hold a million files.
+    """
+    if not os.path.isdir(place):
+        return []
+    state = os.stat(place)
+    if (state.st_dev, state.st_ino) in met:
+        return []
+    met.add((state.st_dev, state.st_ino))
+    names = []
+    try:
+        entries = os.scandir(place)
+    except PermissionError:
+        raise UserError(f"{Path(place)}: this folder may not be read; change its mode") from None
+    with entries:
+        for entry in entries:
+            name = entry.name
+            if name[0] == ".":
+                continue
+            if entry.is_dir():
+                names.append(f"{name}/")
+            elif wanted(name):
+                names.append(name)
+    names.sort()
+    return names
+
+
+def files_at(folder: Path, keys: Iterable[str]) -> Iterator[FoundFile]:
+    """Yield files by their keys below a folder, as `files_below` would list them."""
+    for key in keys:
+        path = os.path.join(folder, key)
+        yield FoundFile(key, path, *_size_and_time(path))
 
 
 def found_file(path: Path) -> FoundFile:
     """A single file as `files_below` would list it."""
     seen = path.stat()
-    return FoundFile(path.name, path, seen.st_size, seen.st_mtime_ns)
+    return FoundFile(path.name, str(path), seen.st_size, seen.st_mtime_ns)
 
 
 def listing_digest(path: Path, limit: int = 100_000) -> str | None:
@@ -112,33 +169,14 @@ def digest_of(files: Iterable[FoundFile], limit: int | None = None) -> str | Non
     return total.hexdigest()
 
 
-def find_images(folder: Path, *, dataset: str, obtain: str) -> list[FoundFile]:
-    """All images below a folder, sorted by key.
-
-    Raises:
-        UserError: The folder is missing or holds no image; tells where to get the data, where to
-            put it and which key of the config names the folder.
-    """
-    advice = (
-        f"{obtain}\n"
-        f"Put it at {folder} (as <class>/<image>), or set datasets.{dataset}.path to where it is."
-    ).lstrip()
-    if not folder.is_dir():
-        seen = "is a file" if folder.exists() else "does not exist"
-        raise UserError(f"dataset {dataset}: the folder {folder} {seen}.\n{advice}")
-    found = sorted(image_files(folder), key=lambda file: file.key)
-    if not found:
-        raise UserError(
-            f"dataset {dataset}: the folder {folder} holds no image "
-            f"({', '.join(IMAGE_SUFFIXES)}).\n{advice}"
-        )
-    return found
-
-
 def class_of(key: str) -> str | None:
     """The class of an image is the folder it is in, `a/b` for nested ones; None at the top."""
-    parent = PurePosixPath(key).parent.as_posix()
-    return None if parent == "." else parent
+    return key.rpartition("/")[0] or None
+
+
+def class_alone(key: str) -> tuple[str | None, str | None]:
+    """No split, and the class of an image."""
+    return None, class_of(key)
 
 
 def split_and_class_of(key: str) -> tuple[str, str | None]:

@@ -20,7 +20,7 @@ def claim(folder: Path) -> None:
     mark = folder / _MARK
     if mark.exists():
         return
-    if any(folder.iterdir()):
+    if placed_by_hand(folder):
         raise UserError(
             f"{folder} holds files that fetch did not make, and generated data would go there; "
             "move them away, or give the dataset another folder"
@@ -45,3 +45,8 @@ def placed_by_hand(folder: Path) -> bool:
     if not folder.is_dir() or (folder / _MARK).exists():
         return False
     return any(not path.name.startswith(".") for path in folder.iterdir())
+
+
+def claimed(folder: Path) -> bool:
+    """Whether a folder bears the mark: its files may be made again, and removed."""
+    return (folder / _MARK).exists()

@@ -21,12 +21,11 @@ class Told(TypedDict):
     split: str | None
 
 
-def read_list(table: Path, folder: Path, *, dataset: str, obtain: str) -> dict[str, Told]:
+def read_list(table: Path, *, dataset: str, obtain: str) -> dict[str, Told]:
     """What a table says of each image, by its key; a million rows take some 400 MB.
 
     Args:
         table: A CSV with a header: `path`, `label` or `labels`, and perhaps `split`.
-        folder: What its paths are relative to.
         dataset: Name in the config, for messages.
         obtain: Where the data can be had.
 
@@ -34,16 +33,14 @@ def read_list(table: Path, folder: Path, *, dataset: str, obtain: str) -> dict[s
         By the path of each image with `/`, in the table's order. An empty label is none.
 
     Raises:
-        UserError: No folder or no table; another header; a row with another number of cells, no
+        UserError: No table; another header; a row with another number of cells, no
             path, one outside the folder or one that was there before, or no such split.
     """
-    for key, place, there in (("path", folder, folder.is_dir()), ("list", table, table.is_file())):
-        if not there:
-            what = "is no folder" if key == "path" else "does not exist"
-            raise UserError(
-                f"dataset {dataset}: {place} {what}.\n{obtain}\n"
-                f"Put the data there, or set datasets.{dataset}.{key} to where it is."
-            )
+    if not table.is_file():
+        raise UserError(
+            f"dataset {dataset}: {table} does not exist.\n{obtain}\n"
+            f"Put the data there, or set datasets.{dataset}.list to where it is."
+        )
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:
             return _read(csv.reader(file, strict=True), table)

@@ -1,57 +1,126 @@
 """From found files to items with checksums, and the summary of a dataset."""
 
-import hashlib
-from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from workflow_scripts.fetch.manifest import Item, portable_path
+from workflow_scripts.fetch.folder import FoundFile
+from workflow_scripts.fetch.hashing import Content, Hashed, hash_files
+from workflow_scripts.fetch.listing import Listing
+from workflow_scripts.fetch.manifest import Item
+from workflow_scripts.fetch.seen import Seen
 from workflow_scripts.logs import log, progress
-from workflow_scripts.threads import map_in_order
 
 SetAside = dict[str, str]
+Told = tuple[str | None, str | None, Sequence[str] | None]  # split, label, labels
+
+MOST_LISTED = 2000  # files set aside that a summary names
+_MOST_WARNINGS = 100
+_OTHER = "other reasons"
 
 
-def _checksum(path: Path, *, empty: bool) -> tuple[str, int] | str:
-    """(sha256, bytes) of a file, or the reason why it is set aside."""
-    try:
-        with path.open("rb") as file:
-            checksum = hashlib.file_digest(file, "sha256").hexdigest()
-            size = file.tell()
-    except OSError as error:
-        return f"cannot be read ({error.strerror})"
-    return (checksum, size) if size or empty else "empty file (0 bytes)"
+class SetAsides(list[SetAside]):
+    """The first files set aside, as {"key", "reason"}; `reasons` counts all of them."""
+
+    def __init__(self, rows: Iterable[SetAside] = ()) -> None:
+        super().__init__()
+        self.reasons: Counter[str] = Counter()
+        for row in rows:
+            self.add(row["key"], row["reason"])
+
+    @property
+    def total(self) -> int:
+        """How many there are."""
+        return self.reasons.total()
+
+    def add(self, key: str, reason: str) -> None:
+        """Count a file, and keep it if it is among the first."""
+        known = reason in self.reasons or len(self.reasons) < MOST_LISTED
+        self.reasons[reason if known else _OTHER] += 1
+        if len(self) < MOST_LISTED:
+            self.append({"key": key, "reason": reason})
+
+
+def _nothing_told(key: str) -> Told:
+    return None, None, None
 
 
 def take_inventory(
-    files: Sequence[tuple[str, Path]], *, workers: int | None = None, empty: bool = False
-) -> tuple[list[Item], list[SetAside]]:
-    """Read every file once.
+    files: Iterable[FoundFile],
+    *,
+    workers: int | None = None,
+    empty: bool = False,
+    told: Callable[[str], Told] = _nothing_told,
+    seen: Path | None = None,
+    total: int | None = None,
+) -> tuple[Listing, SetAsides]:
+    """Read every file once, or not at all if it was seen before; few are in memory at a time.
 
     Args:
-        files: (key, path) of each.
-        workers: Threads that read and hash.
+        files: Taken one by one; members of an archive in the order in which they lie there.
+        workers: Threads, then processes, that read and hash.
         empty: Whether empty files are items too (else they are set aside).
+        told: Split, label and labels of an item, by its key.
+        seen: The file of what was seen before; None reads everything.
+        total: How many files there are, for the log.
 
     Returns:
-        The items, without label and split, and the files set aside as {"key", "reason"}, both in
-        the order given.
+        The items and the files set aside, both in the order given.
+
+    Raises:
+        UserError: No room for the list or for what was seen, or a process was killed twice.
     """
-    items, set_aside = [], []
-    sums = map_in_order(lambda file: _checksum(file[1], empty=empty), files, workers=workers)
-    for (key, path), found in zip(
-        files, progress(sums, what="checksums", total=len(files)), strict=True
-    ):
-        readable = key.encode("utf-8", "backslashreplace").decode()
-        if readable != key:
-            found = "file name is not UTF-8; rename it"
-        if isinstance(found, str):
-            set_aside.append({"key": readable, "reason": found})
-            log.warning("%s set aside: %s", readable, found)
-            continue
-        items.append(Item(key=key, path=portable_path(path), sha256=found[0], bytes=found[1]))
+    items, set_aside = Listing(), SetAsides()
+    with Seen(seen) if seen is not None else nullcontext() as cache:
+        known = _unknown if cache is None else cache.known
+        found = hash_files(_portable(files), known, workers=workers)
+        for one in progress(found, what="checksums", total=total):
+            file, content = one.file, one.content
+            reason = _why_aside(one, empty=empty)
+            if reason is None and not isinstance(content, str):
+                items.add_row(file.key, file.path, *content, told(file.key))
+                if cache is not None:
+                    cache.add(one)
+                continue
+            readable = file.key.encode("utf-8", "backslashreplace").decode()
+            set_aside.add(readable, str(reason))
+            if set_aside.total <= _MOST_WARNINGS:
+                log.warning("%s set aside: %s", readable, reason)
+        if cache is not None:
+            cache.keep_only(items.paths())
+    if set_aside.total > _MOST_WARNINGS:
+        log.warning("%d files set aside; the first %d are told", set_aside.total, _MOST_WARNINGS)
     return items, set_aside
+
+
+def _unknown(files: Sequence[FoundFile]) -> list[Content | None]:
+    """What is known of files when nothing was seen before."""
+    return [None] * len(files)
+
+
+def _portable(files: Iterable[FoundFile]) -> Iterator[FoundFile]:
+    """The files with their paths as `manifest.portable_path` keeps them, and much faster.
+
+    Found paths are joined from a normal path and names: a beginning is taken off, nothing else.
+    """
+    here = str(Path.cwd()).rstrip("/") + "/"
+    for file in files:
+        for below in (here, "./"):
+            if file.path.startswith(below):
+                file = file._replace(path=file.path[len(below) :])
+        yield file
+
+
+def _why_aside(one: Hashed, *, empty: bool) -> str | None:
+    key = one.file.key
+    if not key.isascii() and key.encode("utf-8", "replace").decode() != key:
+        return "file name is not UTF-8; rename it"
+    if isinstance(one.content, str):
+        return one.content
+    return None if one.content[1] or empty else "empty file (0 bytes)"
 
 
 def summary(
@@ -67,29 +136,19 @@ def summary(
     Returns:
         Counts and names; an image of several labels counts with each. `duplicates` is the number
         of items whose bytes another item has too, `duplicates_across_splits` how many of them have
-        their copy in another split.
+        their copy in another split. `set_aside` names the first files only where there are more
+        than `MOST_LISTED`; then `set_aside_reasons` counts all.
     """
-    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    splits_by_content: defaultdict[str, set[str | None]] = defaultdict(set)
-    copies = Counter(item.sha256 for item in items)
-    for item in items:
-        counts[item.split or "none"].update(item.labels or [item.label or "none"])
-        splits_by_content[item.sha256].add(item.split)
-    return {
+    items = items if isinstance(items, Listing) else Listing(items)
+    set_aside = set_aside if isinstance(set_aside, SetAsides) else SetAsides(set_aside)
+    body = {
         "dataset": dataset,
         "synthetic": synthetic,
         "source": source,
         "items": len(items),
-        "bytes": sum(item.bytes for item in items),
-        "classes": sorted({name for item in items for name in _names(item)}),
-        "class_counts": {split: dict(sorted(classes.items())) for split, classes in counts.items()},
-        "duplicates": sum(copies[item.sha256] > 1 for item in items),
-        "duplicates_across_splits": sum(len(splits_by_content[i.sha256]) > 1 for i in items),
+        **asdict(items.totals()),
         "set_aside": list(set_aside),
     }
-
-
-def _names(item: Item) -> tuple[str, ...]:
-    if item.labels is not None:
-        return item.labels
-    return () if item.label is None else (item.label,)
+    if set_aside.total > len(set_aside):
+        body["set_aside_reasons"] = dict(set_aside.reasons)
+    return body

@@ -6,21 +6,19 @@ The Snakefile asks for their digest each time it is read: nothing heavy here.
 from collections.abc import Iterator
 from pathlib import Path
 
-from workflow_scripts.errors import UserError
-from workflow_scripts.fetch.folder import FoundFile, digest_of, files_below
+from workflow_scripts.fetch.folder import FoundFile, digest_of, files_below, found_file
 
 SUFFIXES = (".nc", ".parquet", ".csv")
 
 
 def label_files(path: Path) -> Iterator[FoundFile]:
-    """Yield the label files of a dataset in no order; none where the path does not exist.
+    """Yield the label files of a dataset by rising key; none where the path does not exist.
 
     Raises:
         UserError: A folder may not be read.
     """
     if path.is_file():
-        seen = path.stat()
-        yield FoundFile(path.name, path, seen.st_size, seen.st_mtime_ns)
+        yield found_file(path)
     else:
         yield from files_below(path, lambda name: name.lower().endswith(SUFFIXES))
 
@@ -28,19 +26,3 @@ def label_files(path: Path) -> Iterator[FoundFile]:
 def labels_digest(path: Path) -> str | None:
     """Digest of the files' names, sizes and times: it changes when one of them is replaced."""
     return digest_of(label_files(path))
-
-
-def find_labels(path: Path, *, dataset: str, obtain: str) -> list[FoundFile]:
-    """All label files of a dataset, sorted by key.
-
-    Raises:
-        UserError: There is none; tells where to get the data and which key of the config names it.
-    """
-    found = sorted(label_files(path), key=lambda file: file.key)
-    if not found:
-        seen = "holds no label file" if path.exists() else "does not exist"
-        raise UserError(
-            f"dataset {dataset}: {path} {seen} ({', '.join(SUFFIXES)}).\n{obtain}\n"
-            f"Put the files there, or set datasets.{dataset}.path to where they are."
-        )
-    return found

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from workflow_scripts.errors import UserError
-from workflow_scripts.fetch.manifest import read_manifest
+from workflow_scripts.fetch.manifest import read_manifest, sha256_here
 from workflow_scripts.pack.buckets import Buckets, Candidate, to_line
 from workflow_scripts.split.table import judged_items
 
@@ -91,7 +91,8 @@ def choose(
         for item in read_manifest(manifest):
             key = f"{dataset}/{item.key}"
             unused = {one: found for one, found in unused.items() if not found.match(key)}
-            row = (item.sha256, key, item.path, item.bytes, item.label, item.split)
+            content = sha256_here(item, manifest)
+            row = (content, key, item.path, item.bytes, item.label, item.split)
             buckets.add(Candidate(*row))
     for benchmark, dataset in recipe["benchmark_test"]["benchmarks"].items():
         for key, sha256 in judged_items(judged[benchmark]):

@@ -4,9 +4,12 @@ A shard depends on its items, the recipe and the code alone. Its facts are writt
 (`.shard-00000.json`), and serve the next start of the same packing in place of the work.
 """
 
+import errno
 import hashlib
+import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,7 @@ from workflow_scripts.pack.looks import FLAT, Row
 from workflow_scripts.processes import map_in_processes
 from workflow_scripts.shards import layout
 from workflow_scripts.shards.writer import ImageSample, write_image_shard
+from workflow_scripts.stored import address_in, pieces, read_stored
 from workflow_scripts.threads import map_in_order
 
 CRASHED = "a library crashed on it"
@@ -119,30 +123,49 @@ def read_item(job: tuple[Candidate, Settings, Path]) -> EncodedFile | str:
         UserError: It is not what the manifest says, or the disk is full.
     """
     item, settings, scratch = job
+    with ExitStack() as stack:
+        try:
+            found, source = _read(item, scratch, stack)
+        except OSError as error:
+            if error.errno == errno.ENOSPC:  # of a copy, not of the dataset
+                raise UserError(f"{item.path} ({item.key}): {error}, while it was packed") from None
+            raise UserError(
+                f"{item.path} ({item.key}): {error.strerror}; the dataset changed since its "
+                "manifest was made, run fetch again"
+            ) from None
+        if found != item.sha256:
+            raise UserError(
+                f"{item.path} ({item.key}): sha256 is {found}, the manifest says {item.sha256}; "
+                "the dataset changed since its manifest was made, run fetch again"
+            )
+        try:
+            return encode_file(source, settings, scratch=scratch)
+        except UndecodableError as error:
+            return str(error)
+        except OSError as error:
+            raise UserError(f"{item.path} ({item.key}): {error}, while it was packed") from None
+
+
+def _read(item: Candidate, scratch: Path, stack: ExitStack) -> tuple[str, bytes | Path]:
+    """The sha256 of a file's bytes, and these or, of a large file, where they lie.
+
+    A large member of an archive is copied out, since libvips reads large ones from files; the copy
+    goes with the stack.
+    """
+    in_archive = address_in(item.path) is not None
     path = Path(item.path)
-    source: bytes | Path = path
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            found = file_sha256(path)
-        else:
-            source = path.read_bytes()
-            found = hashlib.sha256(source).hexdigest()
-    except OSError as error:
-        raise UserError(
-            f"{item.path} ({item.key}): {error.strerror}; the dataset changed since its manifest "
-            "was made, run fetch again"
-        ) from None
-    if found != item.sha256:
-        raise UserError(
-            f"{item.path} ({item.key}): sha256 is {found}, the manifest says {item.sha256}; the "
-            "dataset changed since its manifest was made, run fetch again"
-        )
-    try:
-        return encode_file(source, settings, scratch=scratch)
-    except UndecodableError as error:
-        return str(error)
-    except OSError as error:
-        raise UserError(f"{item.path} ({item.key}): {error}, while it was packed") from None
+    if (item.bytes if in_archive else path.stat().st_size) <= MOST_BYTES:
+        data = read_stored(item.path, size=item.bytes)
+        return hashlib.sha256(data).hexdigest(), data
+    if not in_archive:
+        return file_sha256(path), path
+    total = hashlib.sha256()
+    copy = stack.enter_context(tempfile.NamedTemporaryFile(dir=scratch, prefix="member-"))  # noqa: SIM115
+    for piece in pieces(item.path, size=item.bytes):
+        copy.write(piece)
+        total.update(piece)
+    copy.flush()
+    return total.hexdigest(), Path(copy.name)
 
 
 def _finished(task: ShardTask) -> Facts | None:

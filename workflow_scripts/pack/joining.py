@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from workflow_scripts.digests import file_sha256
 from workflow_scripts.errors import UserError
-from workflow_scripts.fetch.manifest import Item, read_manifest
+from workflow_scripts.fetch.manifest import Item, read_manifest, sha256_here
 from workflow_scripts.logs import progress
 from workflow_scripts.pack.chips import Day
 from workflow_scripts.pack.date_split import DAY
@@ -53,6 +53,8 @@ def read_labels(
         UserError: A file changed or cannot be used, or classes count from 0 here and from 1 there.
     """
     items = list(read_manifest(manifest))
+    for item in items:
+        sha256_here(item, manifest)
     parts, total, seen = [], 0, set()
     found = map_in_order(_read_item, items, workers=workers)
     for rows in progress(found, what="label files", total=len(items)):

@@ -114,7 +114,7 @@ def sum_manifests(paths: Iterable[Path]) -> Json:
     """
     total: Json = {
         "days": 0, "synthetic": False, "items": 0, "bytes": 0, "duplicates": 0, "classes": [],
-        "duplicates_across_splits": 0, "set_aside": Counter(), "source": "",
+        "duplicates_across_splits": 0, "set_aside": Counter(), "source": "", "incomplete": 0,
     }  # fmt: skip
     sources: dict[str, None] = {}
     for path in paths:
@@ -125,7 +125,16 @@ def sum_manifests(paths: Iterable[Path]) -> Json:
         for name in ("items", "bytes", "duplicates"):
             total[name] += summary[name]
         total["duplicates_across_splits"] += summary.get("duplicates_across_splits") or 0
-        total["set_aside"].update(short_reason(row) for row in summary["set_aside"])
+        total["set_aside"].update(
+            summary.get("set_aside_reasons")  # there where not all are named
+            or (short_reason(row) for row in summary["set_aside"])
+        )
         sources[summary["source"]] = None
+        total["incomplete"] += summary.get("at_source", {}).get("incomplete", False)
     total["source"] = "; ".join(sorted(sources)[:3]) + ("; …" if len(sources) > 3 else "")
+    if total["incomplete"]:
+        total["source"] += (
+            f"; {total['incomplete']} of {total['days']} days are incomplete there "
+            "(`snakemake relist` asks again)"
+        )
     return total

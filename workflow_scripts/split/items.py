@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from workflow_scripts.errors import UserError
-from workflow_scripts.fetch.manifest import Item, read_manifest
+from workflow_scripts.fetch.manifest import Item, read_manifest, sha256_here
 
 JOINS = ";"  # between the names of several labels
 
@@ -53,7 +53,7 @@ def read_items(manifest: Path) -> Items:
             )
         text = _text(item)
         items.keys.append(item.key)
-        items.contents.append(item.sha256)
+        items.contents.append(sha256_here(item, manifest))
         items.labels.append(known.setdefault(text, text))
         items.own.append(item.split or "")
         classes.update(item.labels or ([item.label] if item.label is not None else ()))

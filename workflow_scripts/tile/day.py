@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -78,24 +78,25 @@ class Day:
         what = f"granules of {self.manifest.stem}"
         for task, cut in zip(tasks, progress(cuts, what=what, total=len(tasks)), strict=True):
             if isinstance(cut, str):
-                self._set_aside(task.item, cut)
+                self._set_aside(task.item, cut, _fetched(task))
                 continue
-            self._count(task.item, cut)
+            self._count(task, cut)
             yield from cut.kept
         for item in self.granules:
             if isinstance(item, Item):
-                self._set_aside(item, why_foreign(item, recipe))
+                self._set_aside(item, why_foreign(item, recipe), {})
         self._check_broken(recipe["max_broken_granules"])
 
-    def _set_aside(self, item: Item, reason: str) -> None:
+    def _set_aside(self, item: Item, reason: str, fetched: dict[str, Any]) -> None:
         log.warning("set aside %s: %s", item.key, reason)
-        self.rows.append({"key": item.key, "chips": 0, "reason": reason})
+        self.rows.append({"key": item.key, "chips": 0, "reason": reason, **fetched})
 
-    def _count(self, item: Item, cut: Cut) -> None:
-        row = {"key": item.key, "chips": len(cut.kept), "companions": list(cut.companions)}
-        self.rows.append({**row, "dead_detectors": cut.dead_detectors})
+    def _count(self, task: Task, cut: Cut) -> None:
+        key = task.item.key
+        row = {"key": key, "chips": len(cut.kept), "companions": list(cut.companions)}
+        self.rows.append({**row, "dead_detectors": cut.dead_detectors, **_fetched(task)})
         if not cut.kept and not cut.dropped:
-            log.warning("%s: too small for a single chip", item.key)
+            log.warning("%s: too small for a single chip", key)
         self.dropped.update(cut.dropped)
         for name, detectors in cut.dead_detectors.items():
             self.dead[name].update(detectors)
@@ -138,8 +139,20 @@ class Day:
         }
 
 
+def _fetched(task: Task) -> dict[str, Any]:
+    """What only the day's result tells of files that are deleted when it is made."""
+    files = [item for item in (task.item, *task.companions) if item.remote is not None]
+    return {"sha256": {item.key: item.sha256 for item in files}} if files else {}
+
+
 def tile_day(
-    recipe: dict[str, Any], manifest: Path, chips: Path, *, workers: int = 0
+    recipe: dict[str, Any],
+    manifest: Path,
+    chips: Path,
+    *,
+    workers: int = 0,
+    items: Iterable[Item] | None = None,
+    may_be_empty: bool = False,
 ) -> dict[str, Any]:
     """Cut a day's granules into one shard of chips.
 
@@ -149,6 +162,8 @@ def tile_day(
         manifest: The day's manifest, `<date>.jsonl`.
         chips: The shard to write, `<date>.h5`.
         workers: Processes that cut granules at a time, each with under 1 GB; with 0 this one does.
+        items: Of the manifest, with the sha256 of files that were fetched for this; None reads it.
+        may_be_empty: Whether a day without a granule has a shard, of no chip: its source has none.
 
     Returns:
         The body of the day's result.
@@ -158,8 +173,9 @@ def tile_day(
             manifest, or too many broken ones.
     """
     check_recipe(recipe)
-    granules = granules_of(read_manifest(manifest), recipe, manifest)
-    if not granules:
+    listed = read_manifest(manifest) if items is None else items
+    granules = granules_of(listed, recipe, manifest)
+    if not granules and not may_be_empty:
         raise UserError(f"{manifest}: an empty day, no granule in it; fetch it or drop the date")
     day = Day(granules, manifest)
     known = {key: recipe[key] for key in ("dataset", "date", "platform", "synthetic", "bands")}

@@ -10,7 +10,7 @@ from typing import Any
 
 from workflow_scripts.digests import file_sha256
 from workflow_scripts.errors import UserError
-from workflow_scripts.fetch.manifest import Item
+from workflow_scripts.fetch.manifest import Item, sha256_here
 from workflow_scripts.modis.companions import Companions, read_companions
 from workflow_scripts.modis.l1b import Counts, read_counts
 from workflow_scripts.modis.products import L1B, parse_name
@@ -81,7 +81,7 @@ def check_file(item: Item, manifest: Path) -> None:
     if not path.is_file():
         raise UserError(f"{path}: named by {manifest} but missing; run fetch for this day again")
     found = file_sha256(path)
-    if found != item.sha256:
+    if found != sha256_here(item, manifest):
         raise UserError(
             f"{path}: sha256 is {found}, {manifest} says {item.sha256}; the data changed since "
             "the manifest was made, run fetch for this day again"

@@ -10,7 +10,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import SplitResult, urlsplit
 
 import requests
@@ -21,6 +21,7 @@ from requests.utils import get_auth_from_url
 from workflow_scripts.errors import UserError
 from workflow_scripts.transfer.failures import (
     NETWORK_ERRORS,
+    Absent,
     Failure,
     Final,
     Passing,
@@ -40,10 +41,30 @@ _PORTS = {"http": 80, "https": 443}
 logging.getLogger("urllib3").setLevel(logging.CRITICAL)
 
 
+class NotThere(UserError):
+    """There is no document at a URL, says its server (404, 410)."""
+
+
+class Sign(Protocol):
+    """Signs URLs, where a server wants that."""
+
+    def __call__(self, url: str) -> str:
+        """The URL as it is to be asked for; what is added is a secret, and stays in its query."""
+
+    def refused(self, url: str) -> bool:
+        """Told that a signed URL was refused (401 or 403); whether a new signature may help."""
+
+
 class Client:
     """Asks servers, each with its own token and no other's. Threads may share it."""
 
-    def __init__(self, settings: Settings, tokens: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        tokens: Mapping[str, str] | None = None,
+        *,
+        sign: Sign | None = None,
+    ) -> None:
         """Begin.
 
         Args:
@@ -51,8 +72,10 @@ class Client:
             tokens: Bearer tokens by `host`, or by `host:port` for one port only. A token is sent to
                 its host over https (over http to this machine only), and only if the URL that was
                 asked for is of the same scheme, host and port: never after a redirect elsewhere.
+            sign: Signs each URL anew when it is asked for.
         """
         self.settings = settings
+        self._sign = sign
         self._tokens = {
             host.lower(): _checked(host, token) for host, token in (tokens or {}).items()
         }
@@ -78,13 +101,16 @@ class Client:
         Raises:
             Failure: No answer, or none that can be used.
         """
-        here = url
+        here = self._sign(url) if self._sign else url
+        signed = here
         for _ in range(_REDIRECTS):
             response = self._get(here, _Credentials(self._token(here, url)), headers)
             with response:
                 target = self._session.get_redirect_target(response)
                 if target is None:
                     if response.status_code >= 400 and response.status_code not in also:
+                        if self._is_stale(signed, response):
+                            raise Passing(f"{response.status_code}: its signature was refused")
                         raise self._explained(of_status(response), url, response)
                     yield response
                     return
@@ -99,6 +125,7 @@ class Client:
             limit: Most bytes.
 
         Raises:
+            NotThere: There is none, says the server.
             UserError: It cannot be had, is longer or is no text; names the URL and what was seen.
         """
         return self._document(url, limit, lambda data: data.decode("utf-8-sig"), "text in UTF-8")
@@ -121,7 +148,8 @@ class Client:
             except ValueError:
                 raise Final(page or f"{len(data)} bytes that are not {expected}") from None
         except Failure as failure:
-            raise UserError(
+            kind = NotThere if isinstance(failure, Absent) else UserError
+            raise kind(
                 f"{without_secrets(url)}: {failure}; expected a document ({expected})"
             ) from None
 
@@ -180,6 +208,14 @@ class Client:
         if _origin(response.url) != _origin(url):
             where = f" from {without_secrets(response.url)}, to which the server redirects"
         return Final(f"{failure}{where}; {self._about_token(url)}")
+
+    def _is_stale(self, signed: str, response: requests.Response) -> bool:
+        """Whether a request was refused for a signature that can be renewed."""
+        return (
+            self._sign is not None
+            and response.status_code in (401, 403)
+            and self._sign.refused(signed)
+        )
 
     def _about_token(self, url: str) -> str:
         host = _split(url).hostname

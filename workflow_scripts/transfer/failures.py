@@ -43,6 +43,10 @@ class Final(Failure):
     """This URL will not give the file, however often it is asked."""
 
 
+class Absent(Final):
+    """The server says that there is nothing at this URL (404, 410)."""
+
+
 def of_status(response: requests.Response) -> Failure:
     """What an answer that is no success means.
 
@@ -56,7 +60,7 @@ def of_status(response: requests.Response) -> Failure:
         seen = str(status)
     if status in PASSING_STATUSES:
         return Passing(seen, retry_after(response.headers.get("Retry-After")))
-    return Final(seen)
+    return Absent(seen) if status in (404, 410) else Final(seen)
 
 
 def retry_after(value: str | None, now: datetime | None = None) -> float | None:

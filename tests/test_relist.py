@@ -1,0 +1,94 @@
+"""Which days are asked for again, and what is told of them."""
+
+import json
+
+import pytest
+
+from tests.test_laads_listing import Archive, name
+from workflow_scripts.config_check import load_config
+from workflow_scripts.fetch import relist as module
+from workflow_scripts.fetch.laads.write import write_day
+from workflow_scripts.fetch_recipe import fetch, raw_folder
+from workflow_scripts.incomplete import say_incomplete
+from workflow_scripts.transfer.client import NotThere
+
+CONFIG = """
+paths: {{data: {data}}}
+datasets:
+  terra:
+    kind: modis-l1b
+    first: "2026-01-01"
+    last: "2026-01-04"
+    source: {{kind: laads, url: "https://archive.invalid/archive", companions: []}}
+"""
+CLOCKS = [f"{minute // 60:02d}{minute % 60:02d}" for minute in range(0, 1440, 5)]
+
+
+class Days(Archive):
+    """A number of granules by day of the year."""
+
+    def __init__(self, **granules):
+        super().__init__()
+        self.granules = granules
+
+    def text(self, url):
+        number = url.removesuffix(".json")[-3:]
+        self.asked.append(number)
+        count = self.granules.get(f"d{number}")
+        if count is None:
+            raise NotThere(url)
+        rows = [{"name": name(clock, day=f"2026{number}"), "size": 9} for clock in CLOCKS[:count]]
+        return json.dumps(rows)
+
+
+@pytest.fixture
+def listed(tmp_path, monkeypatch):
+    """A configuration, and an archive whose first day is complete; the fourth was never listed."""
+    (tmp_path / "config.yaml").write_text(CONFIG.format(data=tmp_path / "data"))
+    config = load_config(tmp_path / "config.yaml")
+    archive = Days(d001=288, d002=286)
+    monkeypatch.setattr(module, "connect", lambda options: archive)
+    for day in ("2026-01-01", "2026-01-02", "2026-01-03"):
+        manifest = tmp_path / "data" / "manifests" / "terra" / f"{day}.jsonl"
+        folder = raw_folder(config, "terra") / day
+        write_day(
+            fetch(config, "terra", day), archive, url="https://archive.invalid/archive",
+            manifest=manifest, folder=folder,
+        )  # fmt: skip
+    archive.asked.clear()
+    return config, archive
+
+
+def test_only_days_that_were_incomplete_are_asked_for_again(listed):
+    config, archive = listed
+    assert "2 of 3 days are incomplete" in say_incomplete(config)
+    archive.granules |= {"d001": 287, "d003": 288}
+    text = module.relist(config, "terra", every=False)
+    assert sorted(archive.asked) == ["002", "003"]
+    assert text.splitlines() == [
+        "terra: 2 of 3 days asked for again, 1 changed, 1 incomplete",
+        "  2026-01-02: as it was; the source lacks 2 of 288 granules",
+        "  2026-01-03: changed, will be tiled again; complete",
+    ]
+    assert "1 of 3 days are incomplete" in say_incomplete(config)
+
+
+def test_all_days_are_asked_for_on_request(listed):
+    config, archive = listed
+    archive.granules |= {"d001": 287}
+    text = module.relist(config, "terra", every=True)
+    assert sorted(archive.asked) == ["001", "002", "003"]
+    assert text.splitlines()[0] == "terra: 3 of 3 days asked for again, 1 changed, 3 incomplete"
+
+
+def test_nothing_is_asked_for_where_nothing_is_incomplete(listed):
+    config, archive = listed
+    archive.granules |= {"d002": 288, "d003": 288}
+    module.relist(config, "terra", every=False)
+    archive.asked.clear()
+    assert (
+        module.relist(config, "terra", every=False)
+        == "terra: none of 3 days listed is incomplete\n"
+    )
+    assert archive.asked == []
+    assert say_incomplete(config) == ""

@@ -1,0 +1,1 @@
+"""LAADS: NASA's archive of MODIS granules, asked which granules it has of a day."""

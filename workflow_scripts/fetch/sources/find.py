@@ -1,0 +1,106 @@
+"""What of a dataset's source has to be downloaded, and how."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from workflow_scripts.errors import UserError
+from workflow_scripts.fetch.sources import https, known
+from workflow_scripts.fetch.sources.signing import Signer
+from workflow_scripts.transfer.client import Client
+from workflow_scripts.transfer.remote import Remote
+from workflow_scripts.transfer.settings import Settings
+
+_LIMITS = ("parallel", "retries", "timeout_s", "longest_wait_s")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """The files of a source.
+
+    Attributes:
+        remotes: All of them.
+        text: The source in words, for the summary; no address that a mirror may replace.
+        facts: What else of it determines the dataset's content, for the summary.
+        client: What they are to be downloaded with.
+    """
+
+    remotes: list[Remote]
+    text: str
+    client: Client
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def settings_of(transfer: dict[str, Any]) -> Settings:
+    """The limits that the option `--transfer` states."""
+    return Settings(**{key: transfer[key] for key in _LIMITS if key in transfer})
+
+
+def find(source: dict[str, Any], transfer: dict[str, Any], raw: Path, *, rescan: int = 0) -> Wanted:
+    """The files of a source that can be downloaded.
+
+    A service (hub, STAC API) is asked once: its answer is kept in the dataset's folder.
+
+    Args:
+        source: Of the recipe.
+        transfer: Of the option `--transfer`.
+        raw: The dataset's folder; it exists.
+        rescan: Another number, and a STAC API is searched again.
+
+    Raises:
+        UserError: As the kinds say; or nothing here fetches such a source.
+    """
+    kinds: dict[str, Callable[..., Wanted]] = {"https": _https, "hub": _hub, "stac": _stac}
+    if source["kind"] not in kinds:
+        raise UserError(f"source.kind is {source['kind']!r}; expected {', '.join(kinds)}")
+    return kinds[source["kind"]](source, transfer, raw, rescan)
+
+
+def missing(remotes: list[Remote], raw: Path) -> list[Remote]:
+    """Those of which nothing lies in the folder; a file that does is whole."""
+    return [remote for remote in remotes if not (raw / remote.name).is_file()]
+
+
+def _https(source: dict[str, Any], transfer: dict[str, Any], raw: Path, rescan: int) -> Wanted:
+    remotes = https.remotes(source, transfer.get("files") or {})
+    variable = transfer.get("token_env") if missing(remotes, raw) else None
+    client = Client(settings_of(transfer), https.tokens(remotes, variable))
+    return Wanted(remotes=remotes, text=f"{len(remotes)} files by HTTPS", client=client)
+
+
+def _hub(source: dict[str, Any], transfer: dict[str, Any], raw: Path, rescan: int) -> Wanted:
+    from workflow_scripts.fetch.sources import hub  # its library takes a second to import
+
+    settings = settings_of(transfer)
+    told: dict[str, dict[str, Any]] = {}
+    if not hub.is_told(source):
+        kept = known.recall(raw, source)
+        told = kept if kept is not None else hub.ask(source, settings)
+        if kept is None:
+            known.remember(raw, source, told)
+    return Wanted(
+        remotes=hub.remotes(source, transfer.get("files") or {}, told),
+        text=f"Hugging Face hub, dataset {source['repo']} at {source['revision']}",
+        client=Client(settings, hub.tokens()),
+    )
+
+
+def _stac(source: dict[str, Any], transfer: dict[str, Any], raw: Path, rescan: int) -> Wanted:
+    from workflow_scripts.fetch.sources import stac  # as the hub's
+
+    settings = settings_of(transfer)
+    asked = {**source, "rescan": rescan}
+    found = known.recall(raw, asked)
+    if found is None or (stac.has_secrets(found) and missing(stac.remotes(found), raw)):
+        found = stac.search(source, source["api"], settings=settings)
+        known.remember(raw, asked, stac.keepable(found))
+    sign = None
+    if transfer.get("sign"):
+        sign = Signer(transfer["sign"], stac.signed_host(found), Client(settings).json)
+    return Wanted(
+        remotes=stac.remotes(found),
+        text=f"STAC search of {source['collection']} at {source['api']}, asset {source['asset']}",
+        client=Client(settings, sign=sign),
+        facts={"found": stac.content(found)},
+    )
