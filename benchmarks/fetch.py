@@ -7,9 +7,10 @@ is the time of the faster of those two over ours. Beside them, told only: `curl`
 `openssl dgst`, which hashes with the code that Python has, and ours without the start of Python.
 Neither curl nor aria2 flush. aria2 is told not to fill the file with zeros first.
 
-`manifest`: see fetch_manifest.py.
+`manifest`: see fetch_manifest.py, which measures it.
 
     python benchmarks/fetch.py [--quick] [--rounds N] [--mb N] [--folder F]
+                               [--only large_file|manifest]
 """
 
 import argparse
@@ -33,6 +34,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+
+import fetch_manifest
 
 from workflow_scripts.threads import usable_cores
 
@@ -158,10 +161,16 @@ def large_file(size: int, rounds: int, folder: Path | None) -> dict[str, dict[st
     }
 
 
+def merge(found: dict[str, dict[str, float]], more: dict[str, dict[str, float]]) -> None:
+    """Add the figures and ratios of one part to those of the others."""
+    for kind, values in more.items():
+        found[kind] |= values
+
+
 def version_of(program: str) -> str:
     """What a program says first of itself."""
     done = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
-    return done.stdout.splitlines()[0].split(" (")[0]
+    return " ".join(done.stdout.split()[:4])
 
 
 def main() -> None:
@@ -171,10 +180,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--mb", type=int, help="size of the large file in MB (2000)")
     parser.add_argument("--folder", type=Path, help="where files are made for the time")
+    parser.add_argument("--only", choices=("large_file", "manifest"), help="one of the two")
     arguments = parser.parse_args()
-    size = (arguments.mb or (256 if arguments.quick else 2000)) * 10**6
-    rounds = arguments.rounds or (3 if arguments.quick else 7)
-    found = large_file(size, rounds, arguments.folder)
+    quick, rounds, folder = arguments.quick, arguments.rounds, arguments.folder
+    found: dict[str, dict[str, float]] = {"figures": {}, "ratios": {}}
+    if arguments.only != "manifest":
+        size = (arguments.mb or (256 if quick else 2000)) * 10**6
+        merge(found, large_file(size, rounds or (3 if quick else 7), folder))
+    if arguments.only != "large_file":
+        merge(found, fetch_manifest.measure(quick, rounds=rounds, folder=folder))
     print(json.dumps({
         "benchmark": "fetch",
         "machine": f"{platform.machine()}, {usable_cores()} cores",
