@@ -15,7 +15,7 @@ from workflow_scripts import fetch_recipe, recipes
 from workflow_scripts.config_check import check_config
 from workflow_scripts.digests import file_sha256
 from workflow_scripts.errors import UserError
-from workflow_scripts.fetch.__main__ import fetch_image_list
+from workflow_scripts.fetch.datasets import fetch_image_list
 from workflow_scripts.fetch.inventory import summary
 from workflow_scripts.fetch.manifest import Item, read_manifest, write_manifest
 from workflow_scripts.split.table import read_splits

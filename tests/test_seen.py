@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import ROOT
 from workflow_scripts.errors import UserError
 from workflow_scripts.fetch import hashing, seen
-from workflow_scripts.fetch.__main__ import fetch_image_folder
+from workflow_scripts.fetch.datasets import fetch_image_folder
 from workflow_scripts.fetch.folder import FoundFile
 from workflow_scripts.fetch.hashing import Hashed
 from workflow_scripts.fetch.seen import RACY_NS, Seen, seen_beside
