@@ -499,6 +499,14 @@ def test_an_image_that_a_dictionary_has_in_a_thousand_rows_does_not_fill_the_dis
     assert not (out / DONE).exists()
 
 
+def test_a_class_that_is_no_text_is_an_error_that_names_the_file(tmp_path):
+    path = tmp_path / "x.parquet"
+    write_table(path, IMAGES[:1], ["lake"])
+    path.write_bytes(path.read_bytes().replace(b"lake", b"l\xffke"))
+    with pytest.raises(UserError, match=r"x.parquet: cannot be read as a parquet file .*utf-8"):
+        unpack(path, tmp_path / "out")
+
+
 def test_a_parquet_file_that_is_cut_or_changed_is_an_error_and_never_other_bytes(tmp_path):
     path = tmp_path / "x.parquet"
     write_table(path, IMAGES, [0] * 40)

@@ -97,11 +97,12 @@ class Table:
         while True:
             try:
                 batch = next(batches, None)
-            except _DAMAGE as error:
+                rows = None if batch is None else batch.to_pylist()
+            except _DAMAGE as error:  # of a row too: a class that is no UTF-8
                 raise self._damaged(error) from None
-            if batch is None:
+            if rows is None:
                 return
-            for row in batch.to_pylist():
+            for row in rows:
                 found = self._row(number, row)
                 number += 1
                 if isinstance(found, Row):
