@@ -106,11 +106,17 @@ def obtain(
             f"dataset {recipe['dataset']}: neither path nor --raw is given; expected the folder "
             "that holds it, or the one to fetch it into"
         )
-    if generated.placed_by_hand(raw):
+    by_hand_only = (recipe.get("source") or {"kind": "manual"})["kind"] == "manual"
+    # The mark of an earlier download does not hide what a person has put there since.
+    if generated.placed_by_hand(raw) or (by_hand_only and _holds_something(raw)):
         return _by_hand(recipe, raw, reading)
-    if (recipe.get("source") or {"kind": "manual"})["kind"] == "manual":
+    if by_hand_only:
         raise UserError(_instructions(recipe, raw, manifest))
     return _downloaded(recipe, transfer, raw, reading)
+
+
+def _holds_something(folder: Path) -> bool:
+    return folder.is_dir() and any(not one.name.startswith(".") for one in folder.iterdir())
 
 
 def _has_tables(recipe: dict[str, Any]) -> bool:
