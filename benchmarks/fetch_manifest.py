@@ -142,8 +142,8 @@ def memory(count: int, folder: Path | None) -> dict[str, float]:
         make_files(place / "files", count, least=24, most=40)
         taken, peak = manifest(place / "files", place / "files.jsonl")
         again, peak_again = manifest(place / "files", place / "files.jsonl")
-    print(f"{count} files of 24 to 40 bytes: {taken:.1f} s, {peak:.0f} MB; again {again:.1f} s, "
-          f"{peak_again:.0f} MB")  # fmt: skip
+        print(f"{count} files of 24 to 40 bytes: {taken:.1f} s, {peak:.0f} MB; again "
+              f"{again:.1f} s, {peak_again:.0f} MB", flush=True)  # fmt: skip
     return {
         "tiny_files": count,
         "tiny_s": round(taken, 1),

@@ -11,6 +11,7 @@ from PIL import Image
 from tests.report_tree import (
     OFFSET,
     SCALE,
+    UNCITED,
     clouds,
     make_chip_index,
     make_day,
@@ -42,7 +43,7 @@ def report_recipe(corpora, days):
     """A recipe of corpora of chips and nothing else."""
     return {
         "title": "t", "name": "n", "config_digest": "f" * 64, "config_yaml": "", "digests": {},
-        "datasets": [{"name": name, "label": name, "kind": "x"} for name in days],
+        "datasets": [{"name": name, "label": name, "kind": "x", **UNCITED} for name in days],
         "corpora": [
             {"name": name, "label": name, "kind": "chips", "cut_from": list(days)}
             for name in corpora

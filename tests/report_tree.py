@@ -35,6 +35,11 @@ PROVENANCE = {
     "job": None, "versions": {"python": "3.11.2", "torch": "2.15.0"},
 }  # fmt: skip
 
+# What a recipe tells of a dataset that has nothing to be cited.
+UNCITED = {
+    "version": None, "licence": None, "citation": None, "homepage": None, "origin": "generated",
+}  # fmt: skip
+
 
 def pattern(label, seed, side=96):
     """An image whose stripes turn with its class."""
@@ -339,15 +344,16 @@ def make_tree(root: Path, *, class_names=None, title="Orbweaver on its built-in 
         file.parent.mkdir(parents=True, exist_ok=True)
         names = "s h:m:s max_rss max_vms max_uss max_pss io_in io_out mean_load cpu_time"
         file.write_text(names.replace(" ", "\t") + "\n" + row + "\n")
+    told = {"synthetic": True, "kind": "x", **UNCITED}
     objectives = {"scenes-teacher": "supervised", "scenes-mae": "mae", "scenes-gfm": "gfm",
                   "modis-simmim": "simmim"}  # fmt: skip
     return {
         "title": title, "name": "sample", "config_digest": "f" * 64, "samples_per_class": 4,
         "config_yaml": "name: sample\nruns:\n  scenes-mae: {epochs: 40}\n", "synthetic_note": "",
         "datasets": [
-            {"name": "scenes", "label": "Sample scenes", "synthetic": True, "kind": "x"},
-            {"name": "modis", "label": "Sample MODIS", "synthetic": True, "kind": "x"},
-            {"name": "modis-aqua", "label": "Sample Aqua", "synthetic": True, "kind": "x"},
+            {"name": "scenes", "label": "Sample scenes", **told},
+            {"name": "modis", "label": "Sample MODIS", **told},
+            {"name": "modis-aqua", "label": "Sample Aqua", **told},
         ],
         "corpora": [
             {"name": "scenes", "label": "sample scenes", "kind": "images", "cut_from": []},

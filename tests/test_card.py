@@ -25,8 +25,26 @@ RECIPE = {
     "label": "Tiny | MAE",
     "models": {"start": "imagenet"},
     "datasets": [
-        {"name": "a", "label": "Set A", "licence": "CC-BY-4.0", "synthetic": True},
-        {"name": "b", "label": "Set B", "licence": None, "synthetic": False},
+        {
+            "name": "a",
+            "label": "Set A",
+            "licence": "CC-BY-4.0",
+            "synthetic": True,
+            "version": "3",
+            "citation": "A and B, On sets",
+            "homepage": "https://a.org",
+            "origin": "hub a/b at c0ffee",
+        },
+        {
+            "name": "b",
+            "label": "Set B",
+            "licence": None,
+            "synthetic": False,
+            "version": None,
+            "citation": None,
+            "homepage": None,
+            "origin": "folder or archive on disk",
+        },
     ],
     "benchmarks": [{"name": "scenes", "label": "Sample scenes"}],
 }
@@ -77,8 +95,9 @@ def test_the_card_tells_data_recipe_digests_and_probes(exported):
     index, run, probe = exported
     text = write_card(exported, probe)
     summary = json.loads((run / "summary.json").read_text())
-    assert "| Set A (synthetic) | CC-BY-4.0 |" in text
-    assert "| Set B | not stated |" in text
+    assert "| Set A (synthetic) | CC-BY-4.0 | 3 | hub a/b at c0ffee |" in text
+    assert "| Set B | not stated | not stated | folder or archive on disk |" in text
+    assert "\n- Set A: A and B, On sets. <https://a.org>\n" in text
     assert json.loads(index.read_text())["content"] in text
     assert f"| run digest (recipe, data, code) | `{summary['run_digest']}` |" in text
     (trained,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)

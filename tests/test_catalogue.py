@@ -230,3 +230,33 @@ def test_steps_by_hand_name_the_datasets_folder():
     told = fetch(check_config(changed("datasets.mine", entry)), "mine")["obtain"]
     assert "data/raw/mine/" in told
     assert "<dataset>" not in told
+
+
+def test_the_guide_shows_sources_that_load(tmp_path):
+    page = (ROOT / "docs" / "your-own-data.md").read_text(encoding="utf-8")
+    part = page.partition("## Known datasets")[2].partition("\n## ")[0]
+    known, own = re.findall(r"```yaml\n(.*?)```", part, re.DOTALL)
+    for text, name in ((known, "ucm"), (own, "fields")):
+        mine = tmp_path / "my.yaml"
+        mine.write_text(text)
+        assert load_config(mine).datasets[name].kind == "image-folder"
+
+
+def root_of(path):
+    entry = {"kind": "image-folder", "catalogue": "ucmerced", "path": str(path)}
+    return fetch(check_config(changed("datasets.mine", entry)), "mine")["root"]
+
+
+def test_the_root_is_that_of_the_archive_as_it_was_published(tmp_path):
+    root = entries()["ucmerced"].root
+    unpacked, there, zipped = (tmp_path / name for name in ("unpacked", "there", "zipped"))
+    (unpacked / "airplane").mkdir(parents=True)
+    assert root_of(unpacked) is None  # the classes are at the top
+    (there / root / "airplane").mkdir(parents=True)
+    assert root_of(there) == root
+    zipped.mkdir()
+    archive = zipped / "UCMerced_LandUse.zip"
+    archive.write_bytes(b"PK")
+    assert root_of(zipped) == root_of(archive) == root
+    entry = {"kind": "image-folder", "catalogue": "ucmerced", "path": str(unpacked), "root": "a/b"}
+    assert fetch(check_config(changed("datasets.mine", entry)), "mine")["root"] == "a/b"

@@ -6,6 +6,7 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -143,3 +144,26 @@ def test_a_file_system_without_locks_is_refused(tmp_path, monkeypatch):
     words = r"\.run\.json\.lock: this file system has no locks .*mounted with flock"
     with pytest.raises(UserError, match=words), exclusive(tmp_path / "run.json"):
         pass
+
+
+def test_a_lock_that_is_removed_at_the_end_still_lets_one_work_at_a_time(tmp_path):
+    """Who waited on the removed file must not work beside who made the next one."""
+    inside, most, done = 0, 0, 0
+
+    def work():
+        nonlocal inside, most, done
+        for _ in range(100):
+            with exclusive(tmp_path / "a", clear=True):
+                inside += 1
+                most = max(most, inside)
+                time.sleep(0)
+                inside -= 1
+                done += 1
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (most, done) == (1, 400)
+    assert os.listdir(tmp_path) == []

@@ -1,5 +1,6 @@
 """Inventories of many files: order, few in memory, members of archives, what is set aside."""
 
+import errno
 import hashlib
 import math
 import os
@@ -104,7 +105,7 @@ def test_a_file_is_read_to_its_end_whatever_size_was_listed(tmp_path, size, off)
     data = random.Random(size).randbytes(size)
     (tmp_path / "a").write_bytes(data)
     expected = hashlib.sha256(data).digest(), size
-    assert hashing.read_content((str(tmp_path / "a"), max(0, size + off))) == expected
+    assert hashing.read_content((str(tmp_path / "a"), max(0, size + off), None)) == expected
 
 
 def test_a_pipe_with_the_name_of_an_image_waits_for_nobody(tmp_path):
@@ -116,25 +117,26 @@ def test_a_pipe_with_the_name_of_an_image_waits_for_nobody(tmp_path):
 def test_members_of_an_archive_are_read_in_its_order_and_come_in_the_order_given(monkeypatch):
     read = []
 
-    def digest_stored(path):
+    def digest_stored(path, *, size, crc32):
+        assert (size, crc32) == (9, 77)
         read.append(path)
         if path == "b.zip!stored:5:9":
-            raise UserError("b.zip: this member is damaged")
+            raise OSError(errno.EIO, "another checksum")
         return sha(path), 9
 
     monkeypatch.setattr(hashing, "digest_stored", digest_stored)
     paths = ["b.zip!stored:100:9", "a.zip!deflate:7:4", "b.zip!stored:5:9", "b.zip!stored:20:9"]
-    contents = hashing.read_contents([(path, 9) for path in paths])
+    contents = hashing.read_contents([(path, 9, 77) for path in paths])
     assert read == [paths[1], paths[2], paths[3], paths[0]]
     assert contents == [
         (bytes.fromhex(sha(paths[0])), 9), (bytes.fromhex(sha(paths[1])), 9),
-        "b.zip: this member is damaged", (bytes.fromhex(sha(paths[3])), 9),
+        "cannot be read (another checksum)", (bytes.fromhex(sha(paths[3])), 9),
     ]  # fmt: skip
 
 
 def test_the_address_of_a_member_stays_in_a_path_made_relative(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(hashing, "digest_stored", lambda path: (sha(path), 9))
+    monkeypatch.setattr(hashing, "digest_stored", lambda path, **_: (sha(path), 9))
     members = [FoundFile("x/a.jpg", f"{tmp_path}/raw/a.zip!deflate:77:5", 9, 0)]
     items, _ = take_inventory(members, workers=1)
     assert items[0].path == "raw/a.zip!deflate:77:5"

@@ -53,7 +53,7 @@ class Site:
 
     def tile(self, **change):
         items = list(read_manifest(self.manifest))
-        with at_hand(items, {**self.options, **change}) as there:
+        with at_hand(items, {**self.options, **change}, manifest=self.manifest) as there:
             return tile_day(RECIPE, self.manifest, self.chips, items=there, may_be_empty=True)
 
     def stage(self):
@@ -139,8 +139,9 @@ def test_a_granule_that_cannot_be_had_fails_the_day_and_the_next_start_goes_on(s
     site.list()
     (gone,) = (path for path in site.server.top.rglob(names(site, "MOD03")[1]))
     aside = gone.rename(site.folder / gone.name)
-    with pytest.raises(UserError, match=rf"{gone.name}.*\n.*404 Not Found"):
+    with pytest.raises(UserError, match=rf"{gone.name}.*\n.*404 Not Found") as caught:
         site.tile(parallel=1)
+    assert f"remove {site.manifest} and start again" in str(caught.value)
     assert not site.chips.exists()
     came = [name for name in site.left() if name.endswith(".hdf")]
     assert 3 <= len(came) < 6  # those before it, and what was under way
@@ -246,5 +247,8 @@ def test_a_stage_killed_while_it_downloads_goes_on(site):
 def test_without_options_the_stage_says_what_is_missing(site):
     site.list()
     items = list(read_manifest(site.manifest))
-    with pytest.raises(UserError, match="--transfer is missing"), at_hand(items, None):
+    with (
+        pytest.raises(UserError, match="--transfer is missing"),
+        at_hand(items, None, manifest=site.manifest),
+    ):
         pass

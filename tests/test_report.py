@@ -121,9 +121,10 @@ def test_synthetic_is_written_into_every_picture_and_beside_every_number(tree):
     for name in FIGURES:
         text = (root / "results" / "figures" / f"{name}.svg").read_text()
         assert "SYNTHETIC DATA" in text, name
-    # Headline cards, datasets, granules (columns, tables below), corpora, class tables, runs; the
-    # benchmark, its rows, its steps (summary, row) and each encoder's figures; and the note.
-    tags = 2 + 3 + (2 + 3) + 2 + 2 + 4 + (1 + 2 + 2 + 2) + 1
+    # Headline cards, datasets and what they are cited by, granules (columns, tables below),
+    # corpora, class tables, runs; the benchmark, its rows, its steps (summary, row) and each
+    # encoder's figures; and the note.
+    tags = 2 + (3 + 3) + (2 + 3) + 2 + 2 + 4 + (1 + 2 + 2 + 2) + 1
     assert html.count('<span class="tag">synthetic</span>') == tags
 
 

@@ -14,6 +14,7 @@ from tests.chip_reports import (
     report_recipe,
 )
 from tests.report_tree import (
+    UNCITED,
     chip,
     make_manifest,
     summary,
@@ -67,7 +68,7 @@ def year(tmp_path):
     }
     for entry in ("terra", "aqua"):
         recipe["days"][entry] = dates.compress(days[entry])
-    recipe["datasets"] = [{"name": name, "label": name, "kind": "x"} for name in days]
+    recipe["datasets"] = [{"name": name, "label": name, "kind": "x", **UNCITED} for name in days]
     return recipe, summaries
 
 

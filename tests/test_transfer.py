@@ -5,6 +5,8 @@ import itertools
 import json
 import os
 import random
+import subprocess
+import sys
 import threading
 import time
 from email.utils import formatdate
@@ -12,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.fault_proxy import (
     Answer,
     Drop,
@@ -502,3 +505,39 @@ def test_two_downloads_of_one_file_take_turns(served, tmp_path):
     assert {one.sha256 for one in found} == {sha256()}
     assert len(served.requests()) == 1
     assert names(tmp_path) == [".a.bin.verified", "a.bin", "web"]
+
+
+CALLED_OFF = """
+import os, signal, sys, threading, time
+from pathlib import Path
+from workflow_scripts.transfer.client import Client
+from workflow_scripts.transfer.download import download
+from workflow_scripts.transfer.remote import Remote
+from workflow_scripts.transfer.settings import Settings
+def call_off():
+    while not (part := Path(sys.argv[2], ".slow.part")).exists() or not part.stat().st_size:
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGINT)
+threading.Thread(target=call_off, daemon=True).start()
+names = ["waits", "slow", "slow2", *map(str, range(20))]
+remotes = [Remote(name=name, urls=(sys.argv[1] + name,)) for name in names]
+download(remotes, Path(sys.argv[2]), what="test",
+         client=Client(Settings(parallel=3, first_wait_s=600, retries=99)))
+"""
+
+
+def test_ctrl_c_ends_at_once_and_keeps_what_came(served, tmp_path):
+    with FaultProxy(served.port) as proxy:
+        for name in ("slow", "slow2", "waits"):
+            served.put(name, DATA)
+        # One waits for its next attempt, two come slowly, the others have not begun.
+        proxy.faults = [Answer(503), *[Slow(pause_s=0.05)] * 9]
+        done = subprocess.run(
+            [sys.executable, "-c", CALLED_OFF, proxy.url(""), tmp_path / "raw"], cwd=ROOT,
+            capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+    assert "KeyboardInterrupt" in done.stderr
+    left = names(tmp_path / "raw")
+    assert {".slow.part", ".slow.part.json"} <= set(left)
+    assert not any(name.isdecimal() for name in left)
+    assert 0 < (tmp_path / "raw" / ".slow.part").stat().st_size < len(DATA)

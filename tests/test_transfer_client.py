@@ -268,6 +268,32 @@ def test_https_goes_through_a_proxy_with_a_password(served, tmp_path, monkeypatc
     assert asked == [("localhost:443", None), ("localhost:443", "Basic bWU6aGlkZGVu")]
 
 
+class _Socks(socketserver.BaseRequestHandler):
+    """As much of SOCKS 5 (RFC 1928) as takes a name and leads to one server."""
+
+    def handle(self):
+        self.request.recv(self.request.recv(2)[1])  # the ways to log in, one byte each
+        self.request.sendall(b"\x05\x00")
+        kind, length = self.request.recv(5)[3:]
+        self.server.asked.append((kind, self.request.recv(length + 2)[:-2]))
+        self.request.sendall(b"\x05\x00\x00\x01" + bytes(6))
+        with FaultProxy(self.server.upstream, raw=True) as proxy:
+            proxy.pass_on(self.request)
+
+
+def test_a_socks_proxy_is_asked_by_name(served, tmp_path, monkeypatch):
+    """Compute nodes may have no DNS of the outside."""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Socks) as server:
+        server.asked, server.upstream = [], served.port
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        monkeypatch.setenv("ALL_PROXY", f"socks5h://127.0.0.1:{server.server_address[1]}")
+        fetch(Client(FAST), "http://archive.test/a.bin", tmp_path)
+        server.shutdown()
+        thread.join()
+    assert server.asked == [(3, b"archive.test")]
+
+
 def test_documents_are_read_with_the_same_care(served):
     served.put("a.json", b'{"a": [1, "\xc3\xbc"]}')
     with FaultProxy(served.port) as proxy:
@@ -330,3 +356,8 @@ assert seen == [[1]] * 16, seen
     done = subprocess.run([sys.executable, "-W", "error", "-c", script], cwd=ROOT, text=True,
                           capture_output=True, check=False)  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_web_page_from_the_same_host_tells_of_the_token(served, tmp_path):
+    with pytest.raises(UserError, match=r"a login page, or .* no token is set for 127\.0\.0\.1"):
+        fetch(Client(FAST), served.url("page/a.bin"), tmp_path)

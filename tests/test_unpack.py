@@ -1,5 +1,6 @@
 """Unpacking archives: whole files below the target and nowhere else, and never twice."""
 
+import gzip
 import io
 import json
 import os
@@ -140,6 +141,16 @@ def test_unpacking_goes_on_where_it_ended(tmp_path, monkeypatch, form):
     assert set(rest) == FILES.keys() - set(first) | {first[0]}
     assert contents(out) == FILES
     assert not (out / BEGUN).exists()
+
+
+def test_what_was_unpacked_before_another_boot_is_not_trusted(tmp_path, monkeypatch):
+    path, out = made(tmp_path, "tar.gz"), tmp_path / "out"
+    first = interrupted(path, out, 5, monkeypatch)
+    size = (out / first[4]).stat().st_size
+    (out / first[4]).write_bytes(bytes(size))  # as a file whose bytes never reached the disk
+    monkeypatch.setattr(target_module, "_boot", lambda: "another")
+    assert set(interrupted(path, out, 100, monkeypatch)) == FILES.keys()
+    assert contents(out) == FILES
 
 
 def test_a_change_of_the_archive_while_it_is_cleared_is_seen_by_the_next_start(
@@ -341,6 +352,27 @@ def test_a_long_name_packed_to_almost_nothing_does_not_fill_the_memory(tmp_path)
     path.write_bytes(buffer.getvalue())
     with pytest.raises(UserError, match="a header of this length has no good reason"):
         unpack(path, tmp_path / "out")
+
+
+def test_headers_packed_to_almost_nothing_count_as_bytes(tmp_path):
+    path = tmp_path / "x.tar.gz"
+    record = b"1000000 a=" + b"x" * (1_000_000 - 11) + b"\n"
+    with gzip.open(path, "wb") as file:
+        for number in range(40):
+            file.write(tar_member(b"x", record, kind=b"x") + tar_member(b"%d.jpg" % number))
+        file.write(TAR_END)
+    with pytest.raises(UserError, match="over 200 times as many"):
+        unpack(path, tmp_path / "out", limits=Limits(modest_bytes=2**24))
+
+
+def test_a_finished_folder_needs_no_leave_to_write(tmp_path):
+    path, out = made(tmp_path, "tar.gz"), tmp_path / "raw" / "out"
+    first = unpack(path, out)
+    (out.parent / ".out.lock").unlink()
+    before = snapshot(out.parent)
+    assert unpack(path, out) == first
+    assert snapshot(out.parent) == before
+    assert not (out.parent / ".out.lock").exists()
 
 
 def test_a_disk_too_small_is_told_before_and_one_that_fills_while_writing(tmp_path, monkeypatch):

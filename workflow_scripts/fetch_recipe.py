@@ -11,7 +11,7 @@ from workflow_scripts.config_modis import Granules, ModisL1b
 from workflow_scripts.config_sources import LaadsSource, ManualSource, Source, StacSource
 from workflow_scripts.corpora import day_digests
 from workflow_scripts.digests import digest, file_sha256
-from workflow_scripts.fetch.folder import LISTING, listing_digest
+from workflow_scripts.fetch.folder import ARCHIVE_SUFFIXES, LISTING, listing_digest
 from workflow_scripts.fetch.generated import placed_by_hand
 from workflow_scripts.fetch.labels import labels_digest
 
@@ -57,7 +57,7 @@ def _of_files(entry: ImageFolder | ImageList | Aicca, raw: Path) -> Recipe:
     if isinstance(entry, Aicca):  # how rows are matched and split is of packing
         return recipe
     recipe |= {
-        "root": told.root,
+        "root": told.root if entry.root or not place or _is_laid_out(place, told.root) else None,
         "parquet": told.parquet.model_dump() if told.parquet else None,
         "expected": told.expected.model_dump() if told.expected else None,
         "rescan": entry.rescan,
@@ -71,6 +71,17 @@ def _of_files(entry: ImageFolder | ImageList | Aicca, raw: Path) -> Recipe:
 
 def _digest(entry: Dataset, place: Path) -> str | None:
     return labels_digest(place) if isinstance(entry, Aicca) else _listing(place)
+
+
+@functools.cache
+def _is_laid_out(place: Path, root: str | None) -> bool:
+    """Whether the catalogue's root is one of these files: it is told of the publisher's archives.
+
+    Who has unpacked them in another way has the classes at the top, unless he says where.
+    """
+    if root is None or not place.is_dir() or (place / root).is_dir():
+        return True
+    return any(path.name.lower().endswith(ARCHIVE_SUFFIXES) for path in place.iterdir())
 
 
 @functools.cache

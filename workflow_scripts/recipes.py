@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from workflow_scripts.catalogue.words import cited
 from workflow_scripts.config import Config
 from workflow_scripts.config_check import load_config
 from workflow_scripts.config_data import Aicca, Corpus, ImagePacking
@@ -202,8 +203,8 @@ def card(config: Config, run: str) -> Recipe:
             {
                 "name": name,
                 "label": config.datasets[name].label or name,
-                "licence": config.datasets[name].licence,
                 "synthetic": is_synthetic(config.datasets[name]),
+                **cited(config.datasets[name]),
             }
             for name in names
         ],

@@ -4,6 +4,7 @@ from typing import Any
 
 import yaml
 
+from workflow_scripts.catalogue.words import cited
 from workflow_scripts.config import Config
 from workflow_scripts.corpora import (
     BENCH,
@@ -51,6 +52,7 @@ def report(config: Config, pins: dict[str, Any]) -> Recipe:
                 **row,
                 "kind": config.datasets[row["name"]].kind,
                 "synthetic": is_synthetic(config.datasets[row["name"]]),
+                **cited(config.datasets[row["name"]]),
             }
             for row in named("datasets", datasets)
         ],
@@ -113,9 +115,13 @@ def _reported(config: Config, benchmark: str, encoder: str) -> Recipe:
 
 def scientific(config: Config) -> Recipe:
     """The configuration without where things lie and how the work is laid over a machine."""
+    # Of a source: what it is had by, but not what it is.
+    reached = {"url", "keep", "sign", "token_env", "instructions"}
+    places = dict.fromkeys(("path", "list", "obtain", "rescan", "listing"), True)
     left_out: Any = {
         "paths": True,
-        "datasets": {"__all__": {"path", "list", "obtain", "rescan", "listing"}},
+        "transfer": True,
+        "datasets": {"__all__": {**places, "source": reached}},
         "weights": {"__all__": {"file"}},
         "runs": {"__all__": {"launch", "segments", "pinned"}},
     }

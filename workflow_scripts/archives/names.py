@@ -11,6 +11,9 @@ _SEPARATORS = re.compile(r"[/\\]")
 _LEFT_OUT = {"__macosx", "thumbs.db", "desktop.ini"}
 # Most names: nothing in them that the rules below would look at. A million are checked in seconds.
 _PLAIN = re.compile(r"[\w+,=@ -][\w+,=@ .-]*(?:/[\w+,=@ -][\w+,=@ .-]*)*", re.ASCII)
+_LONGEST = 1000  # characters: far below what paths may have, with the folder before them
+_DEEPEST = 50  # folders
+_SHOWN = 200
 _PERHAPS_LEFT_OUT = re.compile("__macosx|thumbs.db|desktop.ini", re.IGNORECASE)
 # Control characters, halves of characters, and what begins a new line.
 _UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}
@@ -22,7 +25,9 @@ class OddError(Exception):
 
 
 def shown(name: str) -> str:
-    """A name in which what cannot be shown is escaped."""
+    """A name in which what cannot be shown is escaped, and the rest of an endless one left out."""
+    if len(name) > _LONGEST:
+        name = f"{name[:_SHOWN]}…"
     if name.isprintable():
         return name
     return "".join(
@@ -49,7 +54,7 @@ def key_of(name: str, archive: Path) -> str | None:
         OddError: It cannot be a key, but does no harm.
         UserError: It names a place outside of any folder.
     """
-    if _PLAIN.fullmatch(name) and not _PERHAPS_LEFT_OUT.search(name):
+    if len(name) < 2 * _DEEPEST and _PLAIN.fullmatch(name) and not _PERHAPS_LEFT_OUT.search(name):
         return name
     if name[:1] in ("/", "\\") or _DRIVE.match(name) or ".." in _SEPARATORS.split(name):
         raise refused(
@@ -60,6 +65,8 @@ def key_of(name: str, archive: Path) -> str | None:
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if not parts or any(part.startswith(".") or part.lower() in _LEFT_OUT for part in parts):
         return None
+    if len(name) > _LONGEST or len(parts) > _DEEPEST:
+        raise OddError("its name is too long, or too many folders deep")
     if not name.isprintable():
         if any(unicodedata.category(one) == "Cs" for one in name):
             raise OddError("its name is in no encoding that the archive states (not UTF-8)")

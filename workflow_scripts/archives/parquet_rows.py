@@ -22,6 +22,8 @@ _MAGIC = (
     (b"II*\0", "tif"), (b"MM\0*", "tif"), (b"II+\0", "tif"), (b"MM\0+", "tif"),
     (b"BM", "bmp"),
 )  # fmt: skip
+# What pyarrow raises for broken or hostile bytes.
+_DAMAGE = (pa.ArrowException, OSError, ValueError, OverflowError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +52,7 @@ class Table:
 
     Attributes:
         rows: How many it has.
-        bytes: Of all images, about.
+        bytes: Of all columns, which the images mostly are.
 
     Raises:
         UserError: It cannot be read, has no such columns, or is above a limit.
@@ -60,7 +62,7 @@ class Table:
         self._path, self._columns = path, columns
         try:
             self._file = pq.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False)
-        except (pa.ArrowException, OSError) as error:
+        except _DAMAGE as error:
             raise self._damaged(error) from None
         self._names = _class_names(self._file.schema_arrow, columns.label)
         self._image = self._check_image()
@@ -68,11 +70,10 @@ class Table:
             self._check_label(columns.label)
         meta = self._file.metadata
         self.rows: int = meta.num_rows
+        # Of whole row groups: pyarrow 26 aborts the process when it is asked for the metadata of a
+        # column whose statistics are broken.
         self.bytes = sum(
-            column.total_uncompressed_size
-            for group in map(meta.row_group, range(meta.num_row_groups))
-            for column in map(group.column, range(group.num_columns))
-            if column.path_in_schema == self._image
+            meta.row_group(number).total_byte_size for number in range(meta.num_row_groups)
         )
         limits.check(path, members=self.rows, total=self.bytes, stored=path.stat().st_size)
 
@@ -94,7 +95,7 @@ class Table:
         while True:
             try:
                 batch = next(batches, None)
-            except (pa.ArrowException, OSError) as error:
+            except _DAMAGE as error:
                 raise self._damaged(error) from None
             if batch is None:
                 return
@@ -165,7 +166,9 @@ class Table:
             )
         return schema.field(name)
 
-    def _damaged(self, error: Exception) -> UserError:
+    def _damaged(self, error: Exception) -> Exception:
+        if isinstance(error, OSError) and error.errno is not None:
+            return error  # the disk's, not the file's
         return damaged(self._path, f"cannot be read as a parquet file ({error})")
 
 

@@ -128,7 +128,7 @@ def tar_entries(file: Guarded, archive: Path, limits: Limits) -> Iterator[Entry 
             break
         tar.members.clear()  # type: ignore[attr-defined]  # else it keeps them all
         count += 1
-        total += info.size
+        total = max(total + info.size, file.tell())  # headers may be the larger part
         if not 0 <= info.size <= sys.maxsize:
             raise refused(archive, f"member {shown(info.name)!r} would have {info.size} bytes")
         limits.check(archive, members=count, total=total, stored=stored)

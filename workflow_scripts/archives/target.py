@@ -24,6 +24,7 @@ BEGUN, DONE = ".unpacking.json", ".unpacked.json"
 _TEMPORARY = ".unpacking.tmp"
 _OWN = (BEGUN, DONE, _TEMPORARY)
 
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NOT_HELD = {  # names that a file system cannot hold
@@ -55,6 +56,9 @@ class Target:
     def claim(self, made_from: Facts) -> None:
         """Make the folder this archive's; what another one left in it goes.
 
+        So does what was unpacked before the machine was started anew: whether those bytes had
+        reached the disk is not known.
+
         Raises:
             UserError: It holds files and no mark: they are somebody's.
         """
@@ -64,20 +68,22 @@ class Target:
                 f"{self.root} holds files that were not unpacked by this workflow, and an archive "
                 "would be unpacked there; move them away, or give that folder as the dataset's path"
             )
-        if done is not None or (begun is not None and begun.get("made_from") != made_from):
+        mark = {"made_from": made_from, "boot": _boot()}
+        if done is not None or (begun is not None and not mark.items() <= begun.items()):
             # In this order a kill never leaves others' files below the mark of this archive.
             self._write_json(BEGUN, {"made_from": None})
             with suppress(FileNotFoundError):
                 os.unlink(DONE, dir_fd=self._root)
             self.remove_others(set())
-        self._write_json(BEGUN, {"made_from": made_from})
+        self._write_json(BEGUN, mark)
 
     def finish(self, facts: Facts, keys: set[str]) -> None:
         """Remove what does not belong, and mark the folder as complete."""
         self.remove_others(keys)
         _sync(self._root)
-        self._write_json(DONE, facts)
-        os.unlink(BEGUN, dir_fd=self._root)
+        # Killed between these two, the next start takes it for begun, and finds all there.
+        self._write_json(BEGUN, {**facts, "boot": _boot()})
+        os.rename(BEGUN, DONE, src_dir_fd=self._root, dst_dir_fd=self._root)
 
     def read(self, name: str) -> Facts | None:
         """What a mark says; None where there is none.
@@ -241,6 +247,14 @@ class Target:
                 "unpacked stays and is not unpacked twice"
             )
         return error
+
+
+def _boot() -> str | None:
+    """What tells one run of the machine from the next."""
+    try:
+        return _BOOT.read_text(encoding="ascii").strip()
+    except OSError:
+        return None
 
 
 def _sync(descriptor: int) -> None:

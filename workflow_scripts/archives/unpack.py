@@ -87,10 +87,11 @@ def unpack(
     if kind in (Kind.RAR, Kind.OTHER):
         raise refuse(archive, kind, target=target)
     made_from = _made_from(archive, sha256, columns if kind is Kind.PARQUET else None)
+    if (found := _finished(target, made_from)) is not None:
+        return found
     with exclusive(target), Target(target) as folder:
-        found = folder.read(DONE)
-        if found is not None and found.get("made_from") == made_from:
-            return _unpacked(target, found)
+        if (found := _finished(target, made_from)) is not None:
+            return found  # by another process, meanwhile
         folder.claim(made_from)
         with ExitStack() as stack:
             contents = _contents(archive, kind, columns, limits, stack)
@@ -98,7 +99,8 @@ def unpack(
             facts, keys = _fill(folder, contents, archive)
         facts["made_from"] = made_from
         folder.finish(facts, keys)
-    log.info("%s: %d files in %s", archive, facts["files"], target)
+    others = len(facts["set_aside"])
+    log.info("%s: %d files in %s, %d set aside", archive, facts["files"], target, others)
     return _unpacked(target, facts)
 
 
@@ -108,6 +110,21 @@ def _made_from(archive: Path, sha256: str | None, columns: Columns | None) -> di
     read_as = None if columns is None else asdict(columns)
     return {"form": _FORM, "archive": archive.name, "bytes": seen.st_size, "columns": read_as,
             **content}  # fmt: skip
+
+
+def _finished(target: Path, made_from: dict[str, Any]) -> Unpacked | None:
+    """What an earlier start made of the same archive; nothing is written, which may not be allowed.
+
+    Raises:
+        UserError: The folder's mark is a link.
+    """
+    if not target.is_dir():
+        return None
+    with Target(target) as folder:
+        facts = folder.read(DONE)
+    if facts is None or facts.get("made_from") != made_from:
+        return None
+    return _unpacked(target, facts)
 
 
 def _unpacked(target: Path, facts: dict[str, Any]) -> Unpacked:
@@ -151,7 +168,6 @@ def _fill(folder: Target, contents: _Contents, archive: Path) -> tuple[dict[str,
                 keys.add(part.key)
                 total += part.size
                 continue
-        log.warning("%s: %s set aside: %s", archive, found.key, found.reason)
         set_aside.append(asdict(found))
     return {"files": len(keys), "bytes": total, "set_aside": set_aside}, keys
 

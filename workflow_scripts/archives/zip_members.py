@@ -194,7 +194,7 @@ def _key(
     name = _name(info)
     try:
         key = key_of(name, archive)
-        if key is None or name.endswith("/"):
+        if key is None or name.endswith("/") or stat.S_ISDIR(info.external_attr >> 16):
             return None
         _check_entry(info, header, limits)
         seen.add(key)

@@ -24,7 +24,7 @@ class Sources:
     """What a card is made of.
 
     Args:
-        recipe: Names, labels and licences, from the configuration.
+        recipe: Names, labels, and what data are cited by, from the configuration.
         summary: `summary.json` of the run, whose stamp holds the run's recipe.
         model: Its `model.json`.
         corpus: The index of its corpus.
@@ -86,6 +86,20 @@ def cell(value: Any) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
+def citations(datasets: list[Json]) -> list[str]:
+    """A line for each work to be cited, with the datasets it is of and where they are described."""
+    named: dict[str, list[Json]] = {}
+    for row in datasets:
+        if row["citation"]:
+            named.setdefault(" ".join(row["citation"].split()), []).append(row)
+    lines = []
+    for citation, rows in named.items():
+        pages = dict.fromkeys(row["homepage"] for row in rows if row["homepage"])
+        tail = "".join(f" <{page}>" for page in pages)
+        lines.append(f"{', '.join(row['label'] for row in rows)}: {citation}.{tail}")
+    return lines
+
+
 def counts(result: Json, part: str) -> str:
     """How many samples of a part the splits have: `1,680`, or `420, 840` where they differ."""
     return ", ".join(dict.fromkeys(f"{split[f'n_{part}']:,}" for split in result["splits"]))
@@ -141,6 +155,7 @@ def card_text(sources: Sources) -> str:
         trained_yaml=yaml.safe_dump(sources.summary["recipe"], allow_unicode=True).strip(),
         model=sources.model,
         corpus=sources.corpus,
+        citations=citations(sources.recipe["datasets"]),
         probes=[row for label, found in judged_on for row in probe_rows(label, found)],
         seen=dict.fromkeys(
             line for label, found in judged_on for line in seen_in_pretraining(label, found)

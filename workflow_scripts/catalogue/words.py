@@ -1,7 +1,8 @@
 """Words for entries of the catalogue: what `--list`, docs/datasets.md, report and card share."""
 
 from workflow_scripts.catalogue.entries import Entry
-from workflow_scripts.catalogue.known import Known
+from workflow_scripts.catalogue.known import Known, known
+from workflow_scripts.config_base import DatasetBase
 from workflow_scripts.config_sources import (
     Expected,
     HttpsSource,
@@ -27,6 +28,18 @@ def origin(told: Known) -> str:
     if told.path is not None:
         return "folder or archive on disk"
     return _source(told.source) if told.source else "generated"
+
+
+def cited(dataset: DatasetBase) -> dict[str, str | None]:
+    """What report and model card tell of a configured dataset, to be cited with the results."""
+    told = known(dataset)
+    return {
+        "version": told.version,
+        "licence": told.licence,
+        "citation": told.citation,
+        "homepage": told.homepage,
+        "origin": origin(told),
+    }
 
 
 def _source(source: Source) -> str:

@@ -11,9 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from workflow_scripts.archives.listed import SetAside
-from workflow_scripts.archives.members import in_place, members
-from workflow_scripts.archives.parquet_rows import Columns
-from workflow_scripts.archives.unpack import unpack
 from workflow_scripts.errors import UserError
 from workflow_scripts.fetch.folder import ARCHIVE_SUFFIXES, FoundFile, files_below, names_below
 
@@ -107,6 +104,9 @@ def _of_part(part: Part, reading: Reading) -> Iterator[FoundFile]:
         return files_below(part.path / reading.root, reading.wanted)
     if not part.is_archive:
         return _single(part, reading)
+    # Here: most datasets are folders, and NumPy and pyarrow double the start of their fetch.
+    from workflow_scripts.archives.members import in_place
+
     if in_place(part.path):
         return _members(part, reading)
     return files_below(_unpacked(part, reading) / reading.root, reading.wanted)
@@ -120,6 +120,8 @@ def _single(part: Part, reading: Reading) -> Iterator[FoundFile]:
 
 
 def _members(part: Part, reading: Reading) -> Iterator[FoundFile]:
+    from workflow_scripts.archives.members import members
+
     mtime_ns = part.path.stat().st_mtime_ns
     for member in members(part.path):
         if isinstance(member, SetAside):
@@ -127,11 +129,14 @@ def _members(part: Part, reading: Reading) -> Iterator[FoundFile]:
             continue
         key = _below(member.key, reading.root)
         if key and reading.wanted(key):
-            yield FoundFile(key=key, path=member.address, bytes=member.bytes, mtime_ns=mtime_ns)
+            yield FoundFile(key, member.address, member.bytes, mtime_ns, member.crc32)
 
 
 def _unpacked(part: Part, reading: Reading) -> Path:
     """The folder of an archive that is not read in place; filled if that was not done."""
+    from workflow_scripts.archives.parquet_rows import Columns
+    from workflow_scripts.archives.unpack import unpack
+
     if reading.unpacked is None:
         raise UserError(
             f"dataset {reading.dataset}: {part.path} is not read where it lies, and there is no "

@@ -25,12 +25,14 @@ class FoundFile(NamedTuple):
         path: Where it lies, as `workflow_scripts.stored` understands it.
         bytes: Its size.
         mtime_ns: When it changed; of a member, when its archive did.
+        crc32: Of a member's bytes, where its archive tells it.
     """
 
     key: str
     path: str
     bytes: int
     mtime_ns: int
+    crc32: int | None = None
 
 
 def is_image(name: str) -> bool:

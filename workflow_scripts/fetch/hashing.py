@@ -7,7 +7,6 @@ most folders are small and a process takes longer to start than they take to rea
 
 import hashlib
 import os
-import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,10 +15,9 @@ from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
-from workflow_scripts.errors import UserError
 from workflow_scripts.fetch.folder import FoundFile
 from workflow_scripts.processes import map_in_processes
-from workflow_scripts.stored import digest_stored
+from workflow_scripts.stored import address_in, digest_stored
 from workflow_scripts.threads import map_in_order, usable_cores
 
 _BY_THREADS = 512  # files, before processes are worth their start
@@ -27,13 +25,12 @@ _BATCH_FILES, _BATCH_BYTES = 256, 2**25
 _CHUNK_FILES = 4096  # known ones with them, so that few wait while others are read
 _ASKED_FILES = 256
 _PIECE = 2**20
-_MEMBER = re.compile(r"!(\w+):(\d+):\d+$")  # an address as `stored` writes it
 
 
-# What a file holds: its sha256 and its size. And a file to read: path, and size to expect. Plain
-# tuples, since millions of them go from process to process.
+# What a file holds: its sha256 and its size. And a file to read: its path, the size to expect, and
+# the CRC-32 of a member. Plain tuples, since millions of them go from process to process.
 Content = tuple[bytes, int]
-Unread = tuple[str, int]
+Unread = tuple[str, int, int | None]
 
 
 class Hashed(NamedTuple):
@@ -114,7 +111,7 @@ def _chunk(
         chunk.files.append(file)
         chunk.known.append(content)
         if content is None:
-            chunk.unread.append((file.path, file.bytes))
+            chunk.unread.append((file.path, file.bytes, file.crc32))
             size += file.bytes
         if (
             len(chunk.unread) >= most_files
@@ -157,8 +154,8 @@ def read_contents(files: list[Unread]) -> list[Content | str]:
 
 
 def _place(path: str, place: int) -> tuple[str, int]:
-    member = _MEMBER.search(path) if "!" in path else None
-    return (path[: member.start()], int(member[2])) if member else ("", place)
+    member = address_in(path) if "!" in path else None
+    return (member.file, member.offset) if member else ("", place)
 
 
 def _why_crashed(files: list[Unread]) -> list[Content | str]:
@@ -167,16 +164,14 @@ def _why_crashed(files: list[Unread]) -> list[Content | str]:
 
 def read_content(file: Unread) -> Content | str:
     """What a file holds, or the reason why it is set aside."""
-    path, expected = file
+    path, expected, crc32 = file
     try:
-        if "!" in path:
-            checksum, size = digest_stored(path)
+        if "!" in path and address_in(path) is not None:
+            checksum, size = digest_stored(path, size=expected, crc32=crc32)
             return bytes.fromhex(checksum), size
         return _read(path, expected)
     except OSError as error:
         return f"cannot be read ({error.strerror})"
-    except UserError as error:  # a member whose bytes are not what its archive says
-        return str(error)
 
 
 def _read(path: str, expected: int) -> Content:

@@ -206,5 +206,5 @@ def _key(path: str) -> str:
 
 
 def _sum(file: FoundFile, sha256: bytes) -> int:
-    _, path, size, mtime_ns = file
+    path, size, mtime_ns = file[1:4]
     return zlib.crc32(f"{path}\0{size}\0{mtime_ns}\0".encode(errors="replace") + sha256)

@@ -109,12 +109,15 @@ def sum_days(paths: Iterable[Path], *, by_day: bool) -> DaySums:
 def sum_manifests(paths: Iterable[Path]) -> Json:
     """Manifest summaries of the days of a dataset as one, with `days` and the reasons counted.
 
+    `files` are archives it came in; `differences` is None where nothing was compared.
+
     Raises:
         UserError: One is missing or is not JSON.
     """
     total: Json = {
         "days": 0, "synthetic": False, "items": 0, "bytes": 0, "duplicates": 0, "classes": [],
         "duplicates_across_splits": 0, "set_aside": Counter(), "source": "", "incomplete": 0,
+        "files": [], "differences": None,
     }  # fmt: skip
     sources: dict[str, None] = {}
     for path in paths:
@@ -130,6 +133,10 @@ def sum_manifests(paths: Iterable[Path]) -> Json:
             or (short_reason(row) for row in summary["set_aside"])
         )
         sources[summary["source"]] = None
+        total["files"] += summary.get("files", [])
+        differing = summary.get("differences")
+        if differing is not None:
+            total["differences"] = [*(total["differences"] or []), *differing]
         total["incomplete"] += summary.get("at_source", {}).get("incomplete", False)
     total["source"] = "; ".join(sorted(sources)[:3]) + ("; …" if len(sources) > 3 else "")
     if total["incomplete"]:

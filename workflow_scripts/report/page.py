@@ -84,6 +84,28 @@ def _datasets(collected: Collected) -> list[Json]:
     return rows
 
 
+def _used(collected: Collected) -> list[Json]:
+    """What the data are cited by, and the archives they came in."""
+    rows = []
+    for entry, sums in collected.manifests:
+        differing = sums["differences"]
+        rows.append(
+            {
+                "label": entry["label"],
+                "synthetic": sums["synthetic"],
+                "version": entry["version"] or "–",
+                "licence": entry["licence"] or ("–" if sums["synthetic"] else "not stated"),
+                "citation": entry["citation"] or ("–" if sums["synthetic"] else "not stated"),
+                "homepage": entry["homepage"],
+                "link": _safe_link(entry["homepage"]),
+                "origin": entry["origin"],
+                "differing": differing,
+                "files": [{**file, "bytes": tables.size(file["bytes"])} for file in sums["files"]],
+            }
+        )
+    return rows
+
+
 def _span(days: list[str]) -> str:
     """`2003-01-01`, or `365 days, 2003-01-01 to 2003-12-31`; empty for data without days."""
     if len(days) < 2:
@@ -193,6 +215,7 @@ def context(collected: Collected, figures: Path) -> Json:
         "environment": environment,
         "versions": versions,
         "datasets": _datasets(collected),
+        "used": _used(collected),
         "granules": _granules(collected),
         "corpora": _corpora(collected, figures),
         "runs": [_run(run, figures) for run in collected.runs],

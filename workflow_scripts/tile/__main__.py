@@ -19,7 +19,8 @@ def work(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
     """Run the stage: the day's shard, and `<date>.json` beside it."""
     manifest, chips = arguments.manifest, arguments.chips
     options = json.loads(arguments.transfer) if arguments.transfer else None
-    with exclusive(chips), at_hand(list(read_manifest(manifest)), options) as items:
+    listed = list(read_manifest(manifest))
+    with exclusive(chips), at_hand(listed, options, manifest=manifest) as items:
         body = tile_day(
             recipe,
             manifest,

@@ -19,7 +19,9 @@ _GB = 10**9
 
 
 @contextmanager
-def at_hand(items: list[Item], options: dict[str, Any] | None) -> Iterator[list[Item]]:
+def at_hand(
+    items: list[Item], options: dict[str, Any] | None, *, manifest: Path
+) -> Iterator[list[Item]]:
     """Have a day's granules on disk; when the block ends well, those that came for it go.
 
     What is there from before is verified and not asked for again. Granules that somebody put into
@@ -29,6 +31,7 @@ def at_hand(items: list[Item], options: dict[str, Any] | None) -> Iterator[list[
     Args:
         items: The day's; those without `remote` are left alone.
         options: `url`, `budget_gb`, `keep`, and the limits of `transfer.settings.Settings`.
+        manifest: Theirs, for messages.
 
     Yields:
         The items, those with `remote` with the sha256 of what is there.
@@ -49,15 +52,19 @@ def at_hand(items: list[Item], options: dict[str, Any] | None) -> Iterator[list[
     folder = Path(remote[0].path).parent
     if placed_by_hand(folder):
         log.info("%s holds files that were put there: nothing in it will be deleted", folder)
-        yield _fetched(items, remote, folder, options)
+        yield _fetched(items, remote, folder, options, manifest)
         return
     need, budget = sum(item.bytes for item in remote), int(options["budget_gb"] * _GB)
     with room(folder, need, budget, keep=options["keep"]):
-        yield _fetched(items, remote, folder, options)
+        yield _fetched(items, remote, folder, options, manifest)
 
 
 def _fetched(
-    items: list[Item], remote: list[Item], folder: Path, options: dict[str, Any]
+    items: list[Item],
+    remote: list[Item],
+    folder: Path,
+    options: dict[str, Any],
+    manifest: Path,
 ) -> list[Item]:
     url = options["url"].rstrip("/")
     for item in remote:
@@ -69,7 +76,10 @@ def _fetched(
     try:
         received = download(files, folder, client=client, what=f"granules of {folder.name}")
     except UserError as error:
-        raise about_the_token(error) from None
+        raise UserError(
+            f"{about_the_token(error)}\nShould the source have other files of this day by now, "
+            f"remove {manifest} and start again: the day is listed anew"
+        ) from None
     found = {one.name: one.sha256 for one in received}
     return [replace(item, sha256=found[item.key]) if item.remote else item for item in items]
 

@@ -36,6 +36,7 @@ _REDIRECTS = 10
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _DOCUMENT_BYTES = 32 * 2**20
 _PORTS = {"http": 80, "https": 443}
+_NO_BRACKETS = str.maketrans("", "", "[]")  # of an IPv6 address
 
 # Its warnings and debug lines hold URLs with their queries, which may be signed.
 logging.getLogger("urllib3").setLevel(logging.CRITICAL)
@@ -77,7 +78,8 @@ class Client:
         self.settings = settings
         self._sign = sign
         self._tokens = {
-            host.lower(): _checked(host, token) for host, token in (tokens or {}).items()
+            host.lower().translate(_NO_BRACKETS): _checked(host, token)
+            for host, token in (tokens or {}).items()
         }
         self._session = requests.Session()
         adapter = HTTPAdapter(pool_maxsize=max(settings.parallel, 1))
@@ -174,7 +176,7 @@ class Client:
             return None
         came = f"a web page came ({kind}) from {without_secrets(response.url)}"
         if _origin(response.url) == _origin(url):
-            return f"{came}; is a token or a licence to be accepted missing?"
+            return f"{came}; a login page, or a licence to be accepted? {self._about_token(url)}"
         return f"{came}, to which the server redirects; a login page? {self._about_token(url)}"
 
     def _get(

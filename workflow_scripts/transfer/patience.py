@@ -7,6 +7,8 @@ from workflow_scripts.logs import log
 from workflow_scripts.transfer.failures import Failure, Final, Passing
 from workflow_scripts.transfer.settings import Settings
 
+_LONGEST_BACK_OFF_S = 60.0
+
 
 class Stopped(Exception):
     """The work was called off from outside; what has come so far stays."""
@@ -15,8 +17,9 @@ class Stopped(Exception):
 class Patience:
     """Waits between the attempts at one URL: exponential back-off with full jitter.
 
-    The n-th wait is drawn evenly from 0 to `first_wait_s` × 2^n ("Exponential Backoff And Jitter",
-    AWS Architecture Blog 2015: of the ways to spread those who wait it loads the server least).
+    The n-th wait is drawn evenly from 0 to `first_wait_s` × 2^(n - 1), a minute at most
+    ("Exponential Backoff And Jitter", AWS Architecture Blog 2015: of the ways to spread those who
+    wait it loads the server least).
     What Retry-After asks for is waited in full, and jitter on top. An attempt that brought new
     bytes starts the count again, so that a bad line only makes a download slow.
     """
@@ -56,7 +59,7 @@ class Patience:
                 f"{failure}: the server asks to wait {asked:.0f} s, more than the "
                 f"{settings.longest_wait_s:.0f} s allowed (longest_wait_s); start again later"
             )
-        most = min(settings.first_wait_s * 2.0**self._in_vain, settings.longest_wait_s)
+        most = min(settings.first_wait_s * 2.0 ** max(self._in_vain - 1, 0), _LONGEST_BACK_OFF_S)
         seconds = min(asked + self._random.uniform(0, most), settings.longest_wait_s)
         log.info("%s: %s; again in %.1f s", self._what, failure, seconds)
         if self._stop.wait(seconds):

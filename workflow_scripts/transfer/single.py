@@ -71,9 +71,9 @@ def _present(remote: Remote, target: Path, watch: Watch) -> Received | None:
 
 
 def _hopeless(target: Path, failures: list[tuple[str, Failure]], kept: int) -> str:
-    begin = f"{target}: could not be downloaded{told(failures)}\n"
     if not failures:
-        begin = f"{target}: no URL is known for it. "
+        return f"{target}: no URL is known for it; get the file and put it there under this name"
+    begin = f"{target}: could not be downloaded{told(failures)}\n"
     went = f", which goes on from byte {kept}" if kept else ""
     return (
         f"{begin}Mend what is said there and start again{went}; or get the file by other means and "
@@ -129,10 +129,10 @@ class _Mirror:
             if same and part.origin and part.origin.validator:
                 headers["If-Range"] = part.origin.validator
         with self._client.open(self._url, headers=headers, also=(416,)) as response:
-            self._refuse_unfit(response)
             if response.status_code == 416:
                 self._at_end(response)
             else:
+                self._refuse_unfit(response)
                 self._begin(response)
                 self._body(response)
 
@@ -144,7 +144,7 @@ class _Mirror:
                 "bytes would not be those of the file"
             )
         page = self._client.web_page(self._url, response)
-        if page and response.ok and not self._remote.name.lower().endswith(_PAGES):
+        if page and not self._remote.name.lower().endswith(_PAGES):
             raise Final(page)
 
     def _at_end(self, response: requests.Response) -> None:
