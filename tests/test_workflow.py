@@ -23,7 +23,7 @@ def test_probe_ucm_plans_without_the_data(workspace):
 
 
 def test_probe_ucm_fails_first_and_says_where_to_get_the_data(workspace):
-    nowhere = "datasets={ucm: {catalogue: null, path: data/raw/ucm, obtain: Ask the library.}}"
+    nowhere = "datasets={ucm: {path: data/raw/ucm, obtain: Ask the library.}}"
     done = workspace.run("snakemake", "probe_ucm", "--cores", "1", "--config", nowhere, check=False)
     text = done.stdout + done.stderr
     assert done.returncode != 0
