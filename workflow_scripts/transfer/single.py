@@ -9,7 +9,7 @@ from workflow_scripts.files import exclusive
 from workflow_scripts.logs import log
 from workflow_scripts.transfer.answers import chunks, content_range
 from workflow_scripts.transfer.client import Client
-from workflow_scripts.transfer.failures import Failure, Final, Passing
+from workflow_scripts.transfer.failures import Failure, Final, NoNetwork, Passing, about_network
 from workflow_scripts.transfer.part import Origin, Part, part_paths, rejected_path
 from workflow_scripts.transfer.patience import Patience, told
 from workflow_scripts.transfer.present import Mismatch, algorithms, check, compared, remember
@@ -74,6 +74,8 @@ def _hopeless(target: Path, failures: list[tuple[str, Failure]], kept: int) -> s
     if not failures:
         return f"{target}: no URL is known for it; get the file and put it there under this name"
     begin = f"{target}: could not be downloaded{told(failures)}\n"
+    if all(isinstance(failure, NoNetwork) for _, failure in failures):
+        begin += f"{about_network()}\n"
     went = f", which goes on from byte {kept}" if kept else ""
     return (
         f"{begin}Mend what is said there and start again{went}; or get the file by other means and "

@@ -121,7 +121,9 @@ def ask(source: dict[str, Any], settings: Settings) -> dict[str, dict[str, Any]]
         def failure(error: Exception) -> Failure:
             return _failure(error, settings.timeout_s)
 
-        rows = patiently(ask_once, settings=settings, what=_named(source), failure=failure)
+        rows = patiently(
+            ask_once, settings=settings, what=_named(source), failure=failure, answered=start > 0
+        )
         told |= {row.path: _facts(row, source) for row in rows if isinstance(row, RepoFile)}
     missing = [name for name in names if name not in told]
     if missing:
@@ -148,7 +150,7 @@ class _Transport(BaseTransport):
         """One request."""
         answer = self._session.request(
             request.method, str(request.url), headers=dict(request.headers), data=request.read(),
-            allow_redirects=False, timeout=self._settings.timeout_s,
+            allow_redirects=False, timeout=self._settings.timeouts,
         )  # fmt: skip
         headers = answer.headers.copy()
         for name in ("Content-Encoding", "Content-Length", "Transfer-Encoding"):

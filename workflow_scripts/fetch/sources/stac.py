@@ -42,7 +42,7 @@ class _Asking(StacApiIO):
     """pystac-client's requests with our limits: a time-out, more attempts, and the web alone."""
 
     def __init__(self, settings: Settings) -> None:
-        super().__init__(timeout=settings.timeout_s, max_retries=None)
+        super().__init__(timeout=settings.timeouts, max_retries=None)
         self._settings = settings
         self._last: Response | None = None
         without_netrc(self.session)
@@ -67,6 +67,7 @@ class _Asking(StacApiIO):
             settings=self._settings,
             what=f"STAC API {without_secrets(href)}",
             failure=self._failure,
+            answered=self._last is not None,
         )
 
     def _failure(self, error: Exception) -> Failure:
