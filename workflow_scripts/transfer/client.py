@@ -19,6 +19,7 @@ from requests.auth import AuthBase, HTTPBasicAuth
 from requests.utils import get_auth_from_url
 
 from workflow_scripts.errors import UserError
+from workflow_scripts.transfer.answers import content_length
 from workflow_scripts.transfer.failures import (
     NETWORK_ERRORS,
     Absent,
@@ -37,6 +38,7 @@ from workflow_scripts.transfer.settings import Settings
 
 _REDIRECTS = 10
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_LONG = 2**16  # bytes that nobody needs
 _DOCUMENT_BYTES = 32 * 2**20
 _PORTS = {"http": 80, "https": 443}
 _NO_BRACKETS = str.maketrans("", "", "[]")  # of an IPv6 address
@@ -85,7 +87,7 @@ class Client:
             for host, token in (tokens or {}).items()
         }
         self._answered: set[tuple[str, str]] = set()  # origins
-        self._session = requests.Session()
+        self._session = _Session()
         adapter = HTTPAdapter(pool_maxsize=max(settings.parallel, 1))
         for scheme in _PORTS:
             self._session.mount(f"{scheme}://", adapter)
@@ -209,6 +211,8 @@ class Client:
         """Where an answer sends us, if it does."""
         try:
             target = self._session.get_redirect_target(response)
+            if target is not None and (content_length(response) or _LONG) < _LONG:
+                response.raw.drain_conn()  # so that its connection can be used again
             return None if target is None else requests.compat.urljoin(here, target)
         except ValueError:
             raise Final("it redirects to what is no URL") from None
@@ -248,6 +252,14 @@ class Client:
         if _host(url) in self._tokens or host in self._tokens:
             return f"the token for {host} was not sent, since tokens go over https only"
         return f"no token is set for {host}"
+
+
+class _Session(requests.Session):
+    """One that follows no redirect, and does not look into one."""
+
+    def resolve_redirects(self, *_: Any, **__: Any) -> Iterator[Any]:
+        """None: requests reads bodies of redirects without a limit, even if it is not to follow."""
+        return iter(())
 
 
 class _Credentials(AuthBase):
