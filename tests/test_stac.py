@@ -97,6 +97,13 @@ def test_a_signature_is_sent_to_one_host_only(stac, store, tmp_path):
     assert stac.signatures == 0
 
 
+def test_a_signature_is_sent_over_https_only(stac, tmp_path):
+    stac.items = [item("a", "http://naip.test/a.tif")]
+    with pytest.raises(UserError, match=r"http://naip\.test, and a signature is sent over https"):
+        obtained(recipe(source=stac_source(stac)), {"sign": f"{stac.url}/sas"}, tmp_path / "raw")
+    assert stac.signatures == 0
+
+
 @pytest.mark.parametrize(
     ("bad", "seen"),
     [

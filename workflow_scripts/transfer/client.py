@@ -33,11 +33,10 @@ from workflow_scripts.transfer.failures import (
     of_status,
 )
 from workflow_scripts.transfer.patience import Patience
-from workflow_scripts.transfer.remote import without_secrets
+from workflow_scripts.transfer.remote import keeps_secrets, without_secrets
 from workflow_scripts.transfer.settings import Settings
 
 _REDIRECTS = 10
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _LONG = 2**16  # bytes that nobody needs
 _DOCUMENT_BYTES = 32 * 2**20
 _PORTS = {"http": 80, "https": 443}
@@ -220,9 +219,7 @@ class Client:
     def _token(self, url: str, asked: str) -> str | None:
         """The token that may go with a request for `url` when `asked` was asked for."""
         host, parts = _host(asked), _split(asked)
-        if _origin(url) != _origin(asked):
-            return None
-        if parts.scheme.lower() != "https" and parts.hostname not in _LOOPBACK:
+        if _origin(url) != _origin(asked) or not keeps_secrets(asked):
             return None
         return self._tokens.get(host) or self._tokens.get(parts.hostname or "")
 

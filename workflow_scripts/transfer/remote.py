@@ -7,6 +7,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from workflow_scripts.errors import UserError
 
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _UNFIT = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # surrogates are no character at all
 
 
@@ -55,6 +56,12 @@ class Received:
     bytes: int
     sha256: str
     url: str | None = None
+
+
+def keeps_secrets(url: str) -> bool:
+    """Whether nobody on the way to a URL can read what is sent: https, or this machine."""
+    parts = urlsplit(url)
+    return parts.scheme.lower() == "https" or parts.hostname in _LOOPBACK
 
 
 def without_secrets(url: str) -> str:
