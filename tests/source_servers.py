@@ -10,6 +10,7 @@ import json
 import os
 import re
 import threading
+import time
 import zipfile
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -55,6 +56,7 @@ class Server:
         self.asked = []
         self.first = []
         self.connections = 0
+        self.slow_s = 0.0  # a pause before every 64 KiB
 
     def __enter__(self):
         outer = self
@@ -82,7 +84,9 @@ class Server:
                 if "Content-Length" not in answer.headers:
                     self.send_header("Content-Length", str(len(answer.body)))
                 self.end_headers()
-                self.wfile.write(answer.body)
+                for start in range(0, len(answer.body), 2**16):
+                    time.sleep(outer.slow_s)
+                    self.wfile.write(answer.body[start : start + 2**16])
                 if int(answer.headers.get("Content-Length", len(answer.body))) > len(answer.body):
                     self.close_connection = True
 

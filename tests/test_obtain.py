@@ -168,6 +168,11 @@ def test_hidden_files_are_not_put_there_by_anybody(tmp_path):
         found(recipe(source=manual()), tmp_path)
 
 
+def test_the_mark_of_a_download_hides_nothing_from_a_manual_source(tmp_path):
+    put(tmp_path, {".generated": b"", "train.zip": zipped(IMAGES)})
+    assert found(recipe(source=manual(named("train.zip"))), tmp_path) == IMAGES
+
+
 def test_archives_put_there_by_hand_are_found_by_their_names_and_verified(tmp_path):
     train, test = zipped(IMAGES), zipped(MORE)
     put(tmp_path / "raw", {"train.zip": train, "test.zip": test})

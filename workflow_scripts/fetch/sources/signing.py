@@ -65,8 +65,7 @@ class Signer:
             seen = sorted(map(str, answer)) if isinstance(answer, dict) else type(answer).__name__
             raise UserError(
                 f"{without_secrets(self._address)}: answers without a signature (seen: "
-                f"{seen!s:.200}); expected "
-                'JSON {"token": "…"}; look at `sign` of the source'
+                f'{seen!s:.200}); expected JSON {{"token": "…"}}; look at `sign` of the source'
             )
         self._token, self._end = token.strip().lstrip("?"), _time(answer.get("msft:expiry"))
 
