@@ -55,6 +55,7 @@ class Server:
         self.files = files or {}
         self.asked = []
         self.first = []
+        self.connections = 0
         self.slow_s = 0.0  # a pause before every 64 KiB
 
     def __enter__(self):
@@ -63,6 +64,10 @@ class Server:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
             disable_nagle_algorithm = True  # else an answer takes 40 ms
+
+            def setup(self):
+                outer.connections += 1
+                super().setup()
 
             def _serve(self):
                 length = int(self.headers.get("Content-Length") or 0)

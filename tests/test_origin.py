@@ -64,7 +64,7 @@ def test_sources_are_of_what_the_dataset_holds():
     [
         ({"name": "../a", "urls": ["https://a.org/a"]}, "'../a' is no path below a folder"),
         ({"name": "a", "urls": ["ftp://a.org/a"]}, "'ftp://a.org/a' is no URL"),
-        ({"name": "a", "urls": ["https://me:secret@a.org/a"]}, "without user"),
+        ({"name": "a", "urls": ["https://me:secret@a.org/a"]}, "'https://a.org/a' is no URL"),
         ({"name": "a", "urls": []}, "file 'a' has no urls"),
         ({"name": "a", "urls": ["https://a.org/a"], "sha256": "12"}, "should match pattern"),
     ],
@@ -72,6 +72,37 @@ def test_sources_are_of_what_the_dataset_holds():
 def test_a_wrong_file_of_a_source_is_refused(file, said):
     source = {"kind": "https", "files": [file]}
     assert said in refusal({"kind": "image-folder", "source": source})
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "sv=2021&sig=hidden", "X-Amz-Signature=hidden&X-Amz-Date=1", "x-goog-signature=hidden",
+        "access_token=hidden", "token=hidden", "api_key=hidden", "apikey=hidden",
+        "subscription-key=hidden", "password=hidden",
+    ],
+)  # fmt: skip
+def test_an_address_with_a_secret_is_refused_without_showing_it(query):
+    url = f"https://a.org/a.zip?{query}"
+    text = refusal({"kind": "image-folder", "source": {
+        "kind": "https", "files": [{"name": "a.zip", "urls": [url]}]}})  # fmt: skip
+    assert "'https://a.org/a.zip' has '" in text
+    assert "hidden" not in text
+    stac = {"kind": "stac", "api": url, "collection": "naip", "asset": "image"}
+    assert "hidden" not in refusal({"kind": "image-folder", "source": stac})
+    assert "hidden" not in refusal({"kind": "image-folder", "unknown": {"urls": [url]}})
+
+
+def test_a_password_in_an_address_is_refused_without_showing_it():
+    file = {"name": "a", "urls": ["https://me:hidden@a.org/a"]}
+    text = refusal({"kind": "image-folder", "source": {"kind": "https", "files": [file]}})
+    assert "without user or password" in text
+    assert "hidden" not in text
+
+
+def test_other_queries_are_part_of_an_address():
+    url = "https://a.org/get?file=a.zip&persistentId=doi:1&download=1&key=a/b&design=2"
+    assert fetch(with_source(urls=[url]), "mine")["source"]["files"][0]["url"] == url
 
 
 def with_source(**file):

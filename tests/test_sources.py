@@ -85,6 +85,25 @@ def test_the_stage_fetches_from_a_stac_api_and_leaves_no_secret(stac, tmp_path, 
     assert "secret" not in done.stderr + done.stdout
 
 
+def test_a_file_without_a_checksum_is_not_taken_for_that_of_another_address(store, tmp_path):
+    store.files |= {"v1": b"one" * 9, "v2": b"two" * 9}
+    raw = tmp_path / "raw"
+
+    def of(version):
+        url = f"{store.url}/v{version}"
+        told = recipe(source=https_source(named("sea/a.jpg", url=url)))
+        return obtained(told, {"files": {"sea/a.jpg": [url]}}, raw)["sea/a.jpg"]
+
+    assert of(1) == b"one" * 9
+    assert of(1) == b"one" * 9
+    assert len(store.asked) == 1
+    assert of(2) == b"two" * 9
+    assert (raw / "sea/a.jpg.rejected").read_bytes() == b"one" * 9
+    (raw / "sea/a.jpg").write_bytes(b"by hand")  # in its place, of the address that is wanted
+    assert of(2) == b"by hand"
+    assert len(store.asked) == 2
+
+
 def test_counts_are_demanded_of_downloads_and_told_of_ones_own(store, tmp_path):
     data = zipped(IMAGES)
     store.files["images.zip"] = data

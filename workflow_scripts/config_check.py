@@ -106,8 +106,12 @@ def _explain(problem: Any) -> str:
     return f"{key}: {message} (value {_short(value)}){hint}"
 
 
+_USER = re.compile(r"://[^/@'\"\s]*@")
+_QUERY = re.compile(r"(://[^'\"\s?]*)\?[^'\"\s]*")
+
+
 def _short(value: Any) -> str:
-    text = repr(value)
+    text = _QUERY.sub(r"\1?…", _USER.sub("://", repr(value)))  # what may be secret in addresses
     return text if len(text) <= 80 else text[:77] + "…"
 
 

@@ -3,10 +3,12 @@
 import re
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from workflow_scripts.config_base import DatasetBase, Date, Model, Name, Positive
+from workflow_scripts.transfer.remote import without_secrets
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Md5 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
@@ -23,10 +25,24 @@ def _below(name: str) -> str:
 def _web(url: str) -> str:
     if not re.match(r"https?://[^/@]+(/|$)", url):
         raise ValueError(
-            f"{url!r} is no URL that can be fetched; expected https://<host>/<path>, without user "
-            "or password (tokens come from the environment: token_env)"
+            f"{without_secrets(url)!r} is no URL that can be fetched; expected "
+            "https://<host>/<path>, without user or password (tokens come from the environment: "
+            "token_env)"
         )
+    for name, _ in parse_qsl(urlsplit(url).query):
+        if _SECRET.search(name):
+            raise ValueError(
+                f"{without_secrets(url)!r} has {name!r} in its query, a secret, which would be "
+                "written into logs and results; take an address without it, with token_env or "
+                "`sign`, or fetch the file by hand"
+            )
     return url
+
+
+# Of signed addresses (Azure, Amazon, Google) and of keys that stand in for a password.
+_SECRET = re.compile(
+    r"(^|[-_])(sig|signature|token|secret|password)$|[-_]key$|^apikey$", re.IGNORECASE
+)
 
 
 Below = Annotated[str, AfterValidator(_below)]

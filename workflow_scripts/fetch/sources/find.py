@@ -9,7 +9,7 @@ from workflow_scripts.errors import UserError
 from workflow_scripts.fetch.sources import https, known
 from workflow_scripts.fetch.sources.signing import Signer
 from workflow_scripts.transfer.client import Client
-from workflow_scripts.transfer.remote import Remote
+from workflow_scripts.transfer.remote import Remote, without_secrets
 from workflow_scripts.transfer.settings import Settings
 
 _NAMED = 3  # files, in words
@@ -72,8 +72,13 @@ def missing(remotes: list[Remote], raw: Path) -> list[Remote]:
     return [remote for remote in remotes if not (raw / remote.name).is_file()]
 
 
+def _unchecked(remotes: list[Remote]) -> list[Remote]:
+    return [one for one in remotes if not (one.sha256 or one.md5)]
+
+
 def _https(source: dict[str, Any], transfer: dict[str, Any], raw: Path, rescan: int) -> Wanted:
     remotes = https.remotes(source, transfer.get("files") or {})
+    known.let_go(raw, {file["name"]: file["url"] for file in source["files"] if "url" in file})
     variable = transfer.get("token_env") if missing(remotes, raw) else None
     client = Client(settings_of(transfer), https.tokens(remotes, variable))
     return Wanted(remotes=remotes, client=client)
@@ -89,8 +94,10 @@ def _hub(source: dict[str, Any], transfer: dict[str, Any], raw: Path, rescan: in
         told = kept if kept is not None else hub.ask(source, settings)
         if kept is None:
             known.remember(raw, source, told)
+    remotes = hub.remotes(source, transfer.get("files") or {}, told)
+    known.let_go(raw, {one.name: words(source) for one in _unchecked(remotes)})
     return Wanted(
-        remotes=hub.remotes(source, transfer.get("files") or {}, told),
+        remotes=remotes,
         client=Client(settings, hub.tokens()),
     )
 
@@ -104,11 +111,13 @@ def _stac(source: dict[str, Any], transfer: dict[str, Any], raw: Path, rescan: i
     if found is None or (stac.has_secrets(found) and missing(stac.remotes(found), raw)):
         found = stac.search(source, source["api"], settings=settings)
         known.remember(raw, asked, stac.keepable(found))
+    remotes = stac.remotes(found)
+    known.let_go(raw, {one.name: without_secrets(one.urls[0]) for one in _unchecked(remotes)})
     sign = None
     if transfer.get("sign"):
         sign = Signer(transfer["sign"], stac.signed_host(found), Client(settings).json)
     return Wanted(
-        remotes=stac.remotes(found),
+        remotes=remotes,
         client=Client(settings, sign=sign),
         facts={"found": stac.content(found)},
     )
