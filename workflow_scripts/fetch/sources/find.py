@@ -7,6 +7,7 @@ from typing import Any
 
 from workflow_scripts.errors import UserError
 from workflow_scripts.fetch.sources import https, known
+from workflow_scripts.fetch.sources.addresses import set_others_aside
 from workflow_scripts.fetch.sources.signing import Signer
 from workflow_scripts.transfer.client import Client
 from workflow_scripts.transfer.remote import Remote
@@ -72,8 +73,13 @@ def missing(remotes: list[Remote], raw: Path) -> list[Remote]:
     return [remote for remote in remotes if not (raw / remote.name).is_file()]
 
 
+def _unchecked(remotes: list[Remote]) -> list[Remote]:
+    return [remote for remote in remotes if not (remote.sha256 or remote.md5)]
+
+
 def _https(source: dict[str, Any], transfer: dict[str, Any], raw: Path, rescan: int) -> Wanted:
     remotes = https.remotes(source, transfer.get("files") or {})
+    set_others_aside({one.name: one.urls[0] for one in _unchecked(remotes)}, raw)
     variable = transfer.get("token_env") if missing(remotes, raw) else None
     client = Client(settings_of(transfer), https.tokens(remotes, variable))
     return Wanted(remotes=remotes, client=client)
@@ -89,10 +95,10 @@ def _hub(source: dict[str, Any], transfer: dict[str, Any], raw: Path, rescan: in
         told = kept if kept is not None else hub.ask(source, settings)
         if kept is None:
             known.remember(raw, source, told)
-    return Wanted(
-        remotes=hub.remotes(source, transfer.get("files") or {}, told),
-        client=Client(settings, hub.tokens()),
-    )
+    remotes = hub.remotes(source, transfer.get("files") or {}, told)
+    place = f"{source['repo']} at {source['revision']}"  # whichever address the hub has
+    set_others_aside({one.name: place for one in _unchecked(remotes)}, raw)
+    return Wanted(remotes=remotes, client=Client(settings, hub.tokens()))
 
 
 def _stac(source: dict[str, Any], transfer: dict[str, Any], raw: Path, rescan: int) -> Wanted:
