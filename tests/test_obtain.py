@@ -242,6 +242,15 @@ def test_what_others_put_into_a_folder_of_downloads_is_neither_used_nor_removed(
     assert (tmp_path / "other/x.jpg").read_bytes() == b"precious"
 
 
+def test_folders_put_there_after_a_download_failed_are_the_dataset(tmp_path):
+    file = {**named("a.zip", zipped(MORE)), "url": "http://127.0.0.1:9/a.zip"}
+    told = recipe(source={"kind": "https", "files": [file]})
+    with pytest.raises(UserError, match=r"a\.zip: could not be downloaded"):
+        obtain(told, {"retries": 0}, tmp_path)
+    put(tmp_path, IMAGES)
+    assert found(told, tmp_path) == IMAGES
+
+
 def test_single_files_of_a_source_are_the_datasets(tmp_path):
     names = {"data/sea/1.jpg": b"1", "data/notes.txt": b"no image", "list.csv": b"path,label\n"}
     put(tmp_path, names)
