@@ -67,11 +67,70 @@ def test_sources_are_of_what_the_dataset_holds():
         ({"name": "a", "urls": ["https://me:secret@a.org/a"]}, "without user"),
         ({"name": "a", "urls": []}, "file 'a' has no urls"),
         ({"name": "a", "urls": ["https://a.org/a"], "sha256": "12"}, "should match pattern"),
+        ({"name": "a", "url": "https://a.org/a"}, "files.0.url: unknown key"),
+        ({"name": "a", "url": "https://a.org/a"}, "did you mean 'urls'?"),
+        ({"name": ".generated", "urls": ["https://a.org/a"]}, "cannot be the name of a file"),
+        ({"name": "a.rejected", "urls": ["https://a.org/a"]}, "cannot be the name of a file"),
+        ({"name": "a\nb", "urls": ["https://a.org/a"]}, "cannot be the name of a file"),
     ],
 )
 def test_a_wrong_file_of_a_source_is_refused(file, said):
     source = {"kind": "https", "files": [file]}
     assert said in refusal({"kind": "image-folder", "source": source})
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [(["a", "a"], "'a' is listed twice"), (["a", "a/b"], "'a' is a file, and the folder of 'a/b'")],
+)
+def test_files_of_a_source_do_not_stand_in_each_others_way(names, said):
+    files = [{"name": name, "urls": ["https://a.org/a"]} for name in names]
+    assert said in refusal({"kind": "image-folder", "source": {"kind": "https", "files": files}})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"urls": ["https://me:geheim@a.org/a"]},
+        {"urls": ["https://a.org/a?se=1&sig=geheim"]},
+        {"urls": ["https://a.org/a?X-Amz-Signature=geheim"]},
+        {"urls": ["ftp://a.org/a?token=geheim"]},
+        {"token": "geheim"},
+    ],
+)
+def test_no_secret_of_a_configuration_is_told(change):
+    file = {"name": "a", "urls": ["https://a.org/a"]} | change
+    for source in ({"kind": "https", "files": [file]}, {**HTTPS, "token_env": "geheim"}):
+        assert "geheim" not in refusal({"kind": "image-folder", "source": source})
+
+
+def test_an_address_with_an_open_query_is_one():
+    assert with_source(urls=["https://zenodo.org/a.zip?download=1"])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"bbox": [1, 5, 2, 4]}, "source.bbox: south 5 is above north 4"),
+        ({"first": "2020-02-01", "last": "2020-01-01"}, "first 2020-02-01 is after last"),
+    ],
+)
+def test_a_search_of_nothing_is_refused(change, said):
+    source = {"kind": "stac", "api": "https://a.org", "collection": "c", "asset": "image"}
+    assert said in refusal({"kind": "image-folder", "source": source | change})
+
+
+def test_a_path_is_no_address():
+    text = refusal({"kind": "image-folder", "path": "https://a.org/a.zip?sig=geheim"})
+    assert "datasets.mine.path: https://a.org/a.zip; a path is on disk" in text
+    assert "datasets.mine.path: empty" in refusal({"kind": "image-folder", "path": ""})
+
+
+def test_an_entry_of_the_catalogue_is_no_dataset_yet():
+    with pytest.raises(UserError, match=r"add `ucmerced: {kind: image-folder, catalogue: ucmerc"):
+        check_config(changed("corpora.scenes-train.datasets", ["ucmerced"]))
+    with pytest.raises(UserError, match=r"as a union: add naip, rsd46-whu"):
+        check_config(changed("corpora.scenes-train.datasets", ["geopile"]))
 
 
 def with_source(**file):
