@@ -126,7 +126,7 @@ class HubSource(Model):
     kind: Literal["hub"]
     repo: str = Field(pattern=r"^[\w.-]+/[\w.-]+$", description="<owner>/<name>")
     revision: str = Field(
-        pattern=r"^[0-9a-f]{7,40}$", description="commit: what it names never changes"
+        pattern=r"^[0-9a-f]{40}$", description="commit, whole: what it names never changes"
     )
     files: Files = Field(
         min_length=1, description="files of it; `urls` of a file are further mirrors"
