@@ -208,5 +208,20 @@ def test_days_are_told_together_and_images_by_their_manifest(tmp_path, monkeypat
     assert needs_network(config, [("fetch_folder", ("images",))]) == []
 
 
+def test_what_only_a_person_can_get_is_told_before_jobs_are_submitted(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    raw = changed("datasets.ucm", {"kind": "image-folder", "catalogue": "rsd46-whu"})
+    raw["all"]["benchmarks"] = ["ucm"]
+    config = check_config(raw)
+    jobs = [("fetch_folder", ("ucm",))]
+    assert missing_downloads(config) == jobs
+    assert fetch_targets(config, jobs) == []
+    assert needs_network(config, jobs) == [
+        "data/raw/ucm is empty: dataset ucm has to be fetched by hand"
+    ]
+    (tmp_path / "data/raw/ucm/airport").mkdir(parents=True)
+    assert missing_downloads(config) == needs_network(config, jobs) == []
+
+
 def test_all_of_the_default_is_made_without_the_network():
     assert missing_downloads(load_config()) == []
