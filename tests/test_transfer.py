@@ -336,7 +336,7 @@ def test_other_statuses_are_final(served, tmp_path, status):
 
 
 def test_a_connection_refused_and_an_unknown_name_are_told(tmp_path):
-    with pytest.raises(UserError, match=r"Connection refused \(4 attempts"):
+    with pytest.raises(UserError, match=r"Connection refused \(3 attempts\)"):
         fetch("http://127.0.0.1:1/a", tmp_path)
     with pytest.raises(UserError, match=r"name was not found \(DNS\)"):
         fetch("http://nowhere.invalid/a", tmp_path)
