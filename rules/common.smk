@@ -141,7 +141,7 @@ wildcard_constraints:
     weights=one_of(CONFIG.weights),
     benchmark=one_of(CONFIG.benchmarks),
     corpus=one_of([*CONFIG.corpora, *(f"{BENCH}{name}" for name in CONFIG.benchmarks)]),
-    folder=one_of(datasets_of("image-folder", "image-list", "aicca")),
+    folder=one_of(datasets_of("image-folder", "image-list", "files", "aicca")),
     generated=one_of(datasets_of("sample-scenes")),
     granules=one_of(GRANULES),
 

@@ -256,3 +256,15 @@ def test_what_only_a_person_can_get_is_told_before_jobs_are_submitted(tmp_path, 
 
 def test_all_of_the_default_is_made_without_the_network():
     assert missing_downloads(load_config()) == []
+
+
+def test_what_nothing_reads_is_fetched_and_of_no_corpus():
+    raw = changed("datasets.oscd", {"kind": "files", "catalogue": "oscd"})
+    config = check_config(raw)
+    assert len(fetch(config, "oscd")["source"]["files"]) == 3
+    raw["corpora"]["changes"] = {"datasets": ["oscd"]}
+    raw["benchmarks"]["changes"] = {"dataset": "oscd", "encoders": ["scenes-mae"]}
+    with pytest.raises(UserError) as error:
+        check_config(raw)
+    assert "corpora.changes.datasets: nothing reads 'oscd' yet" in str(error.value)
+    assert "benchmarks.changes.dataset: nothing reads 'oscd' yet" in str(error.value)
