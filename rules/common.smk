@@ -194,6 +194,7 @@ def say_assumed(dataset, days):
     logger.warning(f"dataset {dataset}: planned with {days} days assumed, no granule is there yet")
 
 
+@functools.cache
 def transfer_option(dataset):
     """The option that says how a dataset is downloaded; nothing of it is part of the result."""
     how = transfer(CONFIG, dataset)

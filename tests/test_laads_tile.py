@@ -16,6 +16,7 @@ from tests.laads_server import TOKEN, LaadsServer, put_granule
 from tests.modis_day import RECIPE
 from workflow_scripts.digests import file_sha256
 from workflow_scripts.errors import UserError
+from workflow_scripts.fetch.laads.again import ask_again
 from workflow_scripts.fetch.laads.archive import connect
 from workflow_scripts.fetch.laads.write import write_day
 from workflow_scripts.fetch.manifest import read_manifest
@@ -141,7 +142,8 @@ def test_a_granule_that_cannot_be_had_fails_the_day_and_the_next_start_goes_on(s
     aside = gone.rename(site.folder / gone.name)
     with pytest.raises(UserError, match=rf"{gone.name}.*\n.*404 Not Found") as caught:
         site.tile(parallel=1)
-    assert f"remove {site.manifest} and start again" in str(caught.value)
+    assert "`snakemake relist` finds that out" in str(caught.value)
+    assert ask_again(site.manifest).exists()
     assert not site.chips.exists()
     came = [name for name in site.left() if name.endswith(".hdf")]
     assert 3 <= len(came) < 6  # those before it, and what was under way
@@ -149,7 +151,28 @@ def test_a_granule_that_cannot_be_had_fails_the_day_and_the_next_start_goes_on(s
     aside.rename(gone)
     site.tile()
     assert len(site.server.given) == 6 - len(came)
+    assert not ask_again(site.manifest).exists()
     assert site.chips.read_bytes() == site.from_a_copy()[1]
+    assert site.left() == []
+
+
+def test_a_manifest_that_changes_while_its_day_is_tiled_makes_no_chips(site):
+    site.list()
+    site.server.gate.clear()
+    stage = site.stage()
+    deadline = time.monotonic() + 20
+    while not site.server.given and time.monotonic() < deadline:
+        time.sleep(0.02)
+    put_granule(site.server.top, DAY, 10)
+    assert site.list()  # as relist does, beside a driver that works
+    site.server.gate.set()
+    _, log = stage.communicate(timeout=60)
+    assert stage.returncode == 1
+    assert "changed while the day was tiled; start again" in log
+    assert not site.chips.exists()
+    assert not site.chips.with_suffix(".json").exists()
+    body = site.tile()
+    assert body["granules_read"] == 3
     assert site.left() == []
 
 
@@ -216,6 +239,7 @@ def test_a_refused_token_is_told_of_and_goes_nowhere_else(site, monkeypatch, cap
         assert words in str(caught.value)
     assert set(site.server.tokens) == {"127.0.0.1"}  # not to the login page's host
     assert "another-secret" not in str(caught.value) + caplog.text
+    assert not ask_again(site.manifest).exists()  # the day is not to blame
     monkeypatch.delenv("EARTHDATA_TOKEN")
     with pytest.raises(UserError, match="EARTHDATA_TOKEN is not set"):
         site.tile()

@@ -1,15 +1,19 @@
 """Which days are asked for again, and what is told of them."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from tests.test_laads_listing import Archive, name
 from workflow_scripts.config_check import load_config
+from workflow_scripts.errors import UserError
 from workflow_scripts.fetch import relist as module
+from workflow_scripts.fetch.laads.again import ask_again
 from workflow_scripts.fetch.laads.write import write_day
+from workflow_scripts.fetch.manifest import read_manifest
 from workflow_scripts.fetch_recipe import fetch, raw_folder
-from workflow_scripts.incomplete import say_incomplete
+from workflow_scripts.incomplete import say_incomplete, told_of_days
 from workflow_scripts.transfer.client import NotThere
 
 CONFIG = """
@@ -92,3 +96,31 @@ def test_nothing_is_asked_for_where_nothing_is_incomplete(listed):
     )
     assert archive.asked == []
     assert say_incomplete(config) == ""
+
+
+def test_a_complete_day_that_was_not_given_as_listed_is_asked_for_again(listed):
+    config, archive = listed
+    note = ask_again(Path(config.paths.data, "manifests", "terra", "2026-01-01.jsonl"))
+    note.touch()
+    archive.granules |= {"d002": 288, "d003": 288}
+    text = module.relist(config, "terra", every=False)
+    assert sorted(archive.asked) == ["001", "002", "003"]
+    assert "  2026-01-01: as it was; complete\n" in text
+    assert not note.exists()
+
+
+def test_a_source_that_lists_nothing_any_more_takes_no_day_away(listed):
+    config, archive = listed
+    archive.granules = {"d003": 288}
+    with pytest.raises(UserError) as caught:
+        module.relist(config, "terra", every=True)
+    text = str(caught.value)
+    assert "terra: 3 of 3 days asked for again, 1 changed, 1 incomplete\n" in text
+    assert "  2026-01-01: could not be asked for, left as it was\n" in text
+    assert "  2026-01-03: changed, will be tiled again; complete\n" in text
+    assert "2 days could not be asked for; the first: " in text
+    assert "lists no granule of this day any more" in text
+    counts = [
+        len(list(read_manifest(manifest))) for _, manifest, _ in told_of_days(config, "terra")
+    ]
+    assert counts == [288, 286, 288]

@@ -6,12 +6,13 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT
 from workflow_scripts.errors import UserError
-from workflow_scripts.fetch.generated import claim
+from workflow_scripts.fetch.generated import claim, claimed, remove
 from workflow_scripts.tile import room as module
 from workflow_scripts.tile.room import room
 
@@ -239,3 +240,35 @@ def test_many_jobs_at_once_never_take_more_than_there_is(raw):
     assert sorted(done) == list(range(1, 13))
     assert max(most) <= 3
     assert entries(raw) == []
+
+
+def test_a_removal_that_is_killed_leaves_the_mark_to_the_end(tmp_path, monkeypatch):
+    folder = tmp_path / "2026-01-01"
+    claim(folder)
+    for name in ("b.hdf", ".b.hdf.verified", "a.hdf.part"):
+        (folder / name).write_bytes(b"x")
+    (folder / "more").mkdir()
+    gone = []
+    unlink = Path.unlink
+    monkeypatch.setattr(
+        Path, "unlink", lambda path, **how: (gone.append(path.name), unlink(path, **how))
+    )
+    remove(folder)
+    assert not folder.exists()
+    assert gone[-1] == ".generated"
+    assert len(gone) == 4
+
+
+def test_what_cannot_be_removed_stays_claimed(tmp_path, monkeypatch):
+    folder = tmp_path / "2026-01-01"
+    claim(folder)
+    (folder / "a.hdf").write_bytes(b"x")
+
+    def refuse(path, **how):
+        raise PermissionError(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuse)
+        remove(folder)
+    assert claimed(folder)
+    assert (folder / "a.hdf").exists()

@@ -29,6 +29,20 @@ def test_files_come_by_https_from_the_mirror_that_has_them(store, tmp_path):
     assert obtained(told, {"files": {"images.zip": urls}}, tmp_path / "raw") == IMAGES
 
 
+@pytest.mark.parametrize("other", ["b", "a?id=2"])
+def test_another_address_is_another_file_where_no_checksum_tells(store, tmp_path, other):
+    def fetched(name, data):
+        store.files[name.partition("?")[0]] = data
+        url = f"{store.url}/{name}"
+        told = recipe(source=https_source({**named("sea/x.jpg"), "url": url}))
+        return obtained(told, {"files": {"sea/x.jpg": [url]}}, tmp_path)["sea/x.jpg"]
+
+    assert fetched("a", b"one") == b"one"
+    assert fetched("a", b"not asked for again") == b"one"
+    assert fetched(other, b"two") == b"two"
+    assert (tmp_path / "sea/x.jpg.rejected").read_bytes() == b"one"
+
+
 def test_a_file_without_an_address_is_refused_with_the_option_to_give(tmp_path):
     told = recipe(source=https_source(named("images.zip")))
     with pytest.raises(UserError, match=r"images.zip: no address .*--transfer"):

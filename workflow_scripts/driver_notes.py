@@ -14,7 +14,7 @@ from workflow_scripts.errors import UserError
 from workflow_scripts.files import read_json, write_json
 
 NOTES = Path(".snakemake/orbweaver-drivers")  # one file a driver
-QUESTIONS = frozenset({"stale", "dag"})  # targets that only ask
+QUESTIONS = frozenset({"stale", "dag", "relist"})  # targets that only ask
 
 
 def note_start(*, runs: str, submits: bool) -> None:

@@ -1,6 +1,8 @@
 """Folders whose files this pipeline makes: claimed by a mark, and cleared of what is not theirs."""
 
+import shutil
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from workflow_scripts.errors import UserError
@@ -28,6 +30,15 @@ def claim(folder: Path) -> None:
     mark.write_text(_TEXT, encoding="utf-8")
 
 
+def release(folder: Path) -> None:
+    """Take the mark off a folder that holds nothing but hidden files.
+
+    What a person puts there after a download failed is his, and not hidden by the mark.
+    """
+    if all(path.name.startswith(".") for path in folder.iterdir()):
+        (folder / _MARK).unlink(missing_ok=True)
+
+
 def remove_others(folder: Path, kept: Iterable[Path]) -> None:
     """Remove what earlier recipes or a killed process left in a claimed folder."""
     wanted = {path.absolute() for path in kept} | {(folder / _MARK).absolute()}
@@ -38,6 +49,24 @@ def remove_others(folder: Path, kept: Iterable[Path]) -> None:
         elif path.absolute() not in wanted:
             log.info("removing %s, which does not belong to the recipe", path)
             path.unlink()
+
+
+def remove(folder: Path) -> None:
+    """Remove a claimed folder, its mark last.
+
+    Killed midway, what is left still bears the mark, and is not taken for files put there by hand.
+    Whatever cannot be removed stays, with the mark.
+    """
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != _MARK:
+            with suppress(OSError):
+                path.unlink()
+    if folder.is_dir() and all(path.name == _MARK for path in folder.iterdir()):
+        (folder / _MARK).unlink(missing_ok=True)
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def placed_by_hand(folder: Path) -> bool:

@@ -84,6 +84,7 @@ def _downloaded(
         wanted = find(recipe["source"], transfer, raw, rescan=recipe.get("rescan") or 0)
         received = download(wanted.remotes, raw, client=wanted.client, what=dataset)
     except UserError as error:
+        generated.release(raw)
         raise UserError(
             f"dataset {dataset}: {error}\nOr set datasets.{dataset}.path to a folder or archive "
             "that holds it."

@@ -26,8 +26,7 @@ def on_disk(recipe: dict[str, Any], path: Path, reading: Reading) -> Obtained:
     if not path.exists():
         raise UserError(
             f"dataset {dataset}: {path} does not exist ({_expected(reading)}).\n"
-            f"{recipe.get('obtain') or ''}\n"
-            f"Put it there, or set datasets.{dataset}.path to where it is."
+            f"{_obtain(recipe)}Put it there, or set datasets.{dataset}.path to where it is."
         )
     archive = not (has_tables(recipe) and path.name.lower().endswith(labels.SUFFIXES))
     part = Part(name=path.name, path=path, is_archive=archive)
@@ -45,8 +44,23 @@ def _folder(recipe: dict[str, Any], path: Path, reading: Reading, *, way: str) -
         ]
         _check_archives(recipe, path, parts, reading)
         log.info("%s holds no file of its own: reading its %d archives", path, len(parts))
+    else:
+        _tell_unread(path, reading, tables=tables)
     facts = {"source": f"{'labels' if tables else 'folder'} {path}"}
     return Obtained(parts=parts, reading=reading, facts=facts, made={"way": way})
+
+
+def _tell_unread(path: Path, reading: Reading, *, tables: bool) -> None:
+    """Warn of archives beside files of a dataset: one picture of a paper would hide all of them."""
+    beside = sorted(
+        one.name for one in path.iterdir() if looks_like_archive(one.name, tables=tables)
+    )
+    if beside and "" not in reading.suffixes:
+        log.warning(
+            "%s holds files of dataset %s (%s): these are read, and not %s beside them; set "
+            "datasets.%s.path to the archive if that is meant",
+            path, reading.dataset, ", ".join(reading.suffixes), ", ".join(beside), reading.dataset,
+        )  # fmt: skip
 
 
 def _check_archives(
@@ -61,8 +75,7 @@ def _check_archives(
     if not archives:
         raise UserError(
             f"dataset {dataset}: {path} holds nothing of the dataset ({_expected(reading)}).\n"
-            f"{recipe.get('obtain') or ''}\n"
-            f"Put it there, or set datasets.{dataset}.path to where it is."
+            f"{_obtain(recipe)}Put it there, or set datasets.{dataset}.path to where it is."
         )
     named = [file["name"] for file in (recipe.get("source") or {}).get("files") or []]
     if named and not recipe.get("path"):
@@ -71,6 +84,11 @@ def _check_archives(
             f"source has {', '.join(named)}; rename what is the same, or set "
             f"datasets.{dataset}.path to the archive that you mean"
         )
+
+
+def _obtain(recipe: dict[str, Any]) -> str:
+    how = (recipe.get("obtain") or "").strip()
+    return f"{how}\n" if how else ""
 
 
 def _expected(reading: Reading) -> str:
@@ -97,7 +115,13 @@ def by_hand(recipe: dict[str, Any], raw: Path, reading: Reading) -> Obtained:
             f"dataset {recipe['dataset']}: {raw} holds {there}, but not {', '.join(absent)}; put "
             f"these there too, under these names{other}"
         )
-    received = [verified(places[one.name] or raw, one) for one in named]
+    try:
+        received = [verified(places[one.name] or raw, one) for one in named]
+    except UserError as error:
+        raise UserError(
+            f"dataset {recipe['dataset']}: {error}. If you mean another edition of the dataset, "
+            f"move it elsewhere and set datasets.{recipe['dataset']}.path to it"
+        ) from None
     return of_files(recipe, received, reading, text=words(source), made={"way": "by hand"})
 
 

@@ -1,4 +1,4 @@
-"""Ask the source again for the days of granules that it had not whole when they were listed.
+"""Ask the source again for the days of granules that it had not whole, or did not give as listed.
 
 Only manifests that change are written, so that only their days are tiled again.
 
@@ -17,6 +17,7 @@ from workflow_scripts.config import Config
 from workflow_scripts.config_check import check_config, load_config
 from workflow_scripts.driver import CONFIG_VARIABLE
 from workflow_scripts.errors import UserError
+from workflow_scripts.fetch.laads.again import ask_again
 from workflow_scripts.fetch.laads.archive import connect
 from workflow_scripts.fetch.laads.day import in_words
 from workflow_scripts.fetch.laads.write import write_day
@@ -27,7 +28,7 @@ from workflow_scripts.threads import map_in_order
 
 
 def relist(config: Config, dataset: str, *, every: bool) -> str:
-    """List the incomplete days of a dataset again; what to tell of it.
+    """List the incomplete days of a dataset again, and those it did not give; what to tell of it.
 
     Args:
         config: The configuration.
@@ -35,32 +36,48 @@ def relist(config: Config, dataset: str, *, every: bool) -> str:
         every: The complete days too, for granules that were made anew.
 
     Raises:
-        UserError: The source cannot be asked, or there is no token.
+        UserError: The source could not be asked for some days, which stay as they were; or there
+            is no token.
     """
     listed = list(told_of_days(config, dataset))
-    asked = [row for row in listed if every or row[2]["incomplete"]]
+    asked = [row for row in listed if every or row[2]["incomplete"] or ask_again(row[1]).exists()]
     if not asked:
         return f"{dataset}: none of {len(listed)} days listed is incomplete\n"
     options = transfer(config, dataset)
     client = connect(options)
 
-    def again(row: tuple[str, Path, dict[str, Any]]) -> bool:
+    def again(row: tuple[str, Path, dict[str, Any]]) -> bool | UserError:
         day, manifest, _ = row
-        return write_day(
-            fetch(config, dataset, day), client, url=options["url"], manifest=manifest,
-            folder=raw_folder(config, dataset) / day,
-        )  # fmt: skip
+        try:
+            return write_day(
+                fetch(config, dataset, day), client, url=options["url"], manifest=manifest,
+                folder=raw_folder(config, dataset) / day,
+            )  # fmt: skip
+        except UserError as error:  # told at the end: other days may have changed
+            return error
 
-    changes = list(map_in_order(again, asked, workers=options["parallel"]))
+    answers = list(map_in_order(again, asked, workers=options["parallel"]))
     now = {day: told for day, _, told in told_of_days(config, dataset)}
     lines = [
-        f"  {day}: {'changed, will be tiled again' if changed else 'as it was'}"
-        + (f"; the source lacks {in_words(now[day])}" if now[day]["incomplete"] else "; complete")
-        for (day, _, _), changed in zip(asked, changes, strict=True)
+        f"  {day}: {_in_words(answer, now[day])}"
+        for (day, _, _), answer in zip(asked, answers, strict=True)
     ]
     left = sum(told["incomplete"] for told in now.values())
-    head = f"{dataset}: {len(asked)} of {len(listed)} days asked for again, {sum(changes)} changed"
-    return "\n".join([f"{head}, {left} incomplete", *lines]) + "\n"
+    changes = sum(answer is True for answer in answers)
+    head = f"{dataset}: {len(asked)} of {len(listed)} days asked for again, {changes} changed"
+    text = "\n".join([f"{head}, {left} incomplete", *lines]) + "\n"
+    errors = [answer for answer in answers if isinstance(answer, UserError)]
+    if errors:
+        raise UserError(f"{text}{len(errors)} days could not be asked for; the first: {errors[0]}")
+    return text
+
+
+def _in_words(answer: bool | UserError, told: dict[str, Any]) -> str:
+    if isinstance(answer, UserError):
+        return "could not be asked for, left as it was"
+    changed = "changed, will be tiled again" if answer else "as it was"
+    lacks = f"the source lacks {in_words(told)}" if told["incomplete"] else "complete"
+    return f"{changed}; {lacks}"
 
 
 def main() -> None:

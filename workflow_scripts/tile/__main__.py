@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from workflow_scripts.digests import file_sha256
+from workflow_scripts.errors import UserError
 from workflow_scripts.fetch.manifest import read_manifest
 from workflow_scripts.files import exclusive
 from workflow_scripts.logs import log
@@ -19,6 +20,7 @@ def work(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
     """Run the stage: the day's shard, and `<date>.json` beside it."""
     manifest, chips = arguments.manifest, arguments.chips
     options = json.loads(arguments.transfer) if arguments.transfer else None
+    inputs = {"manifest": file_sha256(manifest)}
     listed = list(read_manifest(manifest))
     with exclusive(chips), at_hand(listed, options, manifest=manifest) as items:
         body = tile_day(
@@ -29,7 +31,11 @@ def work(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
             items=items,
             may_be_empty=options is not None,
         )
-        inputs = {"manifest": file_sha256(manifest)}
+        if file_sha256(manifest) != inputs["manifest"]:  # by relist, beside a driver that works
+            chips.unlink()
+            raise UserError(
+                f"{manifest} changed while the day was tiled; start again, for the day as it is now"
+            )
         write_result(
             chips.with_suffix(".json"),
             stamp=stamp("tile", recipe, inputs),

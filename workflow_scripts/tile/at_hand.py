@@ -8,6 +8,7 @@ from typing import Any
 
 from workflow_scripts.errors import UserError
 from workflow_scripts.fetch.generated import placed_by_hand
+from workflow_scripts.fetch.laads.again import ask_again
 from workflow_scripts.fetch.laads.archive import about_the_token, connect
 from workflow_scripts.fetch.manifest import Item
 from workflow_scripts.logs import log
@@ -76,10 +77,15 @@ def _fetched(
     try:
         received = download(files, folder, client=client, what=f"granules of {folder.name}")
     except UserError as error:
+        told = about_the_token(error)
+        if told is not error:  # no matter of this day
+            raise told from None
+        ask_again(manifest).touch()
         raise UserError(
-            f"{about_the_token(error)}\nShould the source have other files of this day by now, "
-            f"remove {manifest} and start again: the day is listed anew"
+            f"{error}\nShould the source have other files of this day by now, `snakemake relist` "
+            "finds that out: it asks again for days that could not be downloaded; then start again"
         ) from None
+    ask_again(manifest).unlink(missing_ok=True)
     found = {one.name: one.sha256 for one in received}
     return [replace(item, sha256=found[item.key]) if item.remote else item for item in items]
 

@@ -12,7 +12,6 @@ import fcntl
 import json
 import os
 import random
-import shutil
 import socket
 import time
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from workflow_scripts.errors import UserError
-from workflow_scripts.fetch.generated import claim, claimed
+from workflow_scripts.fetch.generated import claim, claimed, remove
 from workflow_scripts.logs import log
 
 LEDGER = ".room"
@@ -76,8 +75,8 @@ def room(folder: Path, need: int, budget: int, *, keep: bool = False) -> Iterato
     with file:
         yield
         if not keep:
-            shutil.rmtree(folder, ignore_errors=True)  # no reason to fail a day that is made
-            if folder.exists():
+            remove(folder)
+            if folder.exists():  # no reason to fail a day that is made
                 log.warning("%s could not be removed; it goes on counting", folder)
                 return
         with _alone(ledger):
@@ -183,7 +182,7 @@ def _make_room(others: list[_Entry], need: int, budget: int) -> bool:
         if not entry.alive:
             log.info("%s: removing %s that a dead job left", entry.folder, _gb(entry.bytes))
             if claimed(entry.folder):
-                shutil.rmtree(entry.folder, ignore_errors=True)
+                remove(entry.folder)
             entry.file.unlink(missing_ok=True)
             used -= entry.bytes
     return used + need <= budget

@@ -5,6 +5,7 @@ from typing import Any
 
 from workflow_scripts.digests import file_sha256
 from workflow_scripts.errors import UserError
+from workflow_scripts.fetch.laads.again import ask_again
 from workflow_scripts.fetch.laads.archive import Reader
 from workflow_scripts.fetch.laads.day import in_words, list_day
 from workflow_scripts.fetch.laads.listing import SetAside
@@ -30,11 +31,18 @@ def write_day(
         Whether the manifest changed.
 
     Raises:
-        UserError: As `list_day`.
+        UserError: As `list_day`; or the source lists nothing where it had listed granules, which is
+            more likely its trouble than the end of them.
     """
     with exclusive(manifest):
         items, aside, told = list_day(recipe, client, url=url, folder=folder)
-        changed = _read(manifest) != items
+        before = _read(manifest)
+        changed = before != items
+        if before and not told["granules_listed"]:
+            raise UserError(
+                f"{manifest}: the source lists no granule of this day any more, where it had some: "
+                "left as it was. Ask again later; if that is how it should be, remove the manifest"
+            )
         if changed:
             write_manifest(manifest, items)
         result, body = manifest.with_suffix(".json"), _summary(recipe, items, aside, told)
@@ -42,6 +50,7 @@ def write_day(
         head = stamp("fetch", recipe, {})
         if changed or not result.is_file() or read_json(result) != {**head, **body}:
             write_result(result, stamp=head, body=body, facts={"listed_at": url})
+        ask_again(manifest).unlink(missing_ok=True)
     log.info(
         "%s: %d of %d granules selected, %d files, %.1f GB to fetch",
         manifest, told["granules_selected"], told["granules_listed"], len(items),
