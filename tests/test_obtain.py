@@ -137,12 +137,14 @@ def test_two_archives_of_one_key_are_refused_by_name(tmp_path):
         found(recipe(tmp_path / "there"))
 
 
-def test_members_that_cannot_be_are_set_aside_by_name(tmp_path):
+def test_members_that_cannot_be_are_set_aside_by_name(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("workflow_scripts.logs.log.propagate", True)
     twice = zipped(IMAGES | {"sea/odd\\name.jpg": b"x"})
     put(tmp_path, {"a.zip": twice})
     items, set_aside = fetch_image_folder(recipe(tmp_path / "a.zip"))
     assert len(items) == 4
     assert [row["key"] for row in set_aside] == ["a.zip: sea/odd\\name.jpg"]
+    assert "1 members of archives set aside; the first is a.zip: sea/odd\\name.jpg: " in caplog.text
 
 
 def test_what_is_not_there_at_all_is_told_with_place_and_command(tmp_path):

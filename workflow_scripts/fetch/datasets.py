@@ -160,6 +160,12 @@ def compare(recipe: dict[str, Any], body: dict[str, Any], *, demanded: bool) -> 
 
 def _with_members(set_aside: SetAsides, obtained: Obtained) -> SetAsides:
     """What was set aside, members of archives that could not even be listed with it."""
-    for row in obtained.set_aside:
+    rows = obtained.set_aside
+    for row in rows:
         set_aside.add(**row)
+    if rows:
+        log.warning(
+            "%d members of archives set aside; the first is %s: %s",
+            len(rows), rows[0]["key"], rows[0]["reason"],
+        )  # fmt: skip
     return set_aside
