@@ -40,6 +40,8 @@ def relist(config: Config, dataset: str, *, every: bool) -> str:
             is no token.
     """
     listed = list(told_of_days(config, dataset))
+    if not listed:
+        return f"{dataset}: no day has been listed yet\n"
     asked = [row for row in listed if every or row[2]["incomplete"] or ask_again(row[1]).exists()]
     if not asked:
         return f"{dataset}: none of {len(listed)} days listed is incomplete\n"
