@@ -42,8 +42,8 @@ sys.path.insert(0, str(ROOT))
 
 from workflow_scripts.config_modis import Tile
 from workflow_scripts.digests import file_sha256
-from workflow_scripts.fetch.full_granule import write_full_granule
 from workflow_scripts.fetch.manifest import Item, write_manifest
+from workflow_scripts.fetch.samples.full_granule import write_full_granule
 from workflow_scripts.modis.companions import Companions
 from workflow_scripts.modis.l1b import read_counts
 from workflow_scripts.shards.writer import write_chip_shard

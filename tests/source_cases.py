@@ -46,18 +46,26 @@ def stac_source(api, **changes):
     }  # fmt: skip
 
 
-def run_fetch(told, transfer, cwd, **environment):
-    """The stage from a shell; standard error and return code."""
-    command = [
+def command(told, transfer):
+    """The stage's command line."""
+    return [
         sys.executable, "-m", "workflow_scripts.fetch", "--recipe", json.dumps(told),
         "--manifest", "data/manifests/places.jsonl", "--raw", "data/raw/places",
         "--transfer", json.dumps({**QUICK, **transfer}), "--log", "fetch.log", "--workers", "2",
     ]  # fmt: skip
-    done = subprocess.run(
-        command, cwd=cwd, env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
-        capture_output=True, text=True, timeout=60,
+
+
+def surroundings(**environment):
+    """Its environment."""
+    return {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+
+
+def run_fetch(told, transfer, cwd, **environment):
+    """Run the stage to its end."""
+    return subprocess.run(
+        command(told, transfer), cwd=cwd, env=surroundings(**environment), capture_output=True,
+        text=True, timeout=60,
     )  # fmt: skip
-    return done
 
 
 def manifest_of(cwd):

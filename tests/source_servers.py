@@ -10,6 +10,7 @@ import json
 import os
 import re
 import threading
+import time
 import zipfile
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -54,6 +55,8 @@ class Server:
         self.files = files or {}
         self.asked = []
         self.first = []
+        self.connections = 0
+        self.slow_s = 0.0  # a pause before every 64 KiB
 
     def __enter__(self):
         outer = self
@@ -61,6 +64,10 @@ class Server:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
             disable_nagle_algorithm = True  # else an answer takes 40 ms
+
+            def setup(self):
+                outer.connections += 1
+                super().setup()
 
             def _serve(self):
                 length = int(self.headers.get("Content-Length") or 0)
@@ -77,7 +84,9 @@ class Server:
                 if "Content-Length" not in answer.headers:
                     self.send_header("Content-Length", str(len(answer.body)))
                 self.end_headers()
-                self.wfile.write(answer.body)
+                for start in range(0, len(answer.body), 2**16):
+                    time.sleep(outer.slow_s)
+                    self.wfile.write(answer.body[start : start + 2**16])
                 if int(answer.headers.get("Content-Length", len(answer.body))) > len(answer.body):
                     self.close_connection = True
 

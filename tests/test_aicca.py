@@ -14,7 +14,7 @@ from workflow_scripts.config_check import check_config
 from workflow_scripts.dates import compress
 from workflow_scripts.digests import canonical
 from workflow_scripts.errors import UserError
-from workflow_scripts.fetch.__main__ import fetch_labels
+from workflow_scripts.fetch.datasets import fetch_labels
 from workflow_scripts.fetch.labels import labels_digest
 from workflow_scripts.fetch.manifest import write_manifest
 from workflow_scripts.jobs import Jobs

@@ -46,7 +46,9 @@ RECIPE = {
             "origin": "folder or archive on disk",
         },
     ],
-    "benchmarks": [{"name": "scenes", "label": "Sample scenes"}],
+    "benchmarks": [
+        {"name": "scenes", "label": "Sample scenes", "citation": "C, On scenes", "homepage": None}
+    ],
 }
 
 
@@ -108,6 +110,7 @@ def test_the_card_tells_data_recipe_digests_and_probes(exported):
     ):
         assert f"| Sample scenes (synthetic) | {row}" in text
     assert "7 of 60 test samples of Sample scenes were also in the pretraining corpus." in text
+    assert "\nTo be cited with these numbers:\n\n- Sample scenes: C, On scenes.\n" in text
     assert "whose licence and data count too: start `imagenet`." in text
     assert "| energy | no counter on this machine |" in text
     assert "None was asked for." in write_card(exported, recipe={**RECIPE, "benchmarks": []})
@@ -204,4 +207,5 @@ def test_a_licence_makes_only_the_card_stale():
 
     old, new = of(before), of(after)
     assert {name for name in old if old[name] != new[name]} == {"card"}
-    assert new["card"]["benchmarks"] == [{"name": "scenes", "label": "Sample scenes"}]
+    assert new["card"]["benchmarks"] == old["card"]["benchmarks"]
+    assert [row["label"] for row in new["card"]["benchmarks"]] == ["Sample scenes"]

@@ -11,7 +11,7 @@ import pytest
 from workflow_scripts.digests import file_sha256
 from workflow_scripts.errors import UserError
 from workflow_scripts.fetch import generated
-from workflow_scripts.fetch.__main__ import fetch_image_folder
+from workflow_scripts.fetch.datasets import fetch_image_folder
 from workflow_scripts.fetch.folder import listing_digest
 from workflow_scripts.fetch.inventory import summary
 from workflow_scripts.fetch.manifest import Item, read_manifest, write_manifest

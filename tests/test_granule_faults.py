@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from synthetic_granule import TIME, attributes, counts_of, name_of, read, swath, write
 
-from workflow_scripts.fetch.cloud_scene import texture_scene
-from workflow_scripts.fetch.full_granule import write_full_granule
+from workflow_scripts.fetch.samples.cloud_scene import texture_scene
+from workflow_scripts.fetch.samples.full_granule import write_full_granule
 from workflow_scripts.modis import faults
 from workflow_scripts.modis.bands import BANDS
 from workflow_scripts.modis.detector_noise import measure, uncertainty_indexes

@@ -15,7 +15,7 @@ from workflow_scripts import fetch_recipe, recipes
 from workflow_scripts.config_check import check_config
 from workflow_scripts.digests import file_sha256
 from workflow_scripts.errors import UserError
-from workflow_scripts.fetch.__main__ import fetch_image_list
+from workflow_scripts.fetch.datasets import fetch_image_list
 from workflow_scripts.fetch.inventory import summary
 from workflow_scripts.fetch.manifest import Item, read_manifest, write_manifest
 from workflow_scripts.split.table import read_splits
@@ -134,6 +134,7 @@ def test_fetched_packed_and_split_several_labels_come_out_as_they_went_in(
         ("path,label\n\n../tiles/a/1.jpg,x\n", r"line 3: path is '../tiles/a/1.jpg'; expected one"),
         ("path,label\n/etc/passwd,x\n", r"line 2: path is '/etc/passwd'"),
         ("path,label\n,x\n", r"line 2: path is ''"),
+        ("path,label\na/1.jpg!stored:0:4,x\n", "reads as the address of a member"),
         ("path,label\na/1.jpg\n", r"line 2 has 1 cells, the header 2"),
         ("path,label,split\na/1.jpg,x,training\n", r"line 2: split is 'training'; expected train"),
         ('path,label\n"a/1.jpg,x\n', "is not CSV"),

@@ -114,6 +114,18 @@ def test_a_pipe_with_the_name_of_an_image_waits_for_nobody(tmp_path):
     assert set_aside == [{"key": "a.jpg", "reason": "empty file (0 bytes)"}]
 
 
+def test_links_to_devices_and_links_in_a_circle_are_set_aside(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"a")
+    (tmp_path / "circle.jpg").symlink_to("circle.jpg")
+    (tmp_path / "endless.jpg").symlink_to("/dev/zero")
+    items, set_aside = take_inventory(image_files(tmp_path), workers=1)
+    assert [item.key for item in items] == ["a.jpg"]
+    assert set_aside == [
+        {"key": "circle.jpg", "reason": f"cannot be read ({os.strerror(errno.ELOOP)})"},
+        {"key": "endless.jpg", "reason": "cannot be read (it is a device or a pipe, not a file)"},
+    ]
+
+
 def test_members_of_an_archive_are_read_in_its_order_and_come_in_the_order_given(monkeypatch):
     read = []
 

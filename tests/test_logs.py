@@ -29,8 +29,9 @@ def test_without_a_total_there_is_no_time_left():
 def test_a_log_gets_a_line_now_and_then(monkeypatch, caplog, between, lines):
     monkeypatch.setattr(logs, "_SECONDS_BETWEEN_LINES", between)
     with caplog.at_level(logging.INFO, logger="orbweaver"), ByteMeter(what="x") as meter:
-        for _ in range(3):
-            meter.tick()
+        for count in (5, 0, -5, 5):
+            meter.add(count)
+            meter.tick()  # nothing new says nothing
     assert len(caplog.messages) == lines
 
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from pyhdf.SD import SD, SDC
 
-from workflow_scripts.fetch.full_granule import observe
+from workflow_scripts.fetch.samples.full_granule import observe
 from workflow_scripts.modis import faults
 from workflow_scripts.modis.bands import BANDS, RESERVED_COUNTS, SDS_BANDS
 from workflow_scripts.modis.calibration import brightness_temperature

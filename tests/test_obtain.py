@@ -168,6 +168,11 @@ def test_hidden_files_are_not_put_there_by_anybody(tmp_path):
         found(recipe(source=manual()), tmp_path)
 
 
+def test_the_mark_of_a_download_hides_nothing_from_a_manual_source(tmp_path):
+    put(tmp_path, {".generated": b"", "train.zip": zipped(IMAGES)})
+    assert found(recipe(source=manual(named("train.zip"))), tmp_path) == IMAGES
+
+
 def test_archives_put_there_by_hand_are_found_by_their_names_and_verified(tmp_path):
     train, test = zipped(IMAGES), zipped(MORE)
     put(tmp_path / "raw", {"train.zip": train, "test.zip": test})
@@ -199,6 +204,20 @@ def test_a_wrong_archive_put_there_by_hand_is_refused_and_stays(tmp_path):
     with pytest.raises(UserError, match=r"train\.zip: its md5 is .*, expected 0000"):
         found(recipe(source=manual(good)), tmp_path)
     assert (tmp_path / "train.zip").read_bytes() == zipped(MORE)
+
+
+def test_a_wrong_archive_put_there_by_hand_may_be_another_edition(tmp_path):
+    put(tmp_path, {"train.zip": zipped(MORE)})
+    with pytest.raises(UserError, match=r"places: .*another edition .* set datasets\.places\.path"):
+        found(recipe(source=manual(named("train.zip", zipped(IMAGES)))), tmp_path)
+
+
+@pytest.mark.parametrize("way", ["path", "by hand"])
+def test_archives_beside_images_are_told_not_to_be_read(tmp_path, caplog, way):
+    put(tmp_path, {"all.zip": zipped(MORE), "figure.jpg": b"of the paper"})
+    told = recipe(tmp_path) if way == "path" else recipe(source=manual())
+    assert set(found(told, tmp_path)) == {"figure.jpg"}
+    assert "these are read, and not all.zip beside them" in caplog.text
 
 
 @pytest.mark.parametrize("kind", ["manual", "https"])
@@ -235,6 +254,15 @@ def test_what_others_put_into_a_folder_of_downloads_is_neither_used_nor_removed(
     put(tmp_path, {".generated": b"", "a.zip": data, "other/x.jpg": b"precious"})
     assert found(recipe(source=source), tmp_path) == IMAGES
     assert (tmp_path / "other/x.jpg").read_bytes() == b"precious"
+
+
+def test_folders_put_there_after_a_download_failed_are_the_dataset(tmp_path):
+    file = {**named("a.zip", zipped(MORE)), "url": "http://127.0.0.1:9/a.zip"}
+    told = recipe(source={"kind": "https", "files": [file]})
+    with pytest.raises(UserError, match=r"a\.zip: could not be downloaded"):
+        obtain(told, {"retries": 0}, tmp_path)
+    put(tmp_path, IMAGES)
+    assert found(told, tmp_path) == IMAGES
 
 
 def test_single_files_of_a_source_are_the_datasets(tmp_path):

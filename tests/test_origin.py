@@ -64,14 +64,104 @@ def test_sources_are_of_what_the_dataset_holds():
     [
         ({"name": "../a", "urls": ["https://a.org/a"]}, "'../a' is no path below a folder"),
         ({"name": "a", "urls": ["ftp://a.org/a"]}, "'ftp://a.org/a' is no URL"),
-        ({"name": "a", "urls": ["https://me:secret@a.org/a"]}, "without user"),
+        ({"name": "a", "urls": ["https://me:secret@a.org/a"]}, "'https://a.org/a' is no URL"),
         ({"name": "a", "urls": []}, "file 'a' has no urls"),
         ({"name": "a", "urls": ["https://a.org/a"], "sha256": "12"}, "should match pattern"),
+        ({"name": "a", "url": "https://a.org/a"}, "files.0.url: unknown key"),
+        ({"name": "a", "url": "https://a.org/a"}, "did you mean 'urls'?"),
+        ({"name": ".generated", "urls": ["https://a.org/a"]}, "cannot be the name of a file"),
+        ({"name": "a.rejected", "urls": ["https://a.org/a"]}, "cannot be the name of a file"),
+        ({"name": "a\nb", "urls": ["https://a.org/a"]}, "cannot be the name of a file"),
     ],
 )
 def test_a_wrong_file_of_a_source_is_refused(file, said):
     source = {"kind": "https", "files": [file]}
     assert said in refusal({"kind": "image-folder", "source": source})
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "sv=2021&sig=hidden", "X-Amz-Signature=hidden&X-Amz-Date=1", "x-goog-signature=hidden",
+        "access_token=hidden", "token=hidden", "api_key=hidden", "apikey=hidden",
+        "subscription-key=hidden", "password=hidden",
+    ],
+)  # fmt: skip
+def test_an_address_with_a_secret_is_refused_without_showing_it(query):
+    url = f"https://a.org/a.zip?{query}"
+    text = refusal({"kind": "image-folder", "source": {
+        "kind": "https", "files": [{"name": "a.zip", "urls": [url]}]}})  # fmt: skip
+    assert "'https://a.org/a.zip' has '" in text
+    assert "hidden" not in text
+    stac = {"kind": "stac", "api": url, "collection": "naip", "asset": "image"}
+    assert "hidden" not in refusal({"kind": "image-folder", "source": stac})
+    assert "hidden" not in refusal({"kind": "image-folder", "unknown": {"urls": [url]}})
+
+
+def test_a_password_in_an_address_is_refused_without_showing_it():
+    file = {"name": "a", "urls": ["https://me:hidden@a.org/a"]}
+    text = refusal({"kind": "image-folder", "source": {"kind": "https", "files": [file]}})
+    assert "without user or password" in text
+    assert "hidden" not in text
+
+
+def test_other_queries_are_part_of_an_address():
+    url = "https://a.org/get?file=a.zip&persistentId=doi:1&download=1&key=a/b&design=2"
+    assert fetch(with_source(urls=[url]), "mine")["source"]["files"][0]["url"] == url
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [(["a", "a"], "'a' is listed twice"), (["a", "a/b"], "'a' is a file, and the folder of 'a/b'")],
+)
+def test_files_of_a_source_do_not_stand_in_each_others_way(names, said):
+    files = [{"name": name, "urls": ["https://a.org/a"]} for name in names]
+    assert said in refusal({"kind": "image-folder", "source": {"kind": "https", "files": files}})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"urls": ["https://me:geheim@a.org/a"]},
+        {"urls": ["https://a.org/a?se=1&sig=geheim"]},
+        {"urls": ["https://a.org/a?X-Amz-Signature=geheim"]},
+        {"urls": ["ftp://a.org/a?token=geheim"]},
+        {"token": "geheim"},
+    ],
+)
+def test_no_secret_of_a_configuration_is_told(change):
+    file = {"name": "a", "urls": ["https://a.org/a"]} | change
+    for source in ({"kind": "https", "files": [file]}, {**HTTPS, "token_env": "geheim"}):
+        assert "geheim" not in refusal({"kind": "image-folder", "source": source})
+
+
+def test_an_address_with_an_open_query_is_one():
+    assert with_source(urls=["https://zenodo.org/a.zip?download=1"])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"bbox": [1, 5, 2, 4]}, "source.bbox: south 5 is above north 4"),
+        ({"first": "2020-02-01", "last": "2020-01-01"}, "first 2020-02-01 is after last"),
+    ],
+)
+def test_a_search_of_nothing_is_refused(change, said):
+    source = {"kind": "stac", "api": "https://a.org", "collection": "c", "asset": "image"}
+    assert said in refusal({"kind": "image-folder", "source": source | change})
+
+
+def test_a_path_is_no_address():
+    text = refusal({"kind": "image-folder", "path": "https://a.org/a.zip?sig=geheim"})
+    assert "datasets.mine.path: https://a.org/a.zip; a path is on disk" in text
+    assert "datasets.mine.path: empty" in refusal({"kind": "image-folder", "path": ""})
+
+
+def test_an_entry_of_the_catalogue_is_no_dataset_yet():
+    with pytest.raises(UserError, match=r"add `ucmerced: {kind: image-folder, catalogue: ucmerc"):
+        check_config(changed("corpora.scenes-train.datasets", ["ucmerced"]))
+    with pytest.raises(UserError, match=r"as a union: add naip, rsd46-whu"):
+        check_config(changed("corpora.scenes-train.datasets", ["geopile"]))
 
 
 def with_source(**file):
@@ -147,6 +237,21 @@ def test_days_are_told_together_and_images_by_their_manifest(tmp_path, monkeypat
     (tmp_path / "data" / "raw" / "images").mkdir(parents=True)
     (tmp_path / "data" / "raw" / "images" / "a.zip").touch()
     assert needs_network(config, [("fetch_folder", ("images",))]) == []
+
+
+def test_what_only_a_person_can_get_is_told_before_jobs_are_submitted(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    raw = changed("datasets.ucm", {"kind": "image-folder", "catalogue": "rsd46-whu"})
+    raw["all"]["benchmarks"] = ["ucm"]
+    config = check_config(raw)
+    jobs = [("fetch_folder", ("ucm",))]
+    assert missing_downloads(config) == jobs
+    assert fetch_targets(config, jobs) == []
+    assert needs_network(config, jobs) == [
+        "data/raw/ucm is empty: dataset ucm has to be fetched by hand"
+    ]
+    (tmp_path / "data/raw/ucm/airport").mkdir(parents=True)
+    assert missing_downloads(config) == needs_network(config, jobs) == []
 
 
 def test_all_of_the_default_is_made_without_the_network():

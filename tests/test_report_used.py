@@ -87,6 +87,15 @@ def test_recipes_of_report_and_card_tell_the_same():
     assert licence(rows) == {"license": "cc-by-nc-4.0"}
 
 
+def test_the_card_cites_what_the_weights_were_judged_on_too():
+    raw = changed("datasets.mine", {"kind": "image-folder", "catalogue": "ucmerced"})
+    raw["benchmarks"]["scenes"]["dataset"] = "mine"
+    config = check_config(raw)
+    (judged,) = recipes.card(config, "scenes-mae")["benchmarks"]
+    assert "Yang and Newsam" in judged["citation"]
+    assert judged["homepage"] == cited(config.datasets["mine"])["homepage"]
+
+
 def test_no_recipe_tells_where_data_lie():
     config = with_used(path="/home/me/secret-place")
     for recipe in (recipes.report(config, {}), recipes.card(config, "scenes-mae")):

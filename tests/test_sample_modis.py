@@ -5,8 +5,13 @@ import pytest
 from pyhdf.SD import SD
 
 from workflow_scripts.errors import UserError
-from workflow_scripts.fetch.cloud_scene import CLOUDY_THICKNESS, cloud_state, fractal, make_scene
-from workflow_scripts.fetch.sample_modis import write_sample_day
+from workflow_scripts.fetch.samples.cloud_scene import (
+    CLOUDY_THICKNESS,
+    cloud_state,
+    fractal,
+    make_scene,
+)
+from workflow_scripts.fetch.samples.sample_modis import write_sample_day
 from workflow_scripts.modis import faults
 from workflow_scripts.modis.bands import BANDS, REASONS
 from workflow_scripts.modis.geolocation import pixel_positions

@@ -8,9 +8,9 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from workflow_scripts.fetch.__main__ import fetch_sample_scenes
-from workflow_scripts.fetch.sample_scenes import draw_scene
-from workflow_scripts.fetch.scene_classes import SCENES
+from workflow_scripts.fetch.samples.listed import fetch_sample_scenes
+from workflow_scripts.fetch.samples.sample_scenes import draw_scene
+from workflow_scripts.fetch.samples.scene_classes import SCENES
 
 RECIPE = {
     "dataset": "sample-scenes",

@@ -10,9 +10,10 @@ import time
 import pytest
 
 from tests.conftest import ROOT
+from tests.made_archives import Entry, zip_bytes
 from workflow_scripts.errors import UserError
 from workflow_scripts.fetch import hashing, seen
-from workflow_scripts.fetch.__main__ import fetch_image_folder
+from workflow_scripts.fetch.datasets import fetch_image_folder
 from workflow_scripts.fetch.folder import FoundFile
 from workflow_scripts.fetch.hashing import Hashed
 from workflow_scripts.fetch.seen import RACY_NS, Seen, seen_beside
@@ -88,6 +89,21 @@ def test_only_a_file_of_another_size_or_time_is_read(folder, read):
     assert read == [str(folder / name) for name in names]
     cache_of(folder).unlink()
     assert fetch(folder)[0] == items
+
+
+def test_another_archive_of_the_same_size_and_time_is_told_by_its_checksums(tmp_path, read):
+    path = tmp_path / "places.zip"
+
+    def fetched(pictures):
+        write(path, zip_bytes([Entry(b"a/%d.jpg" % n, one) for n, one in enumerate(pictures)]))
+        return [item.sha256 for item in fetch(path)[0]]
+
+    first = fetched([b"one", b"two"])
+    read.clear()
+    second = fetched([b"one", b"new"])
+    assert first[0] == second[0]
+    assert first[1] != second[1]
+    assert len(read) == 1
 
 
 def test_a_file_that_may_have_changed_within_the_tick_of_the_clock_is_not_believed(folder, read):

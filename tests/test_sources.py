@@ -29,6 +29,20 @@ def test_files_come_by_https_from_the_mirror_that_has_them(store, tmp_path):
     assert obtained(told, {"files": {"images.zip": urls}}, tmp_path / "raw") == IMAGES
 
 
+@pytest.mark.parametrize("other", ["b", "a?id=2"])
+def test_another_address_is_another_file_where_no_checksum_tells(store, tmp_path, other):
+    def fetched(name, data):
+        store.files[name.partition("?")[0]] = data
+        url = f"{store.url}/{name}"
+        told = recipe(source=https_source({**named("sea/x.jpg"), "url": url}))
+        return obtained(told, {"files": {"sea/x.jpg": [url]}}, tmp_path)["sea/x.jpg"]
+
+    assert fetched("a", b"one") == b"one"
+    assert fetched("a", b"not asked for again") == b"one"
+    assert fetched(other, b"two") == b"two"
+    assert (tmp_path / "sea/x.jpg.rejected").read_bytes() == b"one"
+
+
 def test_a_file_without_an_address_is_refused_with_the_option_to_give(tmp_path):
     told = recipe(source=https_source(named("images.zip")))
     with pytest.raises(UserError, match=r"images.zip: no address .*--transfer"):
@@ -83,6 +97,25 @@ def test_the_stage_fetches_from_a_stac_api_and_leaves_no_secret(stac, tmp_path, 
     assert body["found"]["items"] == 5
     assert b"secret" not in written_below(tmp_path)
     assert "secret" not in done.stderr + done.stdout
+
+
+def test_a_file_without_a_checksum_is_not_taken_for_that_of_another_address(store, tmp_path):
+    store.files |= {"v1": b"one" * 9, "v2": b"two" * 9}
+    raw = tmp_path / "raw"
+
+    def of(version):
+        url = f"{store.url}/v{version}"
+        told = recipe(source=https_source(named("sea/a.jpg", url=url)))
+        return obtained(told, {"files": {"sea/a.jpg": [url]}}, raw)["sea/a.jpg"]
+
+    assert of(1) == b"one" * 9
+    assert of(1) == b"one" * 9
+    assert len(store.asked) == 1
+    assert of(2) == b"two" * 9
+    assert (raw / "sea/a.jpg.rejected").read_bytes() == b"one" * 9
+    (raw / "sea/a.jpg").write_bytes(b"by hand")  # in its place, of the address that is wanted
+    assert of(2) == b"by hand"
+    assert len(store.asked) == 2
 
 
 def test_counts_are_demanded_of_downloads_and_told_of_ones_own(store, tmp_path):

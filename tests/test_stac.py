@@ -60,6 +60,16 @@ def test_another_rescan_searches_again(stac, tmp_path):
     assert len(obtained({**told, "rescan": 1}, transfer, tmp_path / "raw")) == 6
 
 
+def test_another_asset_is_not_taken_for_the_first(stac, tmp_path):
+    stac.store.valid.add(None)
+    for one in stac.items:
+        one["assets"]["mask"] = {"href": f"{stac.store.url}/mask.tif"}
+    stac.store.files["mask.tif"] = b"mask"
+    assert b"mask" not in obtained(recipe(source=stac_source(stac)), {}, tmp_path / "raw").values()
+    masks = obtained(recipe(source=stac_source(stac, asset="mask")), {}, tmp_path / "raw")
+    assert list(masks.values()) == [b"mask"] * 5
+
+
 def test_a_signature_is_renewed_before_it_expires(stac, tmp_path):
     stac.lasts_s = 1  # less than what has to be left of it
     told = recipe(source=stac_source(stac))
@@ -93,6 +103,13 @@ def test_a_store_that_refuses_every_signature_ends_in_an_error_without_one(stac,
 def test_a_signature_is_sent_to_one_host_only(stac, store, tmp_path):
     stac.items.append(item("elsewhere", f"{store.url}/naip/1.tif"))
     with pytest.raises(UserError, match="several hosts"):
+        obtained(recipe(source=stac_source(stac)), {"sign": f"{stac.url}/sas"}, tmp_path / "raw")
+    assert stac.signatures == 0
+
+
+def test_a_signature_is_sent_over_https_only(stac, tmp_path):
+    stac.items = [item("a", "http://naip.test/a.tif")]
+    with pytest.raises(UserError, match=r"http://naip\.test, and a signature is sent over https"):
         obtained(recipe(source=stac_source(stac)), {"sign": f"{stac.url}/sas"}, tmp_path / "raw")
     assert stac.signatures == 0
 

@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from email.utils import formatdate
-from pathlib import Path
 
 import pytest
 
@@ -29,6 +28,7 @@ from tests.fault_proxy import (
 )
 from tests.web import Web
 from workflow_scripts.errors import UserError
+from workflow_scripts.lifetime import boot_id
 from workflow_scripts.transfer.client import Client
 from workflow_scripts.transfer.download import download
 from workflow_scripts.transfer.remote import Remote
@@ -36,7 +36,7 @@ from workflow_scripts.transfer.settings import Settings
 
 DATA = random.Random(0).randbytes(3_000_017)
 OTHER = random.Random(1).randbytes(3_000_017)
-BOOT = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+BOOT = boot_id()
 FAST = Settings(retries=3, timeout_s=0.4, first_wait_s=0.01, longest_wait_s=2.0)
 
 
@@ -336,7 +336,7 @@ def test_other_statuses_are_final(served, tmp_path, status):
 
 
 def test_a_connection_refused_and_an_unknown_name_are_told(tmp_path):
-    with pytest.raises(UserError, match=r"Connection refused \(4 attempts"):
+    with pytest.raises(UserError, match=r"Connection refused \(3 attempts\)"):
         fetch("http://127.0.0.1:1/a", tmp_path)
     with pytest.raises(UserError, match=r"name was not found \(DNS\)"):
         fetch("http://nowhere.invalid/a", tmp_path)

@@ -1,7 +1,6 @@
 """Tokens reach their host alone, the environment names proxies, and no secret is written."""
 
 import contextlib
-import http.server
 import io
 import logging
 import os
@@ -15,6 +14,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.fault_proxy import Answer, Drop, FaultProxy, Stall
+from tests.forward_proxy import ForwardProxy
 from tests.web import LOGIN_PAGE, TOKEN, Web
 from workflow_scripts.errors import UserError
 from workflow_scripts.logs import start_logging
@@ -38,33 +38,6 @@ def fetch(client, url, folder, name="a.bin"):
 def sent(web):
     """By host and port: the Authorization headers that came."""
     return [(r["host"], int(r["port"]), r["authorization"]) for r in web.requests()]
-
-
-@contextlib.contextmanager
-def tunnel(upstream):
-    """A proxy for https that wants a password and leads to one server; its port, what was asked."""
-    asked = []
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_CONNECT(self):
-            asked.append((self.path, self.headers.get("Proxy-Authorization")))
-            if asked[-1][1] is None:
-                self.send_error(407)
-                return
-            self.send_response(200)
-            self.end_headers()
-            with FaultProxy(upstream, raw=True) as proxy:
-                proxy.pass_on(self.connection)
-
-        def log_message(self, *arguments):
-            pass
-
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        yield server.server_address[1], asked
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
@@ -228,8 +201,8 @@ def test_a_certificate_is_checked_against_the_authorities_of_the_environment(
 
 
 def test_a_certificate_of_another_host_is_refused(served, tmp_path, monkeypatch):
-    with tunnel(served.tls_port) as (port, _):
-        monkeypatch.setenv("HTTPS_PROXY", f"http://me:hidden@127.0.0.1:{port}")
+    with ForwardProxy({"archive.test": served.tls_port}) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
         with pytest.raises(UserError, match=r"not trusted .*archive\.test"):
             fetch(Client(FAST), "https://archive.test/a.bin", tmp_path)
 
@@ -256,16 +229,6 @@ def test_proxies_come_from_the_environment(served, tmp_path, monkeypatch, name):
     with pytest.raises(UserError, match=r"proxy of the environment.*refused") as error:
         fetch(Client(FAST), "http://archive.test/a.bin", tmp_path / "c")
     assert "hidden" not in str(error.value)
-
-
-def test_https_goes_through_a_proxy_with_a_password(served, tmp_path, monkeypatch):
-    with tunnel(served.tls_port) as (port, asked):
-        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
-        with pytest.raises(UserError, match="it asks for a user and a password"):
-            fetch(Client(FAST), "https://localhost/a.bin", tmp_path)
-        monkeypatch.setenv("HTTPS_PROXY", f"http://me:hidden@127.0.0.1:{port}")
-        fetch(Client(FAST), "https://localhost/a.bin", tmp_path)
-    assert asked == [("localhost:443", None), ("localhost:443", "Basic bWU6aGlkZGVu")]
 
 
 class _Socks(socketserver.BaseRequestHandler):

@@ -148,7 +148,7 @@ def test_what_was_unpacked_before_another_boot_is_not_trusted(tmp_path, monkeypa
     first = interrupted(path, out, 5, monkeypatch)
     size = (out / first[4]).stat().st_size
     (out / first[4]).write_bytes(bytes(size))  # as a file whose bytes never reached the disk
-    monkeypatch.setattr(target_module, "_boot", lambda: "another")
+    monkeypatch.setattr(target_module, "boot_id", lambda: "another")
     assert set(interrupted(path, out, 100, monkeypatch)) == FILES.keys()
     assert contents(out) == FILES
 
@@ -485,6 +485,25 @@ def test_tables_without_such_columns_are_refused_with_those_there_are(tmp_path):
     with pytest.raises(
         UserError, match=r"column 'label' is of type list.*expected one class a row"
     ):
+        unpack(path, tmp_path / "out")
+
+
+def test_an_image_that_a_dictionary_has_in_a_thousand_rows_does_not_fill_the_disk(tmp_path):
+    path, out = tmp_path / "x.parquet", tmp_path / "out"
+    image = encoded(picture(0), "BMP") + bytes(2**16)
+    write_table(path, [image] * 1000, rows=1000)
+    assert path.stat().st_size < 2 * len(image)
+    with pytest.raises(UserError, match="over 200 times as many"):
+        unpack(path, out, limits=Limits(modest_bytes=2**24), columns=Columns(label=None))
+    assert 2**23 < sum(map(len, contents(out).values())) <= 2**24
+    assert not (out / DONE).exists()
+
+
+def test_a_class_that_is_no_text_is_an_error_that_names_the_file(tmp_path):
+    path = tmp_path / "x.parquet"
+    write_table(path, IMAGES[:1], ["lake"])
+    path.write_bytes(path.read_bytes().replace(b"lake", b"l\xffke"))
+    with pytest.raises(UserError, match=r"x.parquet: cannot be read as a parquet file .*utf-8"):
         unpack(path, tmp_path / "out")
 
 

@@ -10,7 +10,7 @@ from tiny_runs import simmim_recipe
 
 from tests.test_config import DEFAULT, changed
 from tests.workspace import Workspace
-from workflow_scripts import recipes
+from workflow_scripts import digests, recipes
 from workflow_scripts.config_check import check_config
 from workflow_scripts.errors import UserError
 from workflow_scripts.jobs import Jobs
@@ -113,7 +113,7 @@ def test_changed_weights_and_changed_files_are_noticed(tmp_path, monkeypatch):
     segment = jobs.pretrain("scenes-mae")
     digest = content_digest(folder, "start")
     stamp = {"recipe": segment.recipe, "digests": {"code": segment.code, "inputs": {}}}
-    stamp["digests"] |= {"recipe": recipes.digest(segment.recipe), "inputs": {"start": digest}}
+    stamp["digests"] |= {"recipe": digests.digest(segment.recipe), "inputs": {"start": digest}}
     segment.result.parent.mkdir(parents=True)
     segment.result.write_text(json.dumps(stamp))
     assert explain(segment) == []

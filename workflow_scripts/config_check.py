@@ -15,7 +15,7 @@ from workflow_scripts.config import Config
 from workflow_scripts.config_data import Aicca, ImagePacking
 from workflow_scripts.config_models import broken_models
 from workflow_scripts.config_modis import Granules
-from workflow_scripts.config_origin import broken_origins
+from workflow_scripts.config_origin import broken_origins, in_catalogue
 from workflow_scripts.config_runs import GfmRun, Launch, MaeRun, RunBase, SimmimRun
 from workflow_scripts.config_unfit import unfit_encoders
 from workflow_scripts.errors import UserError
@@ -88,7 +88,7 @@ def _explain(problem: Any) -> str:
     kind = problem["type"]
     if kind == "extra_forbidden":
         unknown = str(problem["loc"][-1])
-        return f"{key}: unknown key (value {_short(value)}){_nearest(unknown, names)}"
+        return f"{key}: unknown key (value {_short(value, key)}){_nearest(unknown, names)}"
     if kind == "missing":
         return f"{key}: missing; it has no default"
     if kind in ("union_tag_invalid", "union_tag_not_found"):
@@ -103,11 +103,18 @@ def _explain(problem: Any) -> str:
     hint = ""
     if kind == "literal_error":
         hint = _nearest(value, re.findall(r"'([^']+)'", problem["ctx"]["expected"]))
-    return f"{key}: {message} (value {_short(value)}){hint}"
+    return f"{key}: {message} (value {_short(value, key)}){hint}"
 
 
-def _short(value: Any) -> str:
-    text = repr(value)
+_USER = re.compile(r"://[^/@'\"\s]*@")
+_QUERY = re.compile(r"(://[^'\"\s?]*)\?[^'\"\s]*")
+
+
+def _short(value: Any, key: str) -> str:
+    """A value as it is told: without what may be a secret, since errors go to logs."""
+    if re.search("token|secret|password", key.rpartition(".")[2]):
+        return "not shown: it may be a secret"
+    text = _QUERY.sub(r"\1?…", _USER.sub("://", repr(value)))
     return text if len(text) <= 80 else text[:77] + "…"
 
 
@@ -146,6 +153,9 @@ def _resolve(annotation: Any, metadata: Iterable[Any], step: int | str) -> tuple
         metadata = annotation.__metadata__
         annotation = annotation.__origin__
     if get_origin(annotation) in (Union, types.UnionType):
+        members = [member for member in get_args(annotation) if member is not type(None)]
+        if len(members) == 1:
+            return _resolve(members[0], (), step)
         tag = next((m.discriminator for m in metadata if isinstance(m, FieldInfo)), None)
         for member in get_args(annotation):
             if not (isinstance(member, type) and issubclass(member, BaseModel)):
@@ -162,7 +172,8 @@ def _broken_references(config: Config) -> Iterator[str]:
     def unknown(key: str, name: str, names: Iterable[str], what: str) -> Iterator[str]:
         names = list(names)
         if name not in names:
-            yield f"{key}: no {what} is called {name!r}{_nearest(name, names)}"
+            hint = in_catalogue(name) if what == "dataset" else ""
+            yield f"{key}: no {what} is called {name!r}{hint or _nearest(name, names)}"
 
     for name in config.all.runs:
         yield from unknown("all.runs", name, config.runs, "run")

@@ -8,6 +8,7 @@ from workflow_scripts.catalogue.known import Known, known
 from workflow_scripts.config import Config
 from workflow_scripts.config_modis import ModisL1b
 from workflow_scripts.config_sources import LaadsSource, ManualSource, Sourced, UnionSource
+from workflow_scripts.transfer.remote import without_secrets
 
 Nearest = Callable[[Any, Iterable[str]], str]
 
@@ -17,6 +18,17 @@ def broken_origins(config: Config, nearest: Nearest) -> Iterator[str]:
     for name, entry in config.datasets.items():
         if isinstance(entry, Sourced):
             yield from _broken(f"datasets.{name}", entry, nearest)
+
+
+def in_catalogue(name: str) -> str:
+    """What to do about the name of an entry where that of a dataset is expected; else empty."""
+    entry = entries().get(name)
+    if entry is None:
+        return ""
+    if isinstance(entry.source, UnionSource):
+        return f"; the catalogue has it as a union: add {', '.join(entry.source.of)} to `datasets`"
+    lines = f"{name}: {{kind: {entry.kind}, catalogue: {name}}}"
+    return f"; the catalogue has it: add `{lines}` to `datasets`"
 
 
 def _broken(key: str, entry: Any, nearest: Nearest) -> Iterator[str]:
@@ -37,6 +49,10 @@ def _broken(key: str, entry: Any, nearest: Nearest) -> Iterator[str]:
         elif kind not in ("files", entry.kind):
             yield f"{key}.kind: {entry.kind}, but {entry.catalogue} of the catalogue is {kind}"
     told = known(entry)
+    if entry.path is not None and (not entry.path or "://" in entry.path):
+        seen = without_secrets(entry.path) or "empty"
+        yield f"{key}.path: {seen}; a path is on disk, and what is fetched has a `source`"
+        return
     if entry.path is not None:
         if entry.source is not None:
             yield f"{key}.source: path is set too; give where it lies or where to fetch it from"

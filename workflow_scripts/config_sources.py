@@ -3,10 +3,12 @@
 import re
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from workflow_scripts.config_base import DatasetBase, Date, Model, Name, Positive
+from workflow_scripts.config_base import DatasetBase, Date, Model, Name, Positive, each_once
+from workflow_scripts.transfer.remote import without_secrets
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Md5 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
@@ -20,41 +22,92 @@ def _below(name: str) -> str:
     return path.as_posix()
 
 
+def _file(name: str) -> str:
+    """Hidden names are for the marks of `fetch`, and `.rejected` files are never read."""
+    hidden = any(part.startswith(".") for part in PurePosixPath(name).parts)
+    if hidden or name.endswith(".rejected") or "\\" in name or not name.isprintable():
+        raise ValueError(
+            f"{name!r} cannot be the name of a file; expected a printable one, not hidden, with / "
+            "between folders, and not ending in .rejected"
+        )
+    return name
+
+
 def _web(url: str) -> str:
     if not re.match(r"https?://[^/@]+(/|$)", url):
         raise ValueError(
-            f"{url!r} is no URL that can be fetched; expected https://<host>/<path>, without user "
-            "or password (tokens come from the environment: token_env)"
+            f"{without_secrets(url)!r} is no URL that can be fetched; expected "
+            "https://<host>/<path>, without user or password (tokens come from the environment: "
+            "token_env)"
         )
+    for name, _ in parse_qsl(urlsplit(url).query):
+        if _SECRET.search(name):
+            raise ValueError(
+                f"{without_secrets(url)!r} has {name!r} in its query, a secret, which would be "
+                "written into logs and results; take an address without it, with token_env or "
+                "`sign`, or fetch the file by hand"
+            )
     return url
+
+
+# Of signed addresses (Azure, Amazon, Google) and of keys that stand in for a password.
+_SECRET = re.compile(
+    r"(^|[-_])(sig|signature|token|secret|password)$|[-_]key$|^apikey$", re.IGNORECASE
+)
 
 
 Below = Annotated[str, AfterValidator(_below)]
 Url = Annotated[str, AfterValidator(_web)]
+
+
+def _south_first(box: tuple[float, ...]) -> tuple[float, ...]:
+    if box[1] > box[3]:
+        raise ValueError(f"south {box[1]:g} is above north {box[3]:g}; expected west, south, east, "
+                         "north")  # fmt: skip
+    return box
+
+
 # West, south, east, north; west may be larger than east: across the date line.
-Box = tuple[
-    Annotated[float, Field(ge=-180, le=180)],
-    Annotated[float, Field(ge=-90, le=90)],
-    Annotated[float, Field(ge=-180, le=180)],
-    Annotated[float, Field(ge=-90, le=90)],
+Box = Annotated[
+    tuple[
+        Annotated[float, Field(ge=-180, le=180)],
+        Annotated[float, Field(ge=-90, le=90)],
+        Annotated[float, Field(ge=-180, le=180)],
+        Annotated[float, Field(ge=-90, le=90)],
+    ],
+    AfterValidator(_south_first),
 ]
 
 
 class SourceFile(Model):
     """One file of a source."""
 
-    name: Below = Field(description="its name in the dataset's folder")
+    name: Annotated[Below, AfterValidator(_file)] = Field(
+        description="its name in the dataset's folder"
+    )
     urls: list[Url] = Field([], description="where it lies; several are mirrors, tried in turn")
     bytes: Positive | None = Field(None, description="its size; null: not published")
     sha256: Sha256 | None = Field(None, description="its SHA-256; null: not published")
     md5: Md5 | None = Field(None, description="its MD5, where that is published instead")
 
 
+def _apart(files: list[SourceFile]) -> list[SourceFile]:
+    names = each_once([file.name for file in files])
+    for name in names:
+        above = {str(folder) for folder in PurePosixPath(name).parents}.intersection(names)
+        if above:
+            raise ValueError(f"{min(above)!r} is a file, and the folder of {name!r}; rename one")
+    return files
+
+
+Files = Annotated[list[SourceFile], AfterValidator(_apart)]
+
+
 class HttpsSource(Model):
     """Files on web servers."""
 
     kind: Literal["https"]
-    files: list[SourceFile] = Field(min_length=1, description="the files")
+    files: Files = Field(min_length=1, description="the files")
     token_env: Variable | None = Field(
         None,
         description="environment variable with a bearer token, sent to the hosts of `urls` alone",
@@ -74,9 +127,9 @@ class HubSource(Model):
     kind: Literal["hub"]
     repo: str = Field(pattern=r"^[\w.-]+/[\w.-]+$", description="<owner>/<name>")
     revision: str = Field(
-        pattern=r"^[0-9a-f]{7,40}$", description="commit: what it names never changes"
+        pattern=r"^[0-9a-f]{40}$", description="commit, whole: what it names never changes"
     )
-    files: list[SourceFile] = Field(
+    files: Files = Field(
         min_length=1, description="files of it; `urls` of a file are further mirrors"
     )
 
@@ -97,6 +150,12 @@ class StacSource(Model):
         None,
         description="address that gives the signature ({token: …}) which assets are asked for with",
     )
+
+    @model_validator(mode="after")
+    def _order(self) -> "StacSource":
+        if self.first and self.last and self.first > self.last:
+            raise ValueError(f"first {self.first} is after last {self.last}")
+        return self
 
 
 class LaadsSource(Model):
@@ -126,7 +185,7 @@ class ManualSource(Model):
 
     kind: Literal["manual"]
     instructions: str = Field(description="where to get it, what to do; told when it is missing")
-    files: list[SourceFile] = Field([], description="what is looked for in the dataset's folder")
+    files: Files = Field([], description="what is looked for in the dataset's folder")
 
 
 class UnionSource(Model):

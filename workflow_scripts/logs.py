@@ -52,7 +52,7 @@ def progress(items: Iterable[T], *, what: str, total: int | None = None) -> Iter
 class ByteMeter:
     """Bytes that come from several threads: a bar on a terminal, a line now and then in a log.
 
-    Whoever waits for the threads calls `tick`, so that a line comes even when no byte does.
+    Whoever waits for the threads calls `tick`.
     """
 
     def __init__(self, *, what: str, total: int | None = None) -> None:
@@ -63,7 +63,7 @@ class ByteMeter:
             total: How many are expected, if known.
         """
         self._what, self._total = what, total
-        self._done = self._came = 0
+        self._done = self._came = self._told = 0
         self._start = self._last = time.monotonic()
         self._lock = threading.Lock()
         self._bar = (
@@ -97,10 +97,12 @@ class ByteMeter:
                 self._bar.update(count)
 
     def tick(self) -> None:
-        """Write the line in the log if it is time."""
+        """Write the line in the log if it is time, and something came or went since the last."""
         now = time.monotonic()
-        if self._bar is None and now - self._last >= _SECONDS_BETWEEN_LINES:
-            self._last = now
+        if self._bar is not None or self._done == self._told:
+            return
+        if now - self._last >= _SECONDS_BETWEEN_LINES:
+            self._last, self._told = now, self._done
             log.info("%s", self.line(now - self._start))
 
     def line(self, seconds: float) -> str:

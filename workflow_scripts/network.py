@@ -1,4 +1,4 @@
-"""Which jobs download, and what to ask for where the network is.
+"""Which jobs download, or wait for a person, and what to ask for where the network is.
 
 Jobs of a site with Slurm download nothing: its compute nodes reach the network through a proxy or
 not at all.
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from workflow_scripts.catalogue.known import known
 from workflow_scripts.config import Config
-from workflow_scripts.config_sources import HubSource, LaadsSource, Source, StacSource
+from workflow_scripts.config_sources import HubSource, LaadsSource, ManualSource, Source, StacSource
 from workflow_scripts.corpora import corpus_datasets, dataset_days
 from workflow_scripts.fetch.generated import placed_by_hand
 from workflow_scripts.fetch_recipe import raw_folder
@@ -21,11 +21,14 @@ _OF_DAYS = ("fetch_day", "tile")  # a day is asked for, fetched, tiled and delet
 
 
 def needs_network(config: Config, jobs: Iterable[Job]) -> list[str]:
-    """What of some jobs is downloaded, a line for each thing."""
+    """What of some jobs is downloaded, or has to be fetched by hand, a line for each thing."""
     days: defaultdict[str, set[str]] = defaultdict(set)
     found = []
     for rule, names in jobs:
         target = _target(config, rule, names)
+        if rule == "fetch_folder" and _is_by_hand(config, names[0]):
+            raw = raw_folder(config, names[0])
+            found.append(f"{raw} is empty: dataset {names[0]} has to be fetched by hand")
         if target is None:
             continue
         if rule in _OF_DAYS:
@@ -68,8 +71,13 @@ def wanted_downloads(config: Config) -> Iterator[Job]:
 
 def missing_downloads(config: Config) -> list[Job]:
     """Those of `wanted_downloads` whose file is not there; Snakemake need not be asked."""
-    found = [(job, _target(config, *job)) for job in wanted_downloads(config)]
-    return [job for job, target in found if target and not target.is_file()]
+    found = []
+    for job in wanted_downloads(config):
+        target = _target(config, *job)
+        by_hand = job[0] == "fetch_folder" and _is_by_hand(config, job[1][0])
+        if by_hand or (target and not target.is_file()):
+            found.append(job)
+    return found
 
 
 def _target(config: Config, rule: str, names: Sequence[str]) -> Path | None:
@@ -85,6 +93,15 @@ def _target(config: Config, rule: str, names: Sequence[str]) -> Path | None:
     if not told.is_downloaded or placed_by_hand(raw_folder(config, names[0])):
         return None
     return data / "manifests" / f"{names[0]}.jsonl"
+
+
+def _is_by_hand(config: Config, dataset: str) -> bool:
+    """Whether nothing is there of a dataset that only a person can get; its job says how."""
+    told = known(config.datasets[dataset])
+    if told.path is not None or not isinstance(told.source, ManualSource):
+        return False
+    raw = raw_folder(config, dataset)
+    return not raw.is_dir() or all(one.name.startswith(".") for one in raw.iterdir())
 
 
 def _from_hub(config: Config, name: str) -> bool:

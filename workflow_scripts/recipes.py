@@ -209,8 +209,14 @@ def card(config: Config, run: str) -> Recipe:
             for name in names
         ],
         "benchmarks": [
-            {"name": name, "label": config.benchmarks[name].label or name}
+            {
+                "name": name,
+                "label": config.benchmarks[name].label or name,
+                "citation": told["citation"],
+                "homepage": told["homepage"],
+            }
             for name in card_benchmarks(config, run)
+            for told in [cited(config.datasets[config.benchmarks[name].dataset])]
         ],
     }
 

@@ -59,7 +59,7 @@ class Table:
     """
 
     def __init__(self, path: Path, columns: Columns, limits: Limits) -> None:
-        self._path, self._columns = path, columns
+        self._path, self._columns, self._limits = path, columns, limits
         try:
             self._file = pq.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False)
         except _DAMAGE as error:
@@ -87,21 +87,28 @@ class Table:
         """Yield the images in the file's order, row group by row group.
 
         Raises:
-            UserError: The file is damaged, or a class is no name of a folder.
+            UserError: The file is damaged, a class is no name of a folder, or the images take more
+                than is believed: a dictionary has one image stand in a million rows.
         """
         wanted = [self._image, *([] if self._columns.label is None else [self._columns.label])]
         batches = self._file.iter_batches(batch_size=_ROWS, columns=wanted)
-        number = 0
+        stored = self._path.stat().st_size
+        number, total = 0, 0
         while True:
             try:
                 batch = next(batches, None)
-            except _DAMAGE as error:
+                rows = None if batch is None else batch.to_pylist()
+            except _DAMAGE as error:  # of a row too: a class that is no UTF-8
                 raise self._damaged(error) from None
-            if batch is None:
+            if rows is None:
                 return
-            for row in batch.to_pylist():
-                yield self._row(number, row)
+            for row in rows:
+                found = self._row(number, row)
                 number += 1
+                if isinstance(found, Row):
+                    total += len(found.data)
+                    self._limits.check(self._path, members=number, total=total, stored=stored)
+                yield found
 
     def _row(self, number: int, row: dict[str, Any]) -> Row | SetAside:
         image = row[self._columns.image]

@@ -19,12 +19,12 @@ from typing import Any
 from workflow_scripts.archives.names import OddError
 from workflow_scripts.errors import UserError
 from workflow_scripts.files import json_text
+from workflow_scripts.lifetime import boot_id
 
 BEGUN, DONE = ".unpacking.json", ".unpacked.json"
 _TEMPORARY = ".unpacking.tmp"
 _OWN = (BEGUN, DONE, _TEMPORARY)
 
-_BOOT = Path("/proc/sys/kernel/random/boot_id")
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NOT_HELD = {  # names that a file system cannot hold
@@ -68,7 +68,7 @@ class Target:
                 f"{self.root} holds files that were not unpacked by this workflow, and an archive "
                 "would be unpacked there; move them away, or give that folder as the dataset's path"
             )
-        mark = {"made_from": made_from, "boot": _boot()}
+        mark = {"made_from": made_from, "boot": boot_id()}
         if done is not None or (begun is not None and not mark.items() <= begun.items()):
             # In this order a kill never leaves others' files below the mark of this archive.
             self._write_json(BEGUN, {"made_from": None})
@@ -82,7 +82,7 @@ class Target:
         self.remove_others(keys)
         _sync(self._root)
         # Killed between these two, the next start takes it for begun, and finds all there.
-        self._write_json(BEGUN, {**facts, "boot": _boot()})
+        self._write_json(BEGUN, {**facts, "boot": boot_id()})
         os.rename(BEGUN, DONE, src_dir_fd=self._root, dst_dir_fd=self._root)
 
     def read(self, name: str) -> Facts | None:
@@ -247,14 +247,6 @@ class Target:
                 "unpacked stays and is not unpacked twice"
             )
         return error
-
-
-def _boot() -> str | None:
-    """What tells one run of the machine from the next."""
-    try:
-        return _BOOT.read_text(encoding="ascii").strip()
-    except OSError:
-        return None
 
 
 def _sync(descriptor: int) -> None:

@@ -86,10 +86,14 @@ def cell(value: Any) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
-def citations(datasets: list[Json]) -> list[str]:
-    """A line for each work to be cited, with the datasets it is of and where they are described."""
+def citations(used: list[Json]) -> list[str]:
+    """A line for each work to be cited, with the datasets it is of and where they are described.
+
+    Args:
+        used: Datasets or benchmarks, with `label`, `citation` and `homepage`.
+    """
     named: dict[str, list[Json]] = {}
-    for row in datasets:
+    for row in used:
         if row["citation"]:
             named.setdefault(" ".join(row["citation"].split()), []).append(row)
     lines = []
@@ -156,6 +160,7 @@ def card_text(sources: Sources) -> str:
         model=sources.model,
         corpus=sources.corpus,
         citations=citations(sources.recipe["datasets"]),
+        judged_by=citations(sources.recipe["benchmarks"]),
         probes=[row for label, found in judged_on for row in probe_rows(label, found)],
         seen=dict.fromkeys(
             line for label, found in judged_on for line in seen_in_pretraining(label, found)

@@ -10,7 +10,8 @@ from workflow_scripts.fetch import folder, image_list
 from workflow_scripts.fetch.folder import FoundFile
 from workflow_scripts.fetch.inventory import SetAsides, Told, take_inventory
 from workflow_scripts.fetch.listing import Listing
-from workflow_scripts.fetch.obtain import Obtained, obtain
+from workflow_scripts.fetch.obtain import obtain
+from workflow_scripts.fetch.obtained import Obtained
 from workflow_scripts.fetch.splits import check_fractions
 from workflow_scripts.logs import log
 

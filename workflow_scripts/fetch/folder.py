@@ -73,7 +73,7 @@ def _size_and_time(path: str) -> tuple[int, int]:
     except OSError:
         try:
             seen = os.lstat(path)
-        except FileNotFoundError:
+        except OSError:
             return 0, 0
     return seen.st_size, seen.st_mtime_ns
 
@@ -120,12 +120,19 @@ def _names(place: str, wanted: Callable[[str], bool], met: set[tuple[int, int]])
             name = entry.name
             if name[0] == ".":
                 continue
-            if entry.is_dir():
+            if _is_folder(entry):
                 names.append(f"{name}/")
             elif wanted(name):
                 names.append(name)
     names.sort()
     return names
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in a circle, or into a closed folder: shows itself when it is read
+        return False
 
 
 def files_at(folder: Path, keys: Iterable[str]) -> Iterator[FoundFile]:

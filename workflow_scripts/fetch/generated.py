@@ -30,6 +30,15 @@ def claim(folder: Path) -> None:
     mark.write_text(_TEXT, encoding="utf-8")
 
 
+def release(folder: Path) -> None:
+    """Take the mark off a folder that holds nothing but hidden files.
+
+    What a person puts there after a download failed is his, and not hidden by the mark.
+    """
+    if all(path.name.startswith(".") for path in folder.iterdir()):
+        (folder / _MARK).unlink(missing_ok=True)
+
+
 def remove_others(folder: Path, kept: Iterable[Path]) -> None:
     """Remove what earlier recipes or a killed process left in a claimed folder."""
     wanted = {path.absolute() for path in kept} | {(folder / _MARK).absolute()}

@@ -5,8 +5,10 @@ some hundred files on, processes hash them in batches. The first ones are left t
 most folders are small and a process takes longer to start than they take to read.
 """
 
+import errno
 import hashlib
 import os
+import stat
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -177,7 +179,10 @@ def read_content(file: Unread) -> Content | str:
 def _read(path: str, expected: int) -> Content:
     """Read with plain calls: for a small file, Python's file objects cost as much as hashing.
 
-    A pipe that bears an image's name is empty, and waits for no writer.
+    A pipe that bears an image's name is empty, and waits for no writer; a device has no end.
+
+    Raises:
+        OSError: It cannot be read, or is a device.
     """
     number = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
@@ -185,6 +190,8 @@ def _read(path: str, expected: int) -> Content:
         total, size = hashlib.sha256(data), len(data)
         # A file gives less than was asked for at its end only: one call reads a small one.
         whole = size == expected <= _PIECE
+        if data and not whole and not stat.S_ISREG(os.fstat(number).st_mode):
+            raise OSError(errno.EINVAL, "it is a device or a pipe, not a file", path)
         while data and not whole:
             data = os.read(number, _PIECE)
             total.update(data)

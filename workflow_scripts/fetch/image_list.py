@@ -8,6 +8,7 @@ from typing import Any, TypedDict
 
 from workflow_scripts.errors import UserError
 from workflow_scripts.fetch.folder import SPLITS
+from workflow_scripts.stored import address_in
 
 PATH, LABEL, LABELS, SPLIT = "path", "label", "labels", "split"
 JOINS = ";"  # between several labels
@@ -92,6 +93,10 @@ def _columns(header: list[str], table: Path) -> dict[str, int]:
 def _key(text: str, where: str) -> str:
     """A path relative to the folder, in one form."""
     path = PurePosixPath(text)
+    if address_in(text) is not None:
+        raise UserError(
+            f"{where}: path is {text!r}, which reads as the address of a member; rename it"
+        )
     if not text or path.is_absolute() or ".." in path.parts or path == PurePosixPath("."):
         raise UserError(
             f"{where}: path is {text!r}; expected one below the dataset's folder, relative to it "

@@ -18,7 +18,7 @@ from workflow_scripts.fetch.folder import FoundFile
 from workflow_scripts.fetch.hashing import Content, Hashed
 from workflow_scripts.logs import log
 
-VERSION = 1
+VERSION = 2
 _TABLE = (
     "CREATE TABLE seen (path TEXT PRIMARY KEY, bytes INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, "
     "sha256 BLOB NOT NULL, sum INTEGER NOT NULL) WITHOUT ROWID"
@@ -206,5 +206,7 @@ def _key(path: str) -> str:
 
 
 def _sum(file: FoundFile, sha256: bytes) -> int:
-    path, size, mtime_ns = file[1:4]
-    return zlib.crc32(f"{path}\0{size}\0{mtime_ns}\0".encode(errors="replace") + sha256)
+    # With the checksum that an archive has of its member: one put in its place tells itself so.
+    path, size, mtime_ns, crc32 = file[1:]
+    told = f"{path}\0{size}\0{mtime_ns}\0{crc32}\0"
+    return zlib.crc32(told.encode(errors="replace") + sha256)

@@ -11,7 +11,8 @@ from workflow_scripts.transfer.failures import NETWORK_ERRORS, of_error
 _READ = 2**20  # at most at a time
 _HELD = 2**20  # bytes that are written together,
 _HELD_S = 0.5  # or what came in so long
-_CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
+_CONTENT_RANGE = re.compile(r"bytes (?:(\d{1,18})-\d{1,18}|\*)/(\d{1,18}|\*)")  # of sane lengths
+_LENGTH = re.compile(r"\d{1,18}")
 
 
 def content_range(response: requests.Response) -> tuple[int | None, int | None]:
@@ -19,8 +20,14 @@ def content_range(response: requests.Response) -> tuple[int | None, int | None]:
     match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
     if not match:
         return None, None
-    start, _, total = match.groups()
+    start, total = match.groups()
     return int(start) if start else None, None if total == "*" else int(total)
+
+
+def content_length(response: requests.Response) -> int | None:
+    """The Content-Length; None if there is none that can be."""
+    told = _LENGTH.fullmatch(response.headers.get("Content-Length", "").strip())
+    return int(told[0]) if told else None
 
 
 def chunks(response: requests.Response, timeout_s: float) -> Iterator[list[bytes]]:

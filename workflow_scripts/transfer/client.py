@@ -19,21 +19,25 @@ from requests.auth import AuthBase, HTTPBasicAuth
 from requests.utils import get_auth_from_url
 
 from workflow_scripts.errors import UserError
+from workflow_scripts.transfer.answers import content_length
 from workflow_scripts.transfer.failures import (
     NETWORK_ERRORS,
     Absent,
     Failure,
     Final,
+    NoNetwork,
     Passing,
+    Unreached,
+    about_network,
     of_error,
     of_status,
 )
 from workflow_scripts.transfer.patience import Patience
-from workflow_scripts.transfer.remote import without_secrets
+from workflow_scripts.transfer.remote import keeps_secrets, without_secrets
 from workflow_scripts.transfer.settings import Settings
 
 _REDIRECTS = 10
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_LONG = 2**16  # bytes that nobody needs
 _DOCUMENT_BYTES = 32 * 2**20
 _PORTS = {"http": 80, "https": 443}
 _NO_BRACKETS = str.maketrans("", "", "[]")  # of an IPv6 address
@@ -81,7 +85,8 @@ class Client:
             host.lower().translate(_NO_BRACKETS): _checked(host, token)
             for host, token in (tokens or {}).items()
         }
-        self._session = requests.Session()
+        self._answered: set[tuple[str, str]] = set()  # origins
+        self._session = _Session()
         adapter = HTTPAdapter(pool_maxsize=max(settings.parallel, 1))
         for scheme in _PORTS:
             self._session.mount(f"{scheme}://", adapter)
@@ -106,17 +111,19 @@ class Client:
         here = self._sign(url) if self._sign else url
         signed = here
         for _ in range(_REDIRECTS):
-            response = self._get(here, _Credentials(self._token(here, url)), headers)
+            response = self._get(here, url, headers)
             with response:
-                target = self._session.get_redirect_target(response)
+                target = self._redirect(here, response)
                 if target is None:
                     if response.status_code >= 400 and response.status_code not in also:
                         if self._is_stale(signed, response):
                             raise Passing(f"{response.status_code}: its signature was refused")
                         raise self._explained(of_status(response), url, response)
+                    if 300 <= response.status_code < 400:
+                        raise Final(f"status {response.status_code} without an address to go to")
                     yield response
                     return
-                here = requests.compat.urljoin(here, target)
+                here = target
         raise Final(f"more than {_REDIRECTS} redirects")
 
     def text(self, url: str, *, limit: int = _DOCUMENT_BYTES) -> str:
@@ -151,8 +158,9 @@ class Client:
                 raise Final(page or f"{len(data)} bytes that are not {expected}") from None
         except Failure as failure:
             kind = NotThere if isinstance(failure, Absent) else UserError
+            more = f"\n{about_network()}" if isinstance(failure, NoNetwork) else ""
             raise kind(
-                f"{without_secrets(url)}: {failure}; expected a document ({expected})"
+                f"{without_secrets(url)}: {failure}; expected a document ({expected}){more}"
             ) from None
 
     def _read(self, url: str, limit: int) -> tuple[bytes, str | None]:
@@ -179,26 +187,39 @@ class Client:
             return f"{came}; a login page, or a licence to be accepted? {self._about_token(url)}"
         return f"{came}, to which the server redirects; a login page? {self._about_token(url)}"
 
-    def _get(
-        self, url: str, credentials: "_Credentials", headers: Mapping[str, str]
-    ) -> requests.Response:
+    def _get(self, url: str, asked: str, headers: Mapping[str, str]) -> requests.Response:
+        """One hop of a request for `asked`."""
+        origin, credentials = _origin(url), _Credentials(self._token(url, asked))
         try:
             # An `auth` is always given: without one requests looks into ~/.netrc.
-            return self._session.get(
+            response = self._session.get(
                 url, headers=dict(headers), auth=credentials, stream=True, allow_redirects=False,
-                timeout=self.settings.timeout_s,
+                timeout=self.settings.timeouts,
             )  # fmt: skip
+            self._answered.add(origin)
+            return response
         except (*NETWORK_ERRORS, UnicodeError) as error:
-            raise of_error(error, self.settings.timeout_s) from None
+            failure = of_error(error, self.settings.timeout_s)
+            back_soon = isinstance(failure, Unreached) and origin in self._answered
+            where = "" if origin == _origin(asked) else f"{origin[1]}, to which it redirects: "
+            raise (Passing if back_soon else type(failure))(f"{where}{failure}") from None
         except OSError as error:  # those of the network are all requests' own
             raise Final(f"REQUESTS_CA_BUNDLE: {error}") from None
+
+    def _redirect(self, here: str, response: requests.Response) -> str | None:
+        """Where an answer sends us, if it does."""
+        try:
+            target = self._session.get_redirect_target(response)
+            if target is not None and (content_length(response) or _LONG) < _LONG:
+                response.raw.drain_conn()  # so that its connection can be used again
+            return None if target is None else requests.compat.urljoin(here, target)
+        except ValueError:
+            raise Final("it redirects to what is no URL") from None
 
     def _token(self, url: str, asked: str) -> str | None:
         """The token that may go with a request for `url` when `asked` was asked for."""
         host, parts = _host(asked), _split(asked)
-        if _origin(url) != _origin(asked):
-            return None
-        if parts.scheme.lower() != "https" and parts.hostname not in _LOOPBACK:
+        if _origin(url) != _origin(asked) or not keeps_secrets(asked):
             return None
         return self._tokens.get(host) or self._tokens.get(parts.hostname or "")
 
@@ -228,6 +249,14 @@ class Client:
         if _host(url) in self._tokens or host in self._tokens:
             return f"the token for {host} was not sent, since tokens go over https only"
         return f"no token is set for {host}"
+
+
+class _Session(requests.Session):
+    """One that follows no redirect, and does not look into one."""
+
+    def resolve_redirects(self, *_: Any, **__: Any) -> Iterator[Any]:
+        """None: requests reads bodies of redirects without a limit, even if it is not to follow."""
+        return iter(())
 
 
 class _Credentials(AuthBase):

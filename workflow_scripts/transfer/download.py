@@ -68,10 +68,10 @@ def _one(remote: Remote, folder: Path, client: Client, watch: Watch) -> Received
     try:
         return receive(remote, target, client, watch)
     except OSError as error:
-        if error.errno not in _NO_ROOM:
-            raise
+        full = error.errno in _NO_ROOM
+        todo = "make room" if full else "look at the folder, its owner and its file system"
         raise UserError(
-            f"{target}: {error.strerror}; what has come is kept: make room and start again"
+            f"{target}: {error.strerror or error}; what has come is kept: {todo}, and start again"
         ) from None
 
 

@@ -4,9 +4,11 @@ The texts of requests' and urllib3's errors hold whole URLs, with the signatures
 so nothing of them is passed on but what the operating system or OpenSSL says of the reason.
 """
 
+import os
+import re
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -39,12 +41,20 @@ class Passing(Failure):
         self.wait_s = wait_s
 
 
+class Unreached(Passing):
+    """No connection came about: the name is not found, nobody listens, no way leads there."""
+
+
 class Final(Failure):
     """This URL will not give the file, however often it is asked."""
 
 
 class Absent(Final):
     """The server says that there is nothing at this URL (404, 410)."""
+
+
+class NoNetwork(Final):
+    """No attempt at this URL came as far as a connection."""
 
 
 def of_status(response: requests.Response) -> Failure:
@@ -54,13 +64,18 @@ def of_status(response: requests.Response) -> Failure:
         response: Its status is 400 or more.
     """
     status = response.status_code
-    try:
-        seen = f"{status} {HTTPStatus(status).phrase}"  # the server's own phrase may hold anything
-    except ValueError:
-        seen = str(status)
+    seen = _phrase(status)
     if status in PASSING_STATUSES:
         return Passing(seen, retry_after(response.headers.get("Retry-After")))
     return Absent(seen) if status in (404, 410) else Final(seen)
+
+
+def _phrase(status: int) -> str:
+    """A status with its standard name: what the server itself calls it may hold anything."""
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return str(status)
 
 
 def retry_after(value: str | None, now: datetime | None = None) -> float | None:
@@ -76,7 +91,7 @@ def retry_after(value: str | None, now: datetime | None = None) -> float | None:
         return float(value)
     try:
         when = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if when.tzinfo is None:  # `-0000`: UTC, as all dates of HTTP
         when = when.replace(tzinfo=UTC)
@@ -101,11 +116,24 @@ def of_error(error: BaseException, timeout_s: float) -> Failure:
                 "authority signs here, set REQUESTS_CA_BUNDLE to a file with its certificate"
             )
     through = ""
-    if any(isinstance(cause, requests.exceptions.ProxyError) for cause in causes):
-        through = "the proxy of the environment (HTTPS_PROXY, ALL_PROXY): "
-        if any("407" in str(cause) for cause in causes if type(cause) is OSError):
-            return Final(f"{through}it asks for a user and a password, or refuses those it got")
-    return Passing(through + _reason(causes, timeout_s))
+    if any(_of_proxy(cause) for cause in causes):
+        through = f"the proxy of the environment ({', '.join(_PROXIES)}): "
+        answers = (_TUNNEL.match(str(cause)) for cause in causes if type(cause) is OSError)
+        for answer in filter(None, answers):
+            return _of_tunnel(int(answer[1]), through)
+    unreached = any(isinstance(cause, urllib3.ConnectTimeoutError) for cause in causes)
+    return (Unreached if unreached else Passing)(through + _reason(causes, timeout_s))
+
+
+_TUNNEL = re.compile(r"Tunnel connection failed: (\d{3}) ")  # of http.client, which has no class
+
+
+def _of_tunnel(status: int, through: str) -> Failure:
+    """What a proxy means that leads to no server over https."""
+    if status == 407:
+        return Final(f"{through}it asks for a user and a password, or refuses those it got")
+    kind = Passing if status in PASSING_STATUSES else Final
+    return kind(f"{through}it answers {_phrase(status)}, and does not lead there")
 
 
 _FINAL: dict[type, str] = {
@@ -121,6 +149,10 @@ _FINAL: dict[type, str] = {
 }
 
 
+def _of_proxy(cause: BaseException) -> bool:
+    return isinstance(cause, requests.exceptions.ProxyError) or type(cause).__module__ == "socks"
+
+
 def _reason(causes: list[BaseException], timeout_s: float) -> str:
     for cause in causes:
         if isinstance(cause, urllib3.NameResolutionError | socket.gaierror):
@@ -130,6 +162,8 @@ def _reason(causes: list[BaseException], timeout_s: float) -> str:
     for cause in causes:
         if isinstance(cause, urllib3.NewConnectionError):  # a time-out to urllib3, but to nobody
             continue
+        if isinstance(cause, urllib3.ConnectTimeoutError):
+            return "no connection came about in time"
         if isinstance(cause, urllib3.TimeoutError | requests.Timeout | TimeoutError):
             return f"nothing came for {timeout_s:g} s"
         if isinstance(cause, urllib3.IncompleteRead | HttpIncompleteRead):
@@ -138,6 +172,23 @@ def _reason(causes: list[BaseException], timeout_s: float) -> str:
         if type(cause).__module__ == "builtins" and isinstance(cause, OSError) and cause.strerror:
             return cause.strerror
     return f"the connection failed ({type(causes[-1]).__name__})"
+
+
+def about_network(environment: Mapping[str, str] = os.environ) -> str:
+    """What to say where nothing could be reached; names variables, and not what is in them."""
+    names = [name for name in _PROXIES if environment.get(name) or environment.get(name.lower())]
+    proxies = (
+        f"The way there is that of {', '.join(names)}: is it right?"
+        if names
+        else f"Compute nodes often need a proxy, and none of {', '.join(_PROXIES)} is set."
+    )
+    return (
+        f"No connection came about: the network seems not to be there. {proxies} Or start again "
+        "where there is a network, on a login or transfer node."
+    )
+
+
+_PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Self
 
 from workflow_scripts.errors import UserError
+from workflow_scripts.lifetime import boot_id
 from workflow_scripts.transfer.hashing import Digests
 from workflow_scripts.transfer.notes import read_note, write_note
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _FLUSHED_EVERY = 2**28
-_BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +153,7 @@ class Part:
 
     def _write_note(self) -> None:
         if self.origin:
-            boot = {"boot": _boot(), "flushed": self._flushed}
+            boot = {"boot": boot_id(), "flushed": self._flushed}
             write_note(self._note, {**asdict(self.origin), **boot})
 
     def _read_note(self) -> tuple[Origin | None, int | float]:
@@ -161,14 +161,9 @@ class Part:
         note = read_note(self._note)
         try:
             origin = Origin(**{one.name: note[one.name] for one in fields(Origin)})
-            return origin, math.inf if note["boot"] == _boot() else int(note["flushed"])
+            return origin, math.inf if note["boot"] == boot_id() else int(note["flushed"])
         except (KeyError, TypeError, ValueError):  # none, or of another version: begin afresh
             return None, 0
-
-
-def _boot() -> str | None:
-    """Names the time since the machine was started."""
-    return _BOOT.read_text().strip() if _BOOT.exists() else None
 
 
 def part_paths(target: Path) -> tuple[Path, Path]:

@@ -4,10 +4,11 @@ import random
 import threading
 
 from workflow_scripts.logs import log
-from workflow_scripts.transfer.failures import Failure, Final, Passing
+from workflow_scripts.transfer.failures import Failure, Final, NoNetwork, Passing, Unreached
 from workflow_scripts.transfer.settings import Settings
 
 _LONGEST_BACK_OFF_S = 60.0
+_RETRIES_UNREACHED = 2
 
 
 class Stopped(Exception):
@@ -22,21 +23,33 @@ class Patience:
     wait it loads the server least).
     What Retry-After asks for is waited in full, and jitter on top. An attempt that brought new
     bytes starts the count again, so that a bad line only makes a download slow.
+
+    Where no attempt comes as far as a connection there is mostly no network, and nobody wants to
+    wait minutes for that to be told.
     """
 
-    def __init__(self, settings: Settings, what: str, stop: threading.Event | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        what: str,
+        stop: threading.Event | None = None,
+        *,
+        answered: bool = False,
+    ) -> None:
         """Begin.
 
         Args:
             settings: The limits.
             what: Names the URL in the log, without secrets.
             stop: When it is set, waiting ends with `Stopped`.
+            answered: Whether its server has been reached before.
         """
         self._settings = settings
         self._what = what
         self._stop = stop or threading.Event()
         self._random = random.Random()
         self._in_vain = 0
+        self._answered = answered
 
     def wait(self, failure: Passing, *, progressed: bool = False) -> None:
         """Wait before the next attempt.
@@ -46,11 +59,15 @@ class Patience:
             progressed: It brought new bytes.
 
         Raises:
+            NoNetwork: There were a few attempts, and no connection in any.
             Final: There were enough attempts, or the server asks for a longer wait than is allowed.
             Stopped: The work was called off.
         """
         self._in_vain = 0 if progressed else self._in_vain + 1
+        self._answered |= not isinstance(failure, Unreached)
         settings = self._settings
+        if not self._answered and self._in_vain > min(settings.retries, _RETRIES_UNREACHED):
+            raise NoNetwork(f"{failure} ({self._in_vain} attempts)")
         if self._in_vain > settings.retries:
             raise Final(f"{failure} ({self._in_vain} attempts without a new byte)")
         asked = failure.wait_s or 0.0

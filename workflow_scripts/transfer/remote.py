@@ -1,10 +1,14 @@
 """What is to be downloaded, and what has been."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit, urlunsplit
 
 from workflow_scripts.errors import UserError
+
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_UNFIT = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # surrogates are no character at all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,10 +31,11 @@ class Remote:
 
     def __post_init__(self) -> None:
         path = PurePosixPath(self.name)
-        if path.is_absolute() or ".." in path.parts or path == PurePosixPath("."):
+        outside = path.is_absolute() or ".." in path.parts or path == PurePosixPath(".")
+        if outside or _UNFIT.search(self.name):
             raise UserError(
-                f"{self.name!r}: not a name for a downloaded file; expected a path below the "
-                "target folder, relative and without `..`"
+                f"{self.name!r:.200}: not a name for a downloaded file; expected a path below the "
+                "target folder, relative, without `..` and control characters"
             )
 
 
@@ -51,6 +56,12 @@ class Received:
     bytes: int
     sha256: str
     url: str | None = None
+
+
+def keeps_secrets(url: str) -> bool:
+    """Whether nobody on the way to a URL can read what is sent: https, or this machine."""
+    parts = urlsplit(url)
+    return parts.scheme.lower() == "https" or parts.hostname in _LOOPBACK
 
 
 def without_secrets(url: str) -> str:

@@ -7,9 +7,9 @@ import requests
 from workflow_scripts.errors import UserError
 from workflow_scripts.files import exclusive
 from workflow_scripts.logs import log
-from workflow_scripts.transfer.answers import chunks, content_range
+from workflow_scripts.transfer.answers import chunks, content_length, content_range
 from workflow_scripts.transfer.client import Client
-from workflow_scripts.transfer.failures import Failure, Final, Passing
+from workflow_scripts.transfer.failures import Failure, Final, NoNetwork, Passing, about_network
 from workflow_scripts.transfer.part import Origin, Part, part_paths, rejected_path
 from workflow_scripts.transfer.patience import Patience, told
 from workflow_scripts.transfer.present import Mismatch, algorithms, check, compared, remember
@@ -17,6 +17,8 @@ from workflow_scripts.transfer.remote import Received, Remote, without_secrets
 from workflow_scripts.transfer.watch import Watch
 
 _PAGES = (".html", ".htm", ".xhtml")
+# Apache's AddEncoding says so of files that lie there packed: their bytes come as they are.
+_PACKINGS = {"gzip": (".gz", ".tgz"), "x-gzip": (".gz", ".tgz"), "zstd": (".zst",)}
 
 
 def receive(remote: Remote, target: Path, client: Client, watch: Watch) -> Received:
@@ -74,6 +76,8 @@ def _hopeless(target: Path, failures: list[tuple[str, Failure]], kept: int) -> s
     if not failures:
         return f"{target}: no URL is known for it; get the file and put it there under this name"
     begin = f"{target}: could not be downloaded{told(failures)}\n"
+    if all(isinstance(failure, NoNetwork) for _, failure in failures):
+        begin += f"{about_network()}\n"
     went = f", which goes on from byte {kept}" if kept else ""
     return (
         f"{begin}Mend what is said there and start again{went}; or get the file by other means and "
@@ -138,7 +142,8 @@ class _Mirror:
 
     def _refuse_unfit(self, response: requests.Response) -> None:
         encoding = response.headers.get("Content-Encoding", "").strip().lower()
-        if encoding not in ("", "identity"):
+        own = self._remote.name.lower().endswith(_PACKINGS.get(encoding, ()))
+        if encoding not in ("", "identity") and not own:
             raise Final(
                 f"sent with Content-Encoding {encoding}, though it was asked for as it is: its "
                 "bytes would not be those of the file"
@@ -170,8 +175,7 @@ class _Mirror:
                 raise Passing("the file there changed meanwhile: begun afresh")
             part.of_one_piece = False
         elif status == 200:
-            length = response.headers.get("Content-Length", "")
-            seen = self._origin(response, int(length) if length.isdecimal() else None)
+            seen = self._origin(response, content_length(response))
             if part.size:
                 log.info(
                     "%s: changed since the last attempt, or the server sends no ranges: begun "
@@ -199,7 +203,9 @@ class _Mirror:
             )
 
     def _body(self, response: requests.Response) -> None:
-        part, expected = self._part, self._remote.bytes
+        part, total = self._part, self._remote.bytes
+        if total is None and part.origin:
+            total = part.origin.total
         for handful in chunks(response, self._client.settings.timeout_s):
             self._watch.check()
             before = part.size
@@ -207,10 +213,9 @@ class _Mirror:
                 part.append(handful)
             finally:
                 self._watch.came(part.size - before)
-            if expected is not None and part.size > expected:
+            if total is not None and part.size > total:
                 self._restart(None)
-                raise Final(f"more bytes came than the {expected} expected")
-        total = expected if part.origin is None or part.origin.total is None else part.origin.total
+                raise Final(f"more bytes came than the {total} expected")
         if total is not None and part.size < total:
             raise Passing(f"the connection ended after {part.size} of {total} bytes")
 

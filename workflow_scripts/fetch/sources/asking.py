@@ -11,7 +11,7 @@ from typing import TypeVar
 import requests
 
 from workflow_scripts.errors import UserError
-from workflow_scripts.transfer.failures import Failure, Passing
+from workflow_scripts.transfer.failures import Failure, NoNetwork, Passing, about_network
 from workflow_scripts.transfer.patience import Patience
 from workflow_scripts.transfer.settings import Settings
 
@@ -30,6 +30,7 @@ def patiently(
     settings: Settings,
     what: str,
     failure: Callable[[Exception], Failure],
+    answered: bool = False,
 ) -> T:
     """Ask until there is an answer, or a failure that stays.
 
@@ -38,11 +39,12 @@ def patiently(
         settings: How often to ask again, and how long to wait at most.
         what: Names the service, without secrets.
         failure: What an error of the library means.
+        answered: Whether the service answered before.
 
     Raises:
         UserError: No answer; names the service and what was seen.
     """
-    patience = Patience(settings, what)
+    patience = Patience(settings, what, answered=answered)
     while True:
         try:
             return ask()
@@ -55,4 +57,5 @@ def patiently(
                     raise seen from None
                 patience.wait(seen)
             except Failure as final:
-                raise UserError(f"{what}: {final}") from None
+                more = f"\n{about_network()}" if isinstance(final, NoNetwork) else ""
+                raise UserError(f"{what}: {final}{more}") from None

@@ -9,9 +9,10 @@ from workflow_scripts.errors import UserError
 from workflow_scripts.fetch.sources import https, known
 from workflow_scripts.fetch.sources.signing import Signer
 from workflow_scripts.transfer.client import Client
-from workflow_scripts.transfer.remote import Remote
+from workflow_scripts.transfer.remote import Remote, without_secrets
 from workflow_scripts.transfer.settings import Settings
 
+_NAMED = 3  # files, in words
 _LIMITS = ("parallel", "retries", "timeout_s", "longest_wait_s")
 
 
@@ -21,13 +22,11 @@ class Wanted:
 
     Attributes:
         remotes: All of them.
-        text: The source in words, for the summary; no address that a mirror may replace.
-        facts: What else of it determines the dataset's content, for the summary.
+        facts: What of the source determines the dataset's content, for the summary.
         client: What they are to be downloaded with.
     """
 
     remotes: list[Remote]
-    text: str
     client: Client
     facts: dict[str, Any] = field(default_factory=dict)
 
@@ -57,16 +56,32 @@ def find(source: dict[str, Any], transfer: dict[str, Any], raw: Path, *, rescan:
     return kinds[source["kind"]](source, transfer, raw, rescan)
 
 
+def words(source: dict[str, Any]) -> str:
+    """A source in words, for the summary: the same from whichever mirror its files came."""
+    if source["kind"] == "hub":
+        return f"Hugging Face hub, dataset {source['repo']} at {source['revision']}"
+    if source["kind"] == "stac":
+        return f"STAC search of {source['collection']} at {source['api']}, asset {source['asset']}"
+    names = ", ".join(file["name"] for file in source["files"][:_NAMED])
+    more = len(source["files"]) - _NAMED
+    return f"files {names}" + (f" and {more} more" if more > 0 else "")
+
+
 def missing(remotes: list[Remote], raw: Path) -> list[Remote]:
     """Those of which nothing lies in the folder; a file that does is whole."""
     return [remote for remote in remotes if not (raw / remote.name).is_file()]
 
 
+def _unchecked(remotes: list[Remote]) -> list[Remote]:
+    return [one for one in remotes if not (one.sha256 or one.md5)]
+
+
 def _https(source: dict[str, Any], transfer: dict[str, Any], raw: Path, rescan: int) -> Wanted:
     remotes = https.remotes(source, transfer.get("files") or {})
+    known.let_go(raw, {file["name"]: file["url"] for file in source["files"] if "url" in file})
     variable = transfer.get("token_env") if missing(remotes, raw) else None
     client = Client(settings_of(transfer), https.tokens(remotes, variable))
-    return Wanted(remotes=remotes, text=f"{len(remotes)} files by HTTPS", client=client)
+    return Wanted(remotes=remotes, client=client)
 
 
 def _hub(source: dict[str, Any], transfer: dict[str, Any], raw: Path, rescan: int) -> Wanted:
@@ -79,9 +94,10 @@ def _hub(source: dict[str, Any], transfer: dict[str, Any], raw: Path, rescan: in
         told = kept if kept is not None else hub.ask(source, settings)
         if kept is None:
             known.remember(raw, source, told)
+    remotes = hub.remotes(source, transfer.get("files") or {}, told)
+    known.let_go(raw, {one.name: words(source) for one in _unchecked(remotes)})
     return Wanted(
-        remotes=hub.remotes(source, transfer.get("files") or {}, told),
-        text=f"Hugging Face hub, dataset {source['repo']} at {source['revision']}",
+        remotes=remotes,
         client=Client(settings, hub.tokens()),
     )
 
@@ -95,12 +111,13 @@ def _stac(source: dict[str, Any], transfer: dict[str, Any], raw: Path, rescan: i
     if found is None or (stac.has_secrets(found) and missing(stac.remotes(found), raw)):
         found = stac.search(source, source["api"], settings=settings)
         known.remember(raw, asked, stac.keepable(found))
+    remotes = stac.remotes(found)
+    known.let_go(raw, {one.name: without_secrets(one.urls[0]) for one in _unchecked(remotes)})
     sign = None
     if transfer.get("sign"):
         sign = Signer(transfer["sign"], stac.signed_host(found), Client(settings).json)
     return Wanted(
-        remotes=stac.remotes(found),
-        text=f"STAC search of {source['collection']} at {source['api']}, asset {source['asset']}",
+        remotes=remotes,
         client=Client(settings, sign=sign),
         facts={"found": stac.content(found)},
     )

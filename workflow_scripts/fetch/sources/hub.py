@@ -11,7 +11,6 @@ which the hub redirects with an address that is signed.
 
 import os
 from typing import Any
-from urllib.parse import urlsplit
 
 import requests
 from httpx2 import BaseTransport, Client, Request, Response
@@ -32,7 +31,7 @@ from workflow_scripts.transfer.failures import (
     of_error,
     retry_after,
 )
-from workflow_scripts.transfer.remote import Remote
+from workflow_scripts.transfer.remote import Remote, keeps_secrets
 from workflow_scripts.transfer.settings import Settings
 
 _AT_A_TIME = 100  # paths in one question
@@ -46,9 +45,7 @@ def endpoint() -> str:
 def tokens() -> dict[str, str]:
     """The hub's host and the token for it, if HF_TOKEN is set and the way there is not open."""
     token = os.environ.get("HF_TOKEN", "").strip()
-    parts = urlsplit(endpoint())
-    private = parts.scheme == "https" or parts.hostname in ("127.0.0.1", "localhost", "::1")
-    return {host(endpoint()): token} if token and private else {}
+    return {host(endpoint()): token} if token and keeps_secrets(endpoint()) else {}
 
 
 def is_told(source: dict[str, Any]) -> bool:
@@ -121,7 +118,9 @@ def ask(source: dict[str, Any], settings: Settings) -> dict[str, dict[str, Any]]
         def failure(error: Exception) -> Failure:
             return _failure(error, settings.timeout_s)
 
-        rows = patiently(ask_once, settings=settings, what=_named(source), failure=failure)
+        rows = patiently(
+            ask_once, settings=settings, what=_named(source), failure=failure, answered=start > 0
+        )
         told |= {row.path: _facts(row, source) for row in rows if isinstance(row, RepoFile)}
     missing = [name for name in names if name not in told]
     if missing:
@@ -148,7 +147,7 @@ class _Transport(BaseTransport):
         """One request."""
         answer = self._session.request(
             request.method, str(request.url), headers=dict(request.headers), data=request.read(),
-            allow_redirects=False, timeout=self._settings.timeout_s,
+            allow_redirects=False, timeout=self._settings.timeouts,
         )  # fmt: skip
         headers = answer.headers.copy()
         for name in ("Content-Encoding", "Content-Length", "Transfer-Encoding"):

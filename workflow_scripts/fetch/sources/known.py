@@ -6,14 +6,19 @@ collection grew; and a second start needs no network.
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from workflow_scripts.digests import digest
 from workflow_scripts.errors import UserError
 from workflow_scripts.files import read_json, write_json
+from workflow_scripts.logs import log
+from workflow_scripts.transfer.notes import read_note, write_note
+from workflow_scripts.transfer.part import rejected_path
 
 NAME = ".source.json"
+ORIGINS = ".origins.json"
 _HEX = {"sha256": re.compile(r"[0-9a-f]{64}"), "md5": re.compile(r"[0-9a-f]{32}")}
 
 
@@ -29,6 +34,31 @@ def recall(folder: Path, source: dict[str, Any]) -> Any:
         return None
     kept = read_json(path)
     return kept["told"] if isinstance(kept, dict) and kept.get("source") == digest(source) else None
+
+
+def let_go(folder: Path, origins: Mapping[str, str]) -> None:
+    """Set aside files that came from elsewhere, where no checksum would tell them apart.
+
+    A file that bears the name of one that is wanted counts as that one. So it is kept here what the
+    names stood for, and a file is not taken for another when its source changes. What somebody has
+    put there himself has no origin, and stays.
+
+    Args:
+        folder: The dataset's.
+        origins: By names of files without a checksum: what identifies them instead. It may hold
+            secrets: only its digest is written.
+    """
+    path = folder / ORIGINS
+    before = read_note(path)
+    for name, origin in origins.items():
+        there = folder / name
+        if before.get(name, digest(origin)) != digest(origin) and there.is_file():
+            aside = rejected_path(there)
+            there.replace(aside)
+            log.warning("%s is not of this source, but of an earlier one; set aside as %s",
+                        there, aside.name)  # fmt: skip
+    if origins:
+        write_note(path, before | {name: digest(origin) for name, origin in origins.items()})
 
 
 def size(value: Any, where: str) -> int | None:

@@ -28,8 +28,10 @@ def instructions(
     else:
         lines.append(f"Put it there: {raw}/<class>/<image>.")
     lines.append(f"Or set datasets.{dataset}.path to the folder or archive where it lies already.")
-    target = f"snakemake {manifest}" if manifest else "the same command"
-    lines.append(f"Then go on with:\n  {target}")
+    lines.append(
+        "Then go on with the same command" + (", or, with your --configfile:" if manifest else ".")
+    )
+    lines.append(f"  snakemake {manifest}" if manifest else "")
     return "\n".join(line for line in lines if line)
 
 

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from workflow_scripts.errors import UserError
 from workflow_scripts.fetch.sources.https import host
+from workflow_scripts.transfer.remote import without_secrets
 
 _BEFORE_ITS_END = datetime.timedelta(seconds=60)
 
@@ -63,8 +64,8 @@ class Signer:
         if not isinstance(token, str) or not token.strip():
             seen = sorted(map(str, answer)) if isinstance(answer, dict) else type(answer).__name__
             raise UserError(
-                f"{self._address}: answers without a signature (seen: {seen!s:.200}); expected "
-                'JSON {"token": "…"}; look at `sign` of the source'
+                f"{without_secrets(self._address)}: answers without a signature (seen: "
+                f'{seen!s:.200}); expected JSON {{"token": "…"}}; look at `sign` of the source'
             )
         self._token, self._end = token.strip().lstrip("?"), _time(answer.get("msft:expiry"))
 

@@ -29,7 +29,7 @@ from workflow_scripts.transfer.failures import (
     of_error,
     of_status,
 )
-from workflow_scripts.transfer.remote import Remote, without_secrets
+from workflow_scripts.transfer.remote import Remote, keeps_secrets, without_secrets
 from workflow_scripts.transfer.settings import Settings
 
 _A_PAGE = 250  # items; what an API gives without trouble
@@ -42,7 +42,7 @@ class _Asking(StacApiIO):
     """pystac-client's requests with our limits: a time-out, more attempts, and the web alone."""
 
     def __init__(self, settings: Settings) -> None:
-        super().__init__(timeout=settings.timeout_s, max_retries=None)
+        super().__init__(timeout=settings.timeouts, max_retries=None)
         self._settings = settings
         self._last: Response | None = None
         without_netrc(self.session)
@@ -67,6 +67,7 @@ class _Asking(StacApiIO):
             settings=self._settings,
             what=f"STAC API {without_secrets(href)}",
             failure=self._failure,
+            answered=self._last is not None,
         )
 
     def _failure(self, error: Exception) -> Failure:
@@ -232,13 +233,18 @@ def signed_host(found: dict[str, Any]) -> str:
     """The one host of the assets: a signature is sent to no other.
 
     Raises:
-        UserError: They lie on several.
+        UserError: They lie on several, or are asked for over an open way.
     """
     hosts = sorted({host(row["url"]) for row in found["files"]})
     if len(hosts) > 1:
         raise UserError(
             f"the assets lie at several hosts ({', '.join(hosts)}), and a signature is for one; "
             "choose another asset, or a source without `sign`"
+        )
+    if not all(keeps_secrets(row["url"]) for row in found["files"]):
+        raise UserError(
+            f"assets lie at http://{hosts[0]}, and a signature is sent over https only; choose a "
+            "source without `sign`"
         )
     return hosts[0]
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from workflow_scripts.fetch.scene_canvas import Canvas, Point, shade
+from workflow_scripts.fetch.samples.scene_canvas import Canvas, Point, shade
 
 EAST: Point = (1.0, 0.0)
 SOUTH: Point = (0.0, 1.0)

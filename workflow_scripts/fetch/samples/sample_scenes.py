@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from workflow_scripts.fetch.scene_canvas import Canvas
-from workflow_scripts.fetch.scene_classes import SCENES
+from workflow_scripts.fetch.samples.scene_canvas import Canvas
+from workflow_scripts.fetch.samples.scene_classes import SCENES
 from workflow_scripts.files import atomic
 from workflow_scripts.logs import progress
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workflow_scripts.errors import UserError
-from workflow_scripts.fetch.cloud_scene import (
+from workflow_scripts.fetch.samples.cloud_scene import (
     cloud_state,
     emitted_radiance,
     make_scene,

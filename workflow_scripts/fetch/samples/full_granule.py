@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from workflow_scripts.fetch.cloud_scene import (
+from workflow_scripts.fetch.samples.cloud_scene import (
     Scene,
     cloud_state,
     effective_radius,

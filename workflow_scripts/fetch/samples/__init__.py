@@ -1,0 +1,1 @@
+"""Generators of the sample datasets: aerial scenes, and days of MODIS granules."""
