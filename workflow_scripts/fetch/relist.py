@@ -94,12 +94,18 @@ def main() -> None:
     try:
         raw = os.environ.get(CONFIG_VARIABLE)
         config = check_config(json.loads(raw)) if raw else load_config(*arguments.configfile)
-        for name, entry in config.datasets.items():
-            if known(entry).by_day:
-                sys.stdout.write(relist(config, name, every=arguments.all))
-                sys.stdout.flush()
     except UserError as error:
         sys.exit(str(error))
+    failed = False
+    for name, entry in config.datasets.items():
+        if known(entry).by_day:
+            try:
+                sys.stdout.write(relist(config, name, every=arguments.all))
+                sys.stdout.flush()
+            except UserError as error:
+                sys.stderr.write(f"{error}\n")
+                failed = True
+    sys.exit(failed)
 
 
 if __name__ == "__main__":
