@@ -213,6 +213,8 @@ def fetched(dataset):
     ]
 
 
-def day_summaries(dataset):
-    """What the chips of each day of a MODIS dataset are."""
-    return [f"{DATA}/chips/{dataset}/{day}.json" for day in days_of(dataset)]
+def day_chips(dataset):
+    """The chips of each day of a MODIS dataset, and what they are: of either only what is asked for is
+    made again when it is lost."""
+    days = days_of(dataset)
+    return [f"{DATA}/chips/{dataset}/{day}.{end}" for day in days for end in ("h5", "json")]

@@ -229,6 +229,13 @@ def test_days_are_told_together_and_images_by_their_manifest(tmp_path, monkeypat
         "data/chips/mine/2020-02-28.h5 is not here (2 days): dataset mine comes from LAADS, "
         "day by day",
     ]
+    chips = tmp_path / "data" / "chips" / "mine"
+    chips.mkdir(parents=True)
+    (chips / "2020-02-28.h5").touch()
+    assert needs_network(config, jobs[2:3]) == [
+        "data/chips/mine/2020-02-28.h5 is there, and to be made anew: dataset mine comes from "
+        "LAADS, day by day"
+    ]
     assert fetch_targets(config, jobs) == [
         "data/chips/mine/2020-02-29.h5",
         "data/chips/mine/2020-02-28.h5",
