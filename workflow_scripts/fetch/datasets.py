@@ -108,14 +108,14 @@ def _listed(
         absent.add(key, "is in the table, and not among the files")
 
 
-def fetch_labels(
+def fetch_files(
     recipe: dict[str, Any],
     obtained: Obtained | None = None,
     *,
     workers: int | None = None,
     seen: Path | None = None,
 ) -> Found:
-    """List a dataset's label files.
+    """List a dataset's files, without classes: labels of chips, or what nothing reads yet.
 
     Args:
         recipe: What `obtain` takes.
@@ -124,7 +124,7 @@ def fetch_labels(
         seen: The file of what was read before.
 
     Raises:
-        UserError: There is no label file.
+        UserError: There is no file.
     """
     obtained = obtained or obtain({"kind": "aicca", **recipe}, {}, None)
     items, set_aside = take_inventory(obtained.files(), workers=workers, seen=seen)
