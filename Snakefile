@@ -43,7 +43,7 @@ rule fetch_all:
             file
             for corpus in wanted_corpora(CONFIG)
             for name in corpus_datasets(CONFIG, corpus)
-            for file in (day_summaries(name) if fetched_by_day(name) else fetched(name))
+            for file in (day_chips(name) if fetched_by_day(name) else fetched(name))
         ],
         [f"{DATA}/weights/{name}/model.json" for name in wanted_weights(CONFIG)],
 

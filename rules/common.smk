@@ -141,7 +141,7 @@ wildcard_constraints:
     weights=one_of(CONFIG.weights),
     benchmark=one_of(CONFIG.benchmarks),
     corpus=one_of([*CONFIG.corpora, *(f"{BENCH}{name}" for name in CONFIG.benchmarks)]),
-    folder=one_of(datasets_of("image-folder", "image-list", "aicca")),
+    folder=one_of(datasets_of("image-folder", "image-list", "files", "aicca")),
     generated=one_of(datasets_of("sample-scenes")),
     granules=one_of(GRANULES),
 
@@ -213,6 +213,8 @@ def fetched(dataset):
     ]
 
 
-def day_summaries(dataset):
-    """What the chips of each day of a MODIS dataset are."""
-    return [f"{DATA}/chips/{dataset}/{day}.json" for day in days_of(dataset)]
+def day_chips(dataset):
+    """The chips of each day of a MODIS dataset, and what they are: of either only what is asked for is
+    made again when it is lost."""
+    days = days_of(dataset)
+    return [f"{DATA}/chips/{dataset}/{day}.{end}" for day in days for end in ("h5", "json")]

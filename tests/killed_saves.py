@@ -12,38 +12,20 @@ import random
 import signal
 import sys
 import time
-import traceback
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
+from forked import fork
 from torch import nn
 
-from workflow_scripts.lifetime import die_with_parent
 from workflow_scripts.pretrain import checkpoint, parallel, saved
 from workflow_scripts.pretrain.launch import Ranks
 
 SNAPSHOTS = range(5, 10**6, 5)  # steps whose checkpoints stay
 _SECONDS = (0.02, 0.1)  # the longest time to the kill: within one save, or several
-
-
-def fork(function: Callable[..., None], *values: Any) -> int:
-    """Run a function in a child; its exit status tells whether it returned."""
-    parent = os.getpid()
-    child = os.fork()
-    if child:
-        return child
-    status = 1
-    try:
-        die_with_parent(parent)
-        function(*values)
-        status = 0
-    except BaseException:
-        traceback.print_exc()
-    os._exit(status)
 
 
 class State:

@@ -12,7 +12,6 @@ import shutil
 import signal
 import sys
 import time
-import traceback
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from forked import fork
 from made_archives import tar_bytes
 
 from workflow_scripts.archives.target import BEGUN, DONE
 from workflow_scripts.archives.unpack import unpack
-from workflow_scripts.lifetime import die_with_parent
 
 MARKS = {BEGUN, DONE, ".unpacking.tmp"}
 JPEG = b"\xff\xd8\xff"
@@ -43,22 +42,6 @@ def write_archives(folder: Path, dice: random.Random) -> dict[str, dict[str, byt
     pq.write_table(pa.table(rows), folder / "files.parquet", row_group_size=50)
     table = {f"{key[0]}/files-{n}.jpg": data for n, (key, data) in enumerate(files.items())}
     return {"files.tgz": files, "files.zip": some, "files.parquet": table}
-
-
-def start(archive: Path, target: Path) -> int:
-    """Unpack in a child; its exit status tells whether that ended well."""
-    parent = os.getpid()
-    child = os.fork()
-    if child:
-        return child
-    status = 1
-    try:
-        die_with_parent(parent)
-        unpack(archive, target)
-        status = 0
-    except BaseException:
-        traceback.print_exc()
-    os._exit(status)
 
 
 def look(target: Path, expected: dict[str, bytes]) -> dict[str, Any]:
@@ -79,7 +62,7 @@ def trial(folder: Path, name: str, expected: dict[str, bytes], seconds: float) -
     """Start, kill after so many seconds, look; a folder that is complete is made anew."""
     target = folder / f"{name}-target" / "out"
     before = look(target, expected)["whole"]
-    child = start(folder / name, target)
+    child = fork(unpack, folder / name, target)
     time.sleep(seconds)
     os.kill(child, signal.SIGKILL)
     status = os.waitpid(child, 0)[1]
@@ -106,7 +89,7 @@ def main() -> None:
         print(json.dumps(trial(folder, name, archives[name], seconds)), flush=True)
     for name, expected in archives.items():
         target = folder / f"{name}-target" / "out"
-        status = os.waitpid(start(folder / name, target), 0)[1]
+        status = os.waitpid(fork(unpack, folder / name, target), 0)[1]
         found = look(target, expected)
         whole = len(found["whole"]) == len(expected) and not found["wrong"] and found["done"]
         names = sorted(path.name for path in target.iterdir() if path.name.startswith("."))

@@ -14,7 +14,7 @@ from workflow_scripts.config_check import check_config
 from workflow_scripts.dates import compress
 from workflow_scripts.digests import canonical
 from workflow_scripts.errors import UserError
-from workflow_scripts.fetch.datasets import fetch_labels
+from workflow_scripts.fetch.datasets import fetch_files
 from workflow_scripts.fetch.labels import labels_digest
 from workflow_scripts.fetch.manifest import write_manifest
 from workflow_scripts.jobs import Jobs
@@ -94,7 +94,7 @@ def label_files(folder, *tables):
     folder.mkdir(parents=True, exist_ok=True)
     for number, table in enumerate(tables):
         table.to_csv(folder / f"{number}.csv", index=False)
-    items, _ = fetch_labels({"dataset": "aicca", "path": str(folder), "obtain": ""})
+    items, _ = fetch_files({"dataset": "aicca", "path": str(folder), "obtain": ""})
     manifest = folder.parent / "aicca.jsonl"
     write_manifest(manifest, items)
     return manifest
@@ -264,19 +264,19 @@ def test_nothing_matched_or_too_few_days_is_told_with_numbers(tmp_path, days):
 def test_label_files_are_found_and_noticed_when_they_change(tmp_path):
     labels = {"dataset": "aicca", "path": str(tmp_path / "labels"), "obtain": "Ask its authors."}
     with pytest.raises(UserError, match=r"does not exist .*\nAsk its authors\.\n.*datasets\.aicca"):
-        fetch_labels(labels)
+        fetch_files(labels)
     empty = labels_digest(tmp_path / "labels")
     for name in ("2003/001.nc", "2003/b.CSV", "a.parquet", "notes.txt", ".hidden.csv"):
         path = tmp_path / "labels" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(name)
-    items, set_aside = fetch_labels(labels)
+    items, set_aside = fetch_files(labels)
     assert [item.key for item in items] == ["2003/001.nc", "2003/b.CSV", "a.parquet"]
     assert set_aside == []
     before = labels_digest(tmp_path / "labels")
     (tmp_path / "labels" / "a.parquet").write_text("another")
     assert len({empty, before, labels_digest(tmp_path / "labels")}) == 3
-    one, _ = fetch_labels({**labels, "path": str(tmp_path / "labels" / "a.parquet")})
+    one, _ = fetch_files({**labels, "path": str(tmp_path / "labels" / "a.parquet")})
     assert [item.key for item in one] == ["a.parquet"]
 
 

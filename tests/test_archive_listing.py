@@ -187,10 +187,10 @@ def test_names_are_read_in_the_encodings_that_archives_state(tmp_path):
         Entry("\u00e9.jpg".encode(), flags=0x800),
         Entry("\u6cb3.jpg".encode()),  # without the mark, as many systems write it
         Entry(raw, extra=struct.pack("<HH", 0x7075, len(field)) + field),
-        Entry(b"plain.jpg", extra=struct.pack("<HH", 0x7075, len(wrong)) + wrong),
+        Entry("\u6d77.jpg".encode(), extra=struct.pack("<HH", 0x7075, len(wrong)) + wrong),
     ]
     used, others = listed(tmp_path, zip_bytes(entries))
-    assert list(used) == ["\u00e9.jpg", "\u6cb3.jpg", "fl\u00fc\u00df.jpg", "plain.jpg"]
+    assert list(used) == ["\u00e9.jpg", "\u6cb3.jpg", "fl\u00fc\u00df.jpg", "\u6d77.jpg"]
     assert not others
     assert "marked as UTF-8" in refused(tmp_path, zip_bytes([Entry(b"\xff.jpg", flags=0x800)]))
 
@@ -271,6 +271,27 @@ def test_members_that_overlap_are_refused(tmp_path):
             first.data = (b"x" * (at - 37) + inner).ljust(500, b"x")
             second.data = b"x" * 10
         assert "overlap" in refused(tmp_path, zip_bytes([first, second, Entry(b"z.jpg")]))
+
+
+def test_a_member_that_reaches_into_the_directory_is_refused(tmp_path):
+    data = bytearray(zip_bytes([Entry(b"a.jpg"), Entry(b"b.jpg", b"x" * 50)]))
+    struct.pack_into("<II", data, data.rindex(b"PK\1\2") + 20, 51, 51)  # a byte more than it has
+    assert "'b.jpg' would reach beyond the archive's members" in refused(tmp_path, data)
+
+
+def test_a_directory_that_would_fill_the_memory_is_refused_by_its_size_alone(tmp_path):
+    wide = Entry(b"a.jpg", extra=struct.pack("<HH", 0, 2000) + bytes(2000))
+    listed(tmp_path, zip_bytes([wide]))
+    assert "members or more, expected at most 1;" in refused(
+        tmp_path, zip_bytes([wide]), members=1
+    )  # fmt: skip
+
+
+def test_few_zeros_may_follow_the_end_of_a_tar_file(tmp_path, monkeypatch):
+    monkeypatch.setattr("workflow_scripts.archives.tar_members._PADDING", 2**20)
+    data = tar_member(b"a.jpg") + TAR_END
+    assert list(listed(tmp_path, data + bytes(2**19))[0]) == ["a.jpg"]
+    assert "holds more after the mark of its end" in refused(tmp_path, data + bytes(2**21))
 
 
 def test_limits_on_members_and_bytes_hold(tmp_path):

@@ -79,7 +79,7 @@ def test_geopile_is_the_sum_of_its_parts():
 def test_its_lines_are_a_configuration_that_loads(name, tmp_path):
     lines = config_lines(name, entries()[name])
     if not lines:
-        assert entries()[name].source.kind == "union" or entries()[name].kind == "files"
+        assert entries()[name].source.kind == "union"
         return
     if name == "aicca":
         for other in ("modis-terra-l1b", "modis-aqua-l1b"):

@@ -99,7 +99,7 @@ def test_many_files_come_back_in_order_with_their_sums(tmp_path, workers):
     assert result[-1].content == "cannot be read (No such file or directory)"
 
 
-@pytest.mark.parametrize("size", [0, 1, 2**20 - 1, 2**20, 2**20 + 1, 3 * 2**20])
+@pytest.mark.parametrize("size", [0, 1, 2**20 - 1, 2**20, 2**20 + 1, 2**20 + 2, 3 * 2**20])
 @pytest.mark.parametrize("off", [-1, 0, 1])
 def test_a_file_is_read_to_its_end_whatever_size_was_listed(tmp_path, size, off):
     data = random.Random(size).randbytes(size)

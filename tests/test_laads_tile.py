@@ -176,6 +176,38 @@ def test_a_manifest_that_changes_while_its_day_is_tiled_makes_no_chips(site):
     assert site.left() == []
 
 
+@pytest.mark.parametrize("newer", [True, False])
+def test_a_listing_in_the_other_form_names_the_same_granules(site, newer):
+    site.server.newer = newer
+    assert site.list()
+    before = site.manifest.read_bytes()
+    site.server.newer = not newer
+    assert not site.list()
+    assert site.manifest.read_bytes() == before
+    (path,) = site.server.top.rglob("MOD03.A2026001.1205.*.hdf")
+    path.write_bytes(path.read_bytes() + b"x")
+    assert site.list()
+
+
+def test_a_source_that_lists_none_of_a_companion_any_more_leaves_the_day_as_it_was(site):
+    site.list()
+    before = site.manifest.read_bytes()
+    one, two = sorted(site.server.top.rglob("MOD35_L2.*.hdf"))
+    one.unlink()
+    two.unlink()
+    with pytest.raises(UserError, match="lists no MOD35_L2 of this day any more"):
+        site.list()
+    assert site.manifest.read_bytes() == before
+    assert site.list(companions=["03"])  # one that nobody asks for may go
+    put_granule(site.server.top, DAY, 0)
+    assert site.list()  # and come
+    (path,) = site.server.top.rglob("MOD03.A2026001.1205.*.hdf")
+    path.unlink()
+    assert site.list()  # a single one that is gone is told of, and no reason to stop
+    told = json.loads(site.manifest.with_suffix(".json").read_text())["at_source"]
+    assert told["without"] == {"MOD03": ["12:05"], "MOD35_L2": ["12:05"]}
+
+
 def test_granules_put_there_by_hand_are_used_and_never_deleted(site, monkeypatch):
     site.list()
     monkeypatch.delenv("EARTHDATA_TOKEN")

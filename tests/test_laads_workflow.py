@@ -74,8 +74,8 @@ class Site:
     def run(self, *words, check=True):
         return self.workspace.run(*self.command(*words), check=check)
 
-    def planned(self):
-        done = self.run(INDEX, "-n")
+    def planned(self, target=INDEX):
+        done = self.run(target, "-n")
         return {job.title for job in planned_jobs(done.stdout + done.stderr) if job.outputs}
 
     def chips(self, day):
@@ -163,6 +163,26 @@ def test_days_roll_through_the_budget_and_only_what_changes_is_tiled_again(site)
     assert json.loads((site.folder / INDEX).read_text())["count"] == count + 12
     assert site.granules_left() == []
     assert site.planned() == set()
+
+    # What is lost of the chips is had again where the network is.
+    assert site.planned("fetch_all") == set()
+    made = site.chips(DAYS[0]).read_bytes()
+    site.chips(DAYS[0]).unlink()
+    assert site.planned("fetch_all") == {"tile terra 2026-01-01"}
+    site.run("fetch_all", "--cores", "8")
+    assert site.chips(DAYS[0]).read_bytes() == made
+    assert site.planned() == set()
+
+    # A complete listing may name what the source has made anew since: relist finds that out.
+    site.chips(DAYS[0]).unlink()
+    for path in site.top.rglob("*.A2026001.1200.*.hdf"):
+        path.rename(path.with_name(path.name.replace("2026100000000", "2026200000000")))
+    done = site.run("fetch_all", "--cores", "8", check=False)
+    assert "`snakemake relist` finds that out" in done.stdout + done.stderr
+    assert "1 changed" in site.run("relist").stdout
+    site.run("fetch_all", "--cores", "8")
+    assert site.chips(DAYS[0]).read_bytes() == site.of_a_copy(DAYS[0])
+    assert site.granules_left() == []
 
     # The token is nowhere, and went to the archive alone.
     assert set(site.server.tokens) == {"127.0.0.1"}

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from workflow_scripts.errors import UserError
-from workflow_scripts.fetch.datasets import fetch_image_folder, fetch_image_list, fetch_labels
+from workflow_scripts.fetch.datasets import fetch_files, fetch_image_folder, fetch_image_list
 from workflow_scripts.fetch.obtain import obtain
 from workflow_scripts.stored import read_stored
 
@@ -137,12 +137,14 @@ def test_two_archives_of_one_key_are_refused_by_name(tmp_path):
         found(recipe(tmp_path / "there"))
 
 
-def test_members_that_cannot_be_are_set_aside_by_name(tmp_path):
+def test_members_that_cannot_be_are_set_aside_by_name(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("workflow_scripts.logs.log.propagate", True)
     twice = zipped(IMAGES | {"sea/odd\\name.jpg": b"x"})
     put(tmp_path, {"a.zip": twice})
     items, set_aside = fetch_image_folder(recipe(tmp_path / "a.zip"))
     assert len(items) == 4
     assert [row["key"] for row in set_aside] == ["a.zip: sea/odd\\name.jpg"]
+    assert "1 members of archives set aside; the first is a.zip: sea/odd\\name.jpg: " in caplog.text
 
 
 def test_what_is_not_there_at_all_is_told_with_place_and_command(tmp_path):
@@ -352,9 +354,21 @@ def test_parquet_files_of_labels_are_no_archives(tmp_path):
     told = recipe(tmp_path / "labels", kind="aicca")
     assert sorted(found(told)) == ["a.parquet", "b.csv"]
     assert [
-        item.key for item in fetch_labels({**told, "path": str(tmp_path / "labels/a.parquet")})[0]
+        item.key for item in fetch_files({**told, "path": str(tmp_path / "labels/a.parquet")})[0]
     ] == ["a.parquet"]
     source = manual(named("a.parquet"), named("b.csv"))
     there = obtain(recipe(kind="aicca", source=source), {}, tmp_path / "labels")
     assert there.facts["files"] == []
     assert len(list(there.files())) == 2
+
+
+def test_files_that_nothing_reads_are_all_listed_without_classes(tmp_path):
+    for name in ("a/one.tif", "a/labels.json", "two.bin"):
+        (tmp_path / "pairs" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "pairs" / name).write_bytes(name.encode())
+    told = {"dataset": "pairs", "kind": "files", "path": str(tmp_path / "pairs")}
+    items, set_aside = fetch_files(told)
+    assert [(item.key, item.label) for item in items] == [
+        ("a/labels.json", None), ("a/one.tif", None), ("two.bin", None),
+    ]  # fmt: skip
+    assert not set_aside

@@ -229,6 +229,13 @@ def test_days_are_told_together_and_images_by_their_manifest(tmp_path, monkeypat
         "data/chips/mine/2020-02-28.h5 is not here (2 days): dataset mine comes from LAADS, "
         "day by day",
     ]
+    chips = tmp_path / "data" / "chips" / "mine"
+    chips.mkdir(parents=True)
+    (chips / "2020-02-28.h5").touch()
+    assert needs_network(config, jobs[2:3]) == [
+        "data/chips/mine/2020-02-28.h5 is there, and to be made anew: dataset mine comes from "
+        "LAADS, day by day"
+    ]
     assert fetch_targets(config, jobs) == [
         "data/chips/mine/2020-02-29.h5",
         "data/chips/mine/2020-02-28.h5",
@@ -256,3 +263,15 @@ def test_what_only_a_person_can_get_is_told_before_jobs_are_submitted(tmp_path, 
 
 def test_all_of_the_default_is_made_without_the_network():
     assert missing_downloads(load_config()) == []
+
+
+def test_what_nothing_reads_is_fetched_and_of_no_corpus():
+    raw = changed("datasets.oscd", {"kind": "files", "catalogue": "oscd"})
+    config = check_config(raw)
+    assert len(fetch(config, "oscd")["source"]["files"]) == 3
+    raw["corpora"]["changes"] = {"datasets": ["oscd"]}
+    raw["benchmarks"]["changes"] = {"dataset": "oscd", "encoders": ["scenes-mae"]}
+    with pytest.raises(UserError) as error:
+        check_config(raw)
+    assert "corpora.changes.datasets: nothing reads 'oscd' yet" in str(error.value)
+    assert "benchmarks.changes.dataset: nothing reads 'oscd' yet" in str(error.value)

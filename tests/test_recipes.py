@@ -105,7 +105,7 @@ def test_teacher_comes_before_the_run_that_needs_it():
 
 
 def test_large_folder_is_compared_by_its_rescan_number_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(fetch_recipe, "listing_digest", lambda folder: None)
+    monkeypatch.setattr(fetch_recipe, "listing_digest", lambda folder, **how: None)
     fetch_recipe._listing.cache_clear()
     base = {"kind": "image-folder", "path": str(tmp_path)}
     first = check_config(changed("datasets.ucm", base))

@@ -124,3 +124,23 @@ def test_a_source_that_lists_nothing_any_more_takes_no_day_away(listed):
         len(list(read_manifest(manifest))) for _, manifest, _ in told_of_days(config, "terra")
     ]
     assert counts == [288, 286, 288]
+
+
+def test_one_dataset_that_cannot_be_asked_keeps_no_other_from_it(listed, monkeypatch, capsys):
+    config, _ = listed
+    terra = config.datasets["terra"]
+    both = config.model_copy(update={"datasets": {"aqua": terra, "terra": terra}})
+
+    def relist(config, dataset, *, every):
+        if dataset == "aqua":
+            raise UserError("aqua: no")
+        return "terra: yes"
+
+    monkeypatch.setattr(module, "relist", relist)
+    monkeypatch.setattr(module, "load_config", lambda *_: both)
+    monkeypatch.setattr("sys.argv", ["relist"])
+    monkeypatch.delenv(module.CONFIG_VARIABLE, raising=False)
+    with pytest.raises(SystemExit) as ended:
+        module.main()
+    said = capsys.readouterr()
+    assert (ended.value.code, said.out, said.err) == (True, "terra: yes", "aqua: no\n")

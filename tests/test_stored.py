@@ -125,3 +125,14 @@ def test_a_deflate_stream_must_end_where_the_address_says(archives):
         wrong = Address(place.file, place.method, place.offset, stored)
         with pytest.raises(OSError, match="broken deflate stream: it"):
             read_stored(str(wrong))
+
+
+def test_a_deflate_stream_that_ends_long_before_its_bytes_is_an_error(tmp_path):
+    packer = zlib.compressobj(wbits=-15)
+    stream = packer.compress(b"short") + packer.flush()
+    path = tmp_path / "x"
+    path.write_bytes(stream + bytes(2**20 - len(stream)))
+    assert read_stored(f"{path}!deflate:0:{len(stream)}") == b"short"
+    for size in (2**18, 2**20):  # of what is read at a time, and more
+        with pytest.raises(OSError, match="it ends before its bytes do"):
+            read_stored(f"{path}!deflate:0:{size}")

@@ -99,7 +99,6 @@ def test_a_file_arrives_with_its_digest_and_nothing_else_is_left(web, tmp_path, 
 def test_many_files_come_in_order_with_several_under_way_at_once(web, tmp_path):
     for number in range(12):
         web.put(f"{number}.bin", DATA[: 100_000 + number])
-    remotes = [Remote(name=f"{n}", urls=(web.url(f"{n}.bin"),)) for n in range(12)]
     with FaultProxy(web.port) as proxy:
         barrier = threading.Barrier(4, timeout=20)  # passed only if four are asked for at once
         proxy.faults = [Fault(first=barrier.wait) for _ in range(12)]
@@ -408,9 +407,12 @@ def test_a_byte_that_is_wrong_on_the_way_is_noticed(served, tmp_path):
     assert names(tmp_path) == ["a.bin.rejected", "web"]
 
 
-def test_a_wrong_size_is_told_before_a_byte_is_asked_for(served, tmp_path):
-    with pytest.raises(UserError, match="has 3000017 bytes there, expected 3000018"):
-        fetch(served.url("a.bin"), tmp_path, bytes=3_000_018)
+def test_a_wrong_size_is_told_before_a_byte_is_taken(served, tmp_path):
+    with FaultProxy(served.port) as proxy:
+        proxy.faults = [Stall(after=0)]  # the header comes, and no byte
+        with pytest.raises(UserError, match="has 3000017 bytes there, expected 3000018"):
+            fetch(proxy.url("a.bin"), tmp_path, bytes=3_000_018)
+        assert len(proxy.met) == 1
 
 
 @pytest.mark.parametrize("by", [1, 1000])

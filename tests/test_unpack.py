@@ -19,6 +19,7 @@ from pictures import encoded, picture
 
 from workflow_scripts.archives import target as target_module
 from workflow_scripts.archives.listed import Limits
+from workflow_scripts.archives.names import OddError
 from workflow_scripts.archives.target import BEGUN, DONE, Target
 from workflow_scripts.archives.unpack import Columns, unpack
 from workflow_scripts.errors import UserError
@@ -250,12 +251,39 @@ def test_a_link_planted_in_the_target_is_not_followed(tmp_path, monkeypatch):
     (out / "class 2").mkdir(exist_ok=True)
     os.link(victim / "file", out / "class 2" / "linked.jpg")
     (out / "away").symlink_to(victim)
+    shared = victim / "shared"
+    shared.write_bytes(b"x" * len(FILES["class 0/é3.jpg"]))
+    (out / "class 0").mkdir(exist_ok=True)
+    os.link(shared, out / "class 0" / "é3.jpg")
     unpack(path, out)
     assert contents(out) == FILES
     assert not any(one.is_symlink() for one in out.rglob("*"))
-    assert {one.name for one in victim.iterdir()} == {"file", "same size"}
+    assert {one.name for one in victim.iterdir()} == {"file", "same size", "shared"}
     assert (victim / "file").read_bytes() == b"precious"
     assert same.read_bytes() == b"x" * len(FILES["large.tif"])
+
+
+def test_more_bytes_than_a_member_should_have_are_not_taken(tmp_path):
+    taken = []
+
+    def endless():
+        while len(taken) < 100:
+            taken.append(1)
+            yield b"12345678"
+
+    with Target(tmp_path / "out") as folder, pytest.raises(OddError, match="20 bytes, and it has"):
+        folder.write("a/x.jpg", endless(), 20)
+    assert len(taken) == 3
+    assert contents(tmp_path / "out") == {}
+
+
+def test_files_are_on_the_disk_before_their_folder_is_marked_complete(tmp_path, monkeypatch):
+    path, out, at_sync = made(tmp_path, "tar.gz"), tmp_path / "out", []
+    monkeypatch.setattr(
+        target_module, "_sync", lambda _: at_sync.append((contents(out), (out / DONE).exists()))
+    )
+    unpack(path, out)
+    assert at_sync == [(FILES, False)]
 
 
 def test_a_mark_that_is_a_link_is_not_written_through(tmp_path):

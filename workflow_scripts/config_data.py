@@ -98,6 +98,18 @@ class ImageList(Images):
     )
 
 
+class Files(Images):
+    """Files that nothing reads yet: fetched, verified, unpacked where that is needed, and listed.
+
+    No corpus and no benchmark takes them.
+    """
+
+    kind: Literal["files"]
+    path: str | None = Field(None, description=_PATH.format(what="folder, or a zip or tar of it"))
+    obtain: str = Field("", description="where the data can be had; shown when it is missing")
+    rescan: int = Field(0, description="raise by one to have more than 100,000 files compared")
+
+
 class SampleScenes(DatasetBase):
     """Synthetic aerial scenes, generated: classes differ in spatial structure, not in colour."""
 
@@ -150,7 +162,7 @@ class Aicca(Sourced):
 
 
 Dataset = Annotated[
-    ImageFolder | ImageList | SampleScenes | SampleModis | ModisL1b | Aicca,
+    ImageFolder | ImageList | Files | SampleScenes | SampleModis | ModisL1b | Aicca,
     Field(discriminator="kind"),
 ]
 

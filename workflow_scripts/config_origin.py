@@ -6,6 +6,7 @@ from typing import Any
 from workflow_scripts.catalogue.entries import entries
 from workflow_scripts.catalogue.known import Known, known
 from workflow_scripts.config import Config
+from workflow_scripts.config_data import Files
 from workflow_scripts.config_modis import ModisL1b
 from workflow_scripts.config_sources import LaadsSource, ManualSource, Sourced, UnionSource
 from workflow_scripts.transfer.remote import without_secrets
@@ -18,6 +19,12 @@ def broken_origins(config: Config, nearest: Nearest) -> Iterator[str]:
     for name, entry in config.datasets.items():
         if isinstance(entry, Sourced):
             yield from _broken(f"datasets.{name}", entry, nearest)
+    unread = {name for name, entry in config.datasets.items() if isinstance(entry, Files)}
+    used = {f"corpora.{key}.datasets": set(one.datasets) for key, one in config.corpora.items()}
+    used |= {f"benchmarks.{key}.dataset": {one.dataset} for key, one in config.benchmarks.items()}
+    for key, names in used.items():
+        for name in sorted(names & unread):
+            yield f"{key}: nothing reads {name!r} yet, a dataset of kind files"
 
 
 def in_catalogue(name: str) -> str:
@@ -44,9 +51,7 @@ def _broken(key: str, entry: Any, nearest: Nearest) -> Iterator[str]:
         if platform not in (None, getattr(entry, "platform", platform)):
             yield f"{key}.platform: {entry.platform}, but {entry.catalogue} is of {platform}"
         kind = entries()[entry.catalogue].kind
-        if kind == "files" and entry.path is None:
-            yield f"{key}.catalogue: nothing reads {entry.catalogue} yet; see its notes"
-        elif kind not in ("files", entry.kind):
+        if kind != entry.kind:
             yield f"{key}.kind: {entry.kind}, but {entry.catalogue} of the catalogue is {kind}"
     told = known(entry)
     if entry.path is not None and (not entry.path or "://" in entry.path):

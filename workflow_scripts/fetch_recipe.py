@@ -6,7 +6,7 @@ from typing import Any
 
 from workflow_scripts.catalogue.known import known
 from workflow_scripts.config import Config
-from workflow_scripts.config_data import Aicca, Dataset, ImageFolder, ImageList
+from workflow_scripts.config_data import Aicca, Dataset, Files, ImageFolder, ImageList
 from workflow_scripts.config_modis import Granules, ModisL1b
 from workflow_scripts.config_sources import LaadsSource, ManualSource, Source, StacSource
 from workflow_scripts.corpora import day_digests
@@ -24,7 +24,7 @@ def fetch(config: Config, dataset: str, date: str | None = None) -> Recipe:
     recipe: Recipe = {"dataset": dataset, "kind": entry.kind}
     if isinstance(entry, ModisL1b):
         return recipe | _of_granules(entry, str(date))
-    if isinstance(entry, ImageFolder | ImageList | Aicca):
+    if isinstance(entry, ImageFolder | ImageList | Files | Aicca):
         return recipe | _of_files(entry, raw_folder(config, dataset))
     left_out = {"label", "licence", "citation", "tile", "dates"}
     recipe |= entry.model_dump(mode="json", exclude=left_out)
@@ -44,8 +44,8 @@ def _of_granules(entry: ModisL1b, day: str) -> Recipe:
     return told | {LISTING: day_digests(entry).get(day)}
 
 
-def _of_files(entry: ImageFolder | ImageList | Aicca, raw: Path) -> Recipe:
-    """Of images or labels, which lie on disk or are fetched."""
+def _of_files(entry: ImageFolder | ImageList | Files | Aicca, raw: Path) -> Recipe:
+    """Of images, labels or other files, which lie on disk or are fetched."""
     told = known(entry)
     place = Path(entry.path) if entry.path else raw if placed_by_hand(raw) else None
     recipe: Recipe = {
@@ -64,13 +64,17 @@ def _of_files(entry: ImageFolder | ImageList | Aicca, raw: Path) -> Recipe:
     }
     if isinstance(entry, ImageFolder):
         return recipe | {"split": entry.split.model_dump()}
+    if isinstance(entry, Files):
+        return recipe
     table = Path(entry.list)
     recipe[LISTING] = digest([file_sha256(table), recipe[LISTING]]) if table.is_file() else None
     return recipe | {"list": entry.list}
 
 
 def _digest(entry: Dataset, place: Path) -> str | None:
-    return labels_digest(place) if isinstance(entry, Aicca) else _listing(place)
+    if isinstance(entry, Aicca):
+        return labels_digest(place)
+    return _listing(place, everything=isinstance(entry, Files))
 
 
 @functools.cache
@@ -85,8 +89,8 @@ def _is_laid_out(place: Path, root: str | None) -> bool:
 
 
 @functools.cache
-def _listing(place: Path) -> str | None:
-    return listing_digest(place) if place.exists() else None
+def _listing(place: Path, *, everything: bool) -> str | None:
+    return listing_digest(place, everything=everything) if place.exists() else None
 
 
 def _content(source: Source) -> Recipe:

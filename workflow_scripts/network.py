@@ -34,16 +34,20 @@ def needs_network(config: Config, jobs: Iterable[Job]) -> list[str]:
         if rule in _OF_DAYS:
             days[names[0]].add(names[1])
         elif rule == "weights":
-            found.append(f"{target} is not here: weights.{names[0]} comes from {_HUB}")
+            found.append(f"{_state(target)}: weights.{names[0]} comes from {_HUB}")
         else:
             told = f"dataset {names[0]} comes from {_of(config, names[0])}"
-            found.append(f"{target} is not here: {told}")
+            found.append(f"{_state(target)}: {told}")
     for dataset, missing in days.items():
         first = Path(config.paths.data, "chips", dataset, f"{min(missing)}.h5")
         more = f" ({len(missing):,} days)" if len(missing) > 1 else ""
         told = f"dataset {dataset} comes from {_of(config, dataset)}"
-        found.append(f"{first} is not here{more}: {told}")
+        found.append(f"{_state(first)}{more}: {told}")
     return found
+
+
+def _state(target: Path) -> str:
+    return f"{target} is {'there, and to be made anew' if target.is_file() else 'not here'}"
 
 
 def fetch_targets(config: Config, jobs: Iterable[Job]) -> list[str]:

@@ -106,8 +106,8 @@ def counts(expected: Expected | None) -> list[str]:
 
 
 def config_lines(name: str, entry: Entry) -> list[str]:
-    """The lines of a configuration that make it a dataset; none if nothing can read it."""
-    if entry.kind == "files" or entry.source.kind == "union":
+    """The lines of a configuration that make it a dataset; none of a union."""
+    if entry.source.kind == "union":
         return []
     lines = ["datasets:", f"  {name}:", f"    kind: {entry.kind}", f"    catalogue: {name}"]
     if entry.kind == "modis-l1b":
@@ -119,11 +119,11 @@ def config_lines(name: str, entry: Entry) -> list[str]:
 
 
 def unusable(entry: Entry) -> str:
-    """Why no dataset of a configuration can name an entry; empty if one can."""
+    """What an entry cannot be used for; empty if there is nothing."""
     if entry.source.kind == "union":
         return f"It is no dataset of its own: a corpus names its parts ({_source(entry.source)})."
     if entry.kind == "files":
-        return "No dataset of a configuration can name it, since nothing reads it yet."
+        return "It is fetched, verified and listed, but no corpus or benchmark can take it yet."
     return ""
 
 

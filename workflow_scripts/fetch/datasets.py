@@ -108,14 +108,14 @@ def _listed(
         absent.add(key, "is in the table, and not among the files")
 
 
-def fetch_labels(
+def fetch_files(
     recipe: dict[str, Any],
     obtained: Obtained | None = None,
     *,
     workers: int | None = None,
     seen: Path | None = None,
 ) -> Found:
-    """List a dataset's label files.
+    """List a dataset's files, without classes: labels of chips, or what nothing reads yet.
 
     Args:
         recipe: What `obtain` takes.
@@ -124,7 +124,7 @@ def fetch_labels(
         seen: The file of what was read before.
 
     Raises:
-        UserError: There is no label file.
+        UserError: There is no file.
     """
     obtained = obtained or obtain({"kind": "aicca", **recipe}, {}, None)
     items, set_aside = take_inventory(obtained.files(), workers=workers, seen=seen)
@@ -160,6 +160,12 @@ def compare(recipe: dict[str, Any], body: dict[str, Any], *, demanded: bool) -> 
 
 def _with_members(set_aside: SetAsides, obtained: Obtained) -> SetAsides:
     """What was set aside, members of archives that could not even be listed with it."""
-    for row in obtained.set_aside:
+    rows = obtained.set_aside
+    for row in rows:
         set_aside.add(**row)
+    if rows:
+        log.warning(
+            "%d members of archives set aside; the first is %s: %s",
+            len(rows), rows[0]["key"], rows[0]["reason"],
+        )  # fmt: skip
     return set_aside

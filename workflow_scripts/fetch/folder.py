@@ -148,12 +148,13 @@ def found_file(path: Path) -> FoundFile:
     return FoundFile(path.name, str(path), seen.st_size, seen.st_mtime_ns)
 
 
-def listing_digest(path: Path, limit: int = 100_000) -> str | None:
+def listing_digest(path: Path, limit: int = 100_000, *, everything: bool = False) -> str | None:
     """Digest of the names, sizes and times of images and archives: a replaced one changes it.
 
     Args:
         path: The dataset's folder, or its archive; a missing one counts as empty.
         limit: Most files to look at.
+        everything: Whether other files count too.
 
     Returns:
         Hexadecimal sha256, or None where there are more files than `limit`: changes in such a
@@ -161,7 +162,7 @@ def listing_digest(path: Path, limit: int = 100_000) -> str | None:
     """
     if path.is_file():
         return digest_of([found_file(path)])
-    suffixes = IMAGE_SUFFIXES + ARCHIVE_SUFFIXES
+    suffixes = ("",) if everything else IMAGE_SUFFIXES + ARCHIVE_SUFFIXES
     return digest_of(files_below(path, lambda name: name.lower().endswith(suffixes)), limit)
 
 

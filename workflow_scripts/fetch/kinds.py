@@ -10,9 +10,9 @@ from typing import Any
 from workflow_scripts.errors import UserError
 from workflow_scripts.fetch.datasets import (
     Found,
+    fetch_files,
     fetch_image_folder,
     fetch_image_list,
-    fetch_labels,
 )
 from workflow_scripts.fetch.days import fetch_modis_day
 from workflow_scripts.fetch.inventory import SetAsides
@@ -137,5 +137,6 @@ _KINDS: dict[str, Callable[[Recipe, argparse.Namespace], Fetched]] = {
     "sample-scenes": _sample_scenes,
     "sample-modis": _sample_modis,
     "modis-l1b": _granules,
-    "aicca": _obtained(fetch_labels),
+    "aicca": _obtained(fetch_files),
+    "files": _obtained(fetch_files),
 }

@@ -25,6 +25,7 @@ _SUFFIXES = {
     "image-folder": IMAGE_SUFFIXES,
     "image-list": ("",),  # whatever the table names
     "aicca": labels.SUFFIXES,
+    "files": ("",),
 }
 
 

@@ -40,6 +40,8 @@ def relist(config: Config, dataset: str, *, every: bool) -> str:
             is no token.
     """
     listed = list(told_of_days(config, dataset))
+    if not listed:
+        return f"{dataset}: no day has been listed yet\n"
     asked = [row for row in listed if every or row[2]["incomplete"] or ask_again(row[1]).exists()]
     if not asked:
         return f"{dataset}: none of {len(listed)} days listed is incomplete\n"
@@ -92,12 +94,18 @@ def main() -> None:
     try:
         raw = os.environ.get(CONFIG_VARIABLE)
         config = check_config(json.loads(raw)) if raw else load_config(*arguments.configfile)
-        for name, entry in config.datasets.items():
-            if known(entry).by_day:
-                sys.stdout.write(relist(config, name, every=arguments.all))
-                sys.stdout.flush()
     except UserError as error:
         sys.exit(str(error))
+    failed = False
+    for name, entry in config.datasets.items():
+        if known(entry).by_day:
+            try:
+                sys.stdout.write(relist(config, name, every=arguments.all))
+                sys.stdout.flush()
+            except UserError as error:
+                sys.stderr.write(f"{error}\n")
+                failed = True
+    sys.exit(failed)
 
 
 if __name__ == "__main__":

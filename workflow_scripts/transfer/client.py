@@ -15,8 +15,6 @@ from urllib.parse import SplitResult, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
-from requests.auth import AuthBase, HTTPBasicAuth
-from requests.utils import get_auth_from_url
 
 from workflow_scripts.errors import UserError
 from workflow_scripts.transfer.answers import content_length
@@ -34,6 +32,7 @@ from workflow_scripts.transfer.failures import (
 )
 from workflow_scripts.transfer.patience import Patience
 from workflow_scripts.transfer.remote import keeps_secrets, without_secrets
+from workflow_scripts.transfer.session import Credentials, Session, checked
 from workflow_scripts.transfer.settings import Settings
 
 _REDIRECTS = 10
@@ -82,11 +81,11 @@ class Client:
         self.settings = settings
         self._sign = sign
         self._tokens = {
-            host.lower().translate(_NO_BRACKETS): _checked(host, token)
+            host.lower().translate(_NO_BRACKETS): checked(host, token)
             for host, token in (tokens or {}).items()
         }
         self._answered: set[tuple[str, str]] = set()  # origins
-        self._session = _Session()
+        self._session = Session()
         adapter = HTTPAdapter(pool_maxsize=max(settings.parallel, 1))
         for scheme in _PORTS:
             self._session.mount(f"{scheme}://", adapter)
@@ -189,7 +188,7 @@ class Client:
 
     def _get(self, url: str, asked: str, headers: Mapping[str, str]) -> requests.Response:
         """One hop of a request for `asked`."""
-        origin, credentials = _origin(url), _Credentials(self._token(url, asked))
+        origin, credentials = _origin(url), Credentials(self._token(url, asked))
         try:
             # An `auth` is always given: without one requests looks into ~/.netrc.
             response = self._session.get(
@@ -200,7 +199,8 @@ class Client:
             return response
         except (*NETWORK_ERRORS, UnicodeError) as error:
             failure = of_error(error, self.settings.timeout_s)
-            back_soon = isinstance(failure, Unreached) and origin in self._answered
+            heard = not self._answered.isdisjoint((origin, _origin(asked)))
+            back_soon = isinstance(failure, Unreached) and heard
             where = "" if origin == _origin(asked) else f"{origin[1]}, to which it redirects: "
             raise (Passing if back_soon else type(failure))(f"{where}{failure}") from None
         except OSError as error:  # those of the network are all requests' own
@@ -249,39 +249,6 @@ class Client:
         if _host(url) in self._tokens or host in self._tokens:
             return f"the token for {host} was not sent, since tokens go over https only"
         return f"no token is set for {host}"
-
-
-class _Session(requests.Session):
-    """One that follows no redirect, and does not look into one."""
-
-    def resolve_redirects(self, *_: Any, **__: Any) -> Iterator[Any]:
-        """None: requests reads bodies of redirects without a limit, even if it is not to follow."""
-        return iter(())
-
-
-class _Credentials(AuthBase):
-    """A bearer token, or the user that the URL itself names, or nothing."""
-
-    def __init__(self, token: str | None) -> None:
-        self._token = token
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        user, password = get_auth_from_url(request.url or "")
-        if self._token:
-            request.headers["Authorization"] = f"Bearer {self._token}"
-        elif user or password:
-            HTTPBasicAuth(user, password)(request)
-        return request
-
-
-def _checked(host: str, token: str) -> str:
-    token = token.strip()
-    if not token or not all("!" <= character <= "~" for character in token):
-        raise UserError(
-            f"the token for {host} is empty or holds spaces, line ends or other characters that no "
-            "token has; look at the environment variable that it comes from"
-        )
-    return token
 
 
 def _split(url: str) -> SplitResult:

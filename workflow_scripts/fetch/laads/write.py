@@ -1,5 +1,6 @@
 """A day's manifest and summary, from what the archive lists of it."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,16 +32,16 @@ def write_day(
         Whether the manifest changed.
 
     Raises:
-        UserError: As `list_day`; or the source lists nothing where it had listed granules, which is
-            more likely its trouble than the end of them.
+        UserError: As `list_day`; or the source lists nothing of a product where it had listed some,
+            which is more likely its trouble than the end of them.
     """
     with exclusive(manifest):
         items, aside, told = list_day(recipe, client, url=url, folder=folder)
         before = _read(manifest)
-        changed = before != items
-        if before and not told["granules_listed"]:
+        changed = before is None or not _same(before, items)
+        if gone := _gone(before or [], told):
             raise UserError(
-                f"{manifest}: the source lists no granule of this day any more, where it had some: "
+                f"{manifest}: the source lists no {gone} of this day any more, where it had some: "
                 "left as it was. Ask again later; if that is how it should be, remove the manifest"
             )
         if changed:
@@ -70,6 +71,29 @@ def _read(manifest: Path) -> list[Item] | None:
         return list(read_manifest(manifest))
     except UserError:
         return None
+
+
+def _same(before: list[Item], now: list[Item]) -> bool:
+    """Whether the granules are the same: a listing of the older form only tells no MD5 of them."""
+    return len(before) == len(now) and all(map(_alike, before, now))
+
+
+def _alike(one: Item, other: Item) -> bool:
+    if one == other or one.remote is None or other.remote is None:
+        return one == other
+    if None not in (one.remote["md5"], other.remote["md5"]):
+        return False
+    same_file = one.remote["url"] == other.remote["url"]
+    return same_file and replace(one, remote=None) == replace(other, remote=None)
+
+
+def _gone(before: list[Item], told: dict[str, Any]) -> str:
+    """The products of which a source lists nothing, while the day's manifest has some."""
+    had = {item.key.partition(".")[0] for item in before}
+    if had and not told["granules_listed"]:
+        return "granule"
+    chosen = told["granules_selected"]
+    return ", ".join(p for p, times in told["without"].items() if p in had and len(times) == chosen)
 
 
 def _summary(

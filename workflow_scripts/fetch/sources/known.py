@@ -50,15 +50,16 @@ def let_go(folder: Path, origins: Mapping[str, str]) -> None:
     """
     path = folder / ORIGINS
     before = read_note(path)
-    for name, origin in origins.items():
+    now = {name: digest(origin) for name, origin in origins.items()}
+    for name, origin in now.items():
         there = folder / name
-        if before.get(name, digest(origin)) != digest(origin) and there.is_file():
+        if before.get(name, origin) != origin and there.is_file():
             aside = rejected_path(there)
             there.replace(aside)
             log.warning("%s is not of this source, but of an earlier one; set aside as %s",
                         there, aside.name)  # fmt: skip
-    if origins:
-        write_note(path, before | {name: digest(origin) for name, origin in origins.items()})
+    if before | now != before:
+        write_note(path, before | now)
 
 
 def size(value: Any, where: str) -> int | None:
