@@ -124,7 +124,7 @@ def test_data_that_changed_since_the_manifest_are_refused(dataset, gone):
         path.unlink()
     else:
         path.write_bytes(encoded(picture(99), "JPEG"))
-    with pytest.raises(UserError, match=r"forest0\.jpg .*run fetch again"):
+    with pytest.raises(UserError, match=r"forest0\.jpg .*remove that \(data/manifests/.*\.jsonl\)"):
         pack(dataset)
 
 

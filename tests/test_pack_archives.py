@@ -97,7 +97,9 @@ def test_an_archive_that_changed_since_its_manifest_is_refused(
     path.unlink()
     if data is not None:
         path.write_bytes(data)
-    with pytest.raises(UserError, match=rf"places\.{form}!.*{told}.*run fetch again"):
+    with pytest.raises(
+        UserError, match=rf"places\.{form}!.*{told}.*remove that \(data/manifests/.*\.jsonl\)"
+    ):
         pack(manifests, tmp_path / "out")
 
 

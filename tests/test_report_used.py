@@ -151,7 +151,7 @@ def test_the_page_tells_citation_differences_and_files(tmp_path):
 def test_the_page_tells_what_was_not_compared_and_what_agrees(tmp_path):
     assert "<td>not compared</td>" in html(tmp_path, summed(tmp_path, {}))
     agreeing = html(tmp_path, summed(tmp_path, {"differences": []}))
-    assert "<td>in nothing</td>" in agreeing
+    assert "<td>not in number of items or classes</td>" in agreeing
     assert "as they were verified" not in agreeing  # no archive was fetched
     assert '<a href="https://a.org">https://a.org</a>' in html(
         tmp_path, summed(tmp_path, {}), homepage="https://a.org"

@@ -43,6 +43,15 @@ def test_another_address_is_another_file_where_no_checksum_tells(store, tmp_path
     assert (tmp_path / "sea/x.jpg.rejected").read_bytes() == b"one"
 
 
+def test_a_folder_in_the_place_of_a_file_is_told_and_stays(store, tmp_path):
+    told = recipe(source=https_source(named("images.zip", zipped(IMAGES))))
+    (tmp_path / "images.zip").mkdir()
+    (tmp_path / ".generated").touch()
+    with pytest.raises(UserError, match=r"images\.zip is a folder, and a file of that name"):
+        obtained(told, {"files": {"images.zip": [f"{store.url}/a"]}}, tmp_path)
+    assert (tmp_path / "images.zip").is_dir()
+
+
 def test_a_file_without_an_address_is_refused_with_the_option_to_give(tmp_path):
     told = recipe(source=https_source(named("images.zip")))
     with pytest.raises(UserError, match=r"images.zip: no address .*--transfer"):

@@ -79,24 +79,33 @@ def test_what_tar_packed_comes_out_as_tar_unpacks_it(tmp_path):
     assert contents(tmp_path / "out") == contents(tmp_path / "by-tar") == FILES
 
 
-def test_a_finished_folder_is_not_looked_into_again(tmp_path):
+def test_a_finished_folder_is_not_written_again(tmp_path):
     path, out = made(tmp_path, "tar.gz"), tmp_path / "out"
     first = unpack(path, out)
-    (out / "large.tif").unlink()
+    (out / "large.tif").write_bytes(b"changed")
     assert unpack(path, out) == first
-    assert not (out / "large.tif").exists()
+    assert (out / "large.tif").read_bytes() == b"changed"
     os.utime(path)  # a touched archive counts as another
     assert unpack(path, out) == first
     assert contents(out) == FILES
 
 
+def test_a_finished_folder_that_lost_a_file_is_unpacked_anew(tmp_path, caplog):
+    path, out = made(tmp_path, "tar.gz"), tmp_path / "out"
+    first = unpack(path, out)
+    (out / "large.tif").unlink()
+    assert unpack(path, out) == first
+    assert contents(out) == FILES
+    assert f"1 of {len(FILES)} files are gone" in caplog.text
+
+
 def test_with_its_checksum_given_a_touched_archive_is_the_same(tmp_path):
     path, out = made(tmp_path, "tar.gz"), tmp_path / "out"
     unpack(path, out, sha256="a" * 64)
-    (out / "large.tif").unlink()
+    (out / "large.tif").write_bytes(b"changed")
     os.utime(path)
     unpack(path, out, sha256="a" * 64)
-    assert not (out / "large.tif").exists()
+    assert (out / "large.tif").read_bytes() == b"changed"
     unpack(path, out, sha256="b" * 64)
     assert contents(out) == FILES
 

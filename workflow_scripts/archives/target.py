@@ -182,6 +182,11 @@ class Target:
             for name in names
         )
 
+    def files_there(self) -> int:
+        """Files in the folder, without the marks."""
+        there = sum(len(names) for _, _, names, _ in os.fwalk(".", dir_fd=self._root))
+        return there - len(set(os.listdir(self._root)).intersection(_OWN))
+
     def free_bytes(self) -> int:
         """Bytes that may still be written on its file system."""
         return shutil.disk_usage(self.root).free

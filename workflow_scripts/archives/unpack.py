@@ -1,7 +1,7 @@
 """Unpack an archive that is not read in place: whole files, nothing outside, resumed after a kill.
 
 What an earlier start unpacked is kept: a file has its name only when its size, and in zip files its
-CRC, were those that the archive tells. A folder marked as complete is not looked into again.
+CRC, were those that the archive tells. The files of a folder marked as complete are counted.
 """
 
 import zipfile
@@ -122,7 +122,12 @@ def _finished(target: Path, made_from: dict[str, Any]) -> Unpacked | None:
         return None
     with Target(target) as folder:
         facts = folder.read(DONE)
-    if facts is None or facts.get("made_from") != made_from:
+        if facts is None or facts.get("made_from") != made_from:
+            return None
+        there = folder.files_there()
+    if there < facts["files"]:  # scratch file systems remove what was not read for long
+        gone = facts["files"] - there
+        log.warning("%s: %d of %d files are gone; unpacked anew", target, gone, facts["files"])
         return None
     return _unpacked(target, facts)
 

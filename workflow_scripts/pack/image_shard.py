@@ -130,13 +130,12 @@ def read_item(job: tuple[Candidate, Settings, Path]) -> EncodedFile | str:
             if error.errno == errno.ENOSPC:  # of a copy, not of the dataset
                 raise UserError(f"{item.path} ({item.key}): {error}, while it was packed") from None
             raise UserError(
-                f"{item.path} ({item.key}): {error.strerror}; the dataset changed since its "
-                "manifest was made, run fetch again"
+                f"{item.path} ({item.key}): {error.strerror}; {_changed(item)}"
             ) from None
         if found != item.sha256:
             raise UserError(
                 f"{item.path} ({item.key}): sha256 is {found}, the manifest says {item.sha256}; "
-                "the dataset changed since its manifest was made, run fetch again"
+                f"{_changed(item)}"
             )
         try:
             return encode_file(source, settings, scratch=scratch)
@@ -144,6 +143,14 @@ def read_item(job: tuple[Candidate, Settings, Path]) -> EncodedFile | str:
             return str(error)
         except OSError as error:
             raise UserError(f"{item.path} ({item.key}): {error}, while it was packed") from None
+
+
+def _changed(item: Candidate) -> str:
+    """What to do: Snakemake sees nothing of a folder of downloads, nor of an archive unpacked."""
+    return (
+        f"the dataset {item.dataset} changed since its manifest was made; to have it fetched and "
+        f"listed again, remove that (data/manifests/{item.dataset}.jsonl) and start again"
+    )
 
 
 def _read(item: Candidate, scratch: Path, stack: ExitStack) -> tuple[str, bytes | Path]:

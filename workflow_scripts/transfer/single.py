@@ -56,7 +56,15 @@ def receive(remote: Remote, target: Path, client: Client, watch: Watch) -> Recei
 
 
 def _present(remote: Remote, target: Path, watch: Watch) -> Received | None:
-    """The file if it is there and right; a wrong one is set aside."""
+    """The file if it is there and right; a wrong one is set aside.
+
+    Raises:
+        UserError: A folder has its name.
+    """
+    if target.is_dir():
+        raise UserError(
+            f"{target} is a folder, and a file of that name is to be downloaded; move it away"
+        )
     try:
         found = compared(target, remote)
     except FileNotFoundError:
