@@ -4,7 +4,7 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -33,10 +33,19 @@ def start_logging(file: Path | None = None) -> None:
     log.propagate = False
 
 
-def progress(items: Iterable[T], *, what: str, total: int | None = None) -> Iterator[T]:
-    """Pass items on, showing a bar on a terminal and a line now and then in a log."""
+def progress(
+    items: Iterable[T], *, what: str, total: int | Callable[[], int] | None = None
+) -> Iterator[T]:
+    """Pass items on, showing a bar on a terminal and a line now and then in a log.
+
+    Args:
+        items: Passed on one by one.
+        what: They are, in words.
+        total: How many there are, or what counts them: asked once, when it is to be shown.
+    """
     if sys.stderr.isatty():
-        yield from tqdm(items, desc=what, total=total, leave=False)
+        count = total() if callable(total) else total
+        yield from tqdm(items, desc=what, total=count, leave=False)
         return
     start = last = time.monotonic()
     for done, item in enumerate(items, 1):
@@ -44,6 +53,7 @@ def progress(items: Iterable[T], *, what: str, total: int | None = None) -> Iter
         now = time.monotonic()
         if now - last >= _SECONDS_BETWEEN_LINES:
             last = now
+            total = total() if callable(total) else total
             rate = done / (now - start)
             left = f", {(total - done) / rate:.0f} s left" if total else ""
             log.info("%s: %d of %s, %.1f/s%s", what, done, total or "?", rate, left)

@@ -7,8 +7,6 @@ from workflow_scripts.errors import UserError
 from workflow_scripts.fetch import folder, granules
 from workflow_scripts.fetch.datasets import Found
 from workflow_scripts.fetch.inventory import SetAsides, take_inventory
-from workflow_scripts.fetch.laads.archive import connect
-from workflow_scripts.fetch.laads.write import write_day
 
 
 def fetch_modis_day(
@@ -67,6 +65,10 @@ def fetch_listed_day(
     Raises:
         UserError: An option is missing, the source cannot be asked, or there is no token.
     """
+    # Here: of all that is fetched, days at their source alone need it.
+    from workflow_scripts.fetch.laads.archive import connect
+    from workflow_scripts.fetch.laads.write import write_day
+
     if not transfer or raw is None:
         raise UserError("--transfer or --raw is missing: granules are listed at their source")
     write_day(recipe, connect(transfer), url=transfer["url"], manifest=manifest, folder=raw)

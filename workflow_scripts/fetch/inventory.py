@@ -55,7 +55,7 @@ def take_inventory(
     empty: bool = False,
     told: Callable[[str], Told] = _nothing_told,
     seen: Path | None = None,
-    total: int | None = None,
+    total: int | Callable[[], int] | None = None,
 ) -> tuple[Listing, SetAsides]:
     """Read every file once, or not at all if it was seen before; few are in memory at a time.
 
@@ -65,7 +65,7 @@ def take_inventory(
         empty: Whether empty files are items too (else they are set aside).
         told: Split, label and labels of an item, by its key.
         seen: The file of what was seen before; None reads everything.
-        total: How many files there are, for the log.
+        total: How many files there are, or what counts them, for the log.
 
     Returns:
         The items and the files set aside, both in the order given.

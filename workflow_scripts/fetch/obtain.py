@@ -15,9 +15,8 @@ from workflow_scripts.fetch.contents import Reading
 from workflow_scripts.fetch.folder import IMAGE_SUFFIXES
 from workflow_scripts.fetch.obtained import Obtained, of_files
 from workflow_scripts.fetch.placed import by_hand, on_disk
-from workflow_scripts.fetch.sources.find import find, words
 from workflow_scripts.fetch.sources.manual import instructions
-from workflow_scripts.transfer.download import download
+from workflow_scripts.fetch.sources.words import words
 
 UNPACKED = ".unpacked"  # below the dataset's folder; hidden, so that no listing takes it for data
 _URLS = 100  # kept in the provenance
@@ -79,6 +78,10 @@ def _downloaded(
     recipe: dict[str, Any], transfer: dict[str, Any], raw: Path, reading: Reading
 ) -> Obtained:
     """The source's files, downloaded unless they are there."""
+    # Here: most datasets lie on disk, and each process that hashes would load HTTP's libraries.
+    from workflow_scripts.fetch.sources.find import find
+    from workflow_scripts.transfer.download import download
+
     generated.claim(raw)
     dataset = recipe["dataset"]
     try:

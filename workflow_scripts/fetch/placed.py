@@ -8,9 +8,9 @@ from workflow_scripts.fetch import labels
 from workflow_scripts.fetch.contents import Part, Reading, looks_like_archive
 from workflow_scripts.fetch.folder import files_below
 from workflow_scripts.fetch.obtained import Obtained, has_tables, of_files
-from workflow_scripts.fetch.sources.find import words
+from workflow_scripts.fetch.sources.words import words
 from workflow_scripts.logs import log
-from workflow_scripts.transfer.download import verified
+from workflow_scripts.transfer.present import verified
 from workflow_scripts.transfer.remote import Remote
 
 

@@ -8,11 +8,11 @@ from typing import Any
 from workflow_scripts.errors import UserError
 from workflow_scripts.fetch.sources import https, known
 from workflow_scripts.fetch.sources.signing import Signer
+from workflow_scripts.fetch.sources.words import words
 from workflow_scripts.transfer.client import Client
 from workflow_scripts.transfer.remote import Remote, without_secrets
 from workflow_scripts.transfer.settings import Settings
 
-_NAMED = 3  # files, in words
 _LIMITS = ("parallel", "retries", "timeout_s", "longest_wait_s")
 
 
@@ -54,17 +54,6 @@ def find(source: dict[str, Any], transfer: dict[str, Any], raw: Path, *, rescan:
     if source["kind"] not in kinds:
         raise UserError(f"source.kind is {source['kind']!r}; expected {', '.join(kinds)}")
     return kinds[source["kind"]](source, transfer, raw, rescan)
-
-
-def words(source: dict[str, Any]) -> str:
-    """A source in words, for the summary: the same from whichever mirror its files came."""
-    if source["kind"] == "hub":
-        return f"Hugging Face hub, dataset {source['repo']} at {source['revision']}"
-    if source["kind"] == "stac":
-        return f"STAC search of {source['collection']} at {source['api']}, asset {source['asset']}"
-    names = ", ".join(file["name"] for file in source["files"][:_NAMED])
-    more = len(source["files"]) - _NAMED
-    return f"files {names}" + (f" and {more} more" if more > 0 else "")
 
 
 def missing(remotes: list[Remote], raw: Path) -> list[Remote]:
