@@ -372,3 +372,20 @@ def test_files_that_nothing_reads_are_all_listed_without_classes(tmp_path):
         ("a/labels.json", None), ("a/one.tif", None), ("two.bin", None),
     ]  # fmt: skip
     assert not set_aside
+
+
+def test_an_archive_at_a_path_is_compared_with_the_published_one(tmp_path, caplog):
+    ours, theirs = zipped(IMAGES), zipped(IMAGES | below("more", MORE))
+    put(tmp_path, {"a.zip": ours})
+    same = obtain(recipe(tmp_path / "a.zip", published=[named("x.zip", ours)]), {}, None)
+    assert same.facts["files"] == [
+        {"name": "a.zip", "bytes": len(ours), "sha256": hashlib.sha256(ours).hexdigest()}
+    ]
+    assert "differences" not in same.facts
+    told = recipe(tmp_path / "a.zip", published=[named("a.zip", theirs)])
+    (line,) = obtain(told, {}, None).facts["differences"]
+    assert line == (
+        "a.zip is not the published archive: "
+        f"it has {len(ours)} bytes, expected {len(theirs)}"
+    )  # fmt: skip
+    assert found(told) == IMAGES  # and used as it is

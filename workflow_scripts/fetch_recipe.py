@@ -4,7 +4,7 @@ import functools
 from pathlib import Path
 from typing import Any
 
-from workflow_scripts.catalogue.known import known
+from workflow_scripts.catalogue.known import Known, known
 from workflow_scripts.config import Config
 from workflow_scripts.config_data import Aicca, Dataset, Files, ImageFolder, ImageList
 from workflow_scripts.config_modis import Granules, ModisL1b
@@ -57,6 +57,7 @@ def _of_files(entry: ImageFolder | ImageList | Files | Aicca, raw: Path) -> Reci
     if isinstance(entry, Aicca):  # how rows are matched and split is of packing
         return recipe
     recipe |= {
+        "published": _published(told) if entry.path else None,
         "root": told.root if entry.root or not place or _is_laid_out(place, told.root) else None,
         "parquet": told.parquet.model_dump() if told.parquet else None,
         "expected": told.expected.model_dump() if told.expected else None,
@@ -91,6 +92,11 @@ def _is_laid_out(place: Path, root: str | None) -> bool:
 @functools.cache
 def _listing(place: Path, *, everything: bool) -> str | None:
     return listing_digest(place, everything=everything) if place.exists() else None
+
+
+def _published(told: Known) -> list[Recipe] | None:
+    """Checksums of the publisher's files, which an archive on disk is compared with."""
+    return _content(told.source).get("files") if told.source else None
 
 
 def _content(source: Source) -> Recipe:

@@ -68,7 +68,8 @@ def _summary(recipe: dict[str, Any], fetched: kinds.Fetched) -> dict[str, Any]:
         dataset=recipe["dataset"], synthetic=fetched.synthetic, source=fetched.source,
     )  # fmt: skip
     if recipe.get("expected"):
-        body["differences"] = compare(recipe, body, demanded=fetched.demanded)
+        differing = compare(recipe, body, demanded=fetched.demanded)
+        body["differences"] = [*fetched.facts.get("differences", []), *differing]
     return body
 
 

@@ -18,7 +18,8 @@ class Obtained:
         parts: Folders, archives and single files.
         reading: How they are read.
         facts: For the summary: `source` in words, `files` (archives of a source, with checksums),
-            and what else identifies what came from it.
+            `differences` (of an archive from the published one), and what else identifies what
+            came from it.
         made: For the provenance: which way they came, and from where.
         downloaded: Whether a source gave them, so that what they should hold can be demanded.
     """

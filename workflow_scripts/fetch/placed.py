@@ -10,7 +10,7 @@ from workflow_scripts.fetch.folder import files_below
 from workflow_scripts.fetch.obtained import Obtained, has_tables, of_files
 from workflow_scripts.fetch.sources.words import words
 from workflow_scripts.logs import log
-from workflow_scripts.transfer.present import verified
+from workflow_scripts.transfer.present import Mismatch, compared, verified
 from workflow_scripts.transfer.remote import Remote
 
 
@@ -30,8 +30,26 @@ def on_disk(recipe: dict[str, Any], path: Path, reading: Reading) -> Obtained:
         )
     archive = not (has_tables(recipe) and path.name.lower().endswith(labels.SUFFIXES))
     part = Part(name=path.name, path=path, is_archive=archive)
-    facts = {"source": f"{'archive' if archive else 'labels'} {path}"}
+    facts: dict[str, Any] = {"source": f"{'archive' if archive else 'labels'} {path}"}
+    if archive and recipe.get("published"):
+        facts |= _as_published(dataset, path, recipe["published"])
     return Obtained(parts=[part], reading=reading, facts=facts, made={"way": "path"})
+
+
+def _as_published(dataset: str, path: Path, files: list[dict[str, Any]]) -> dict[str, Any]:
+    """Whether an archive is one of those that are published: facts for the summary."""
+    named = [Remote(urls=(), **_known(file)) for file in files]
+    why = ""
+    for one in [one for one in named if Path(one.name).name == path.name] or named:
+        try:
+            found = compared(path, one)
+        except Mismatch as mismatch:
+            why = str(mismatch)
+        else:
+            return {"files": [{"name": path.name, "bytes": found.bytes, "sha256": found.sha256}]}
+    told = f"{path.name} is not the published archive: {why}"
+    log.warning("dataset %s: %s; it is used as it is", dataset, told)
+    return {"differences": [told]}
 
 
 def _folder(recipe: dict[str, Any], path: Path, reading: Reading, *, way: str) -> Obtained:
