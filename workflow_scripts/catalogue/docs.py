@@ -96,9 +96,10 @@ def _section(name: str, entry: Entry) -> list[str]:
     if by_hand := instructions(name, entry):
         lines += ["", "By hand:", "", "```text", by_hand, "```"]
     if why := unusable(entry):
-        return [*lines, "", why]
-    config = ["```yaml", *config_lines(name, entry), "```"]
-    return [*lines, "", *config, "", "```sh", command(name, entry), "```"]
+        lines += ["", why]
+    if not (config := config_lines(name, entry)):
+        return lines
+    return [*lines, "", "```yaml", *config, "```", "", "```sh", command(name, entry), "```"]
 
 
 def _size_words(entry: Entry) -> str:

@@ -64,8 +64,10 @@ def whole(name: str, known: Mapping[str, Entry]) -> str:
     if by_hand := instructions(name, entry):
         lines += ["", "By hand:", textwrap.indent(by_hand, "  ")]
     if why := unusable(entry):
-        return "\n".join([*lines, "", why])
-    config = textwrap.indent("\n".join(config_lines(name, entry)), "  ")
+        lines += ["", why]
+    if not (shown := config_lines(name, entry)):
+        return "\n".join(lines)
+    config = textwrap.indent("\n".join(shown), "  ")
     return "\n".join([*lines, "", "In my.yaml:", config, "", "Then:", f"  {command(name, entry)}"])
 
 
