@@ -13,7 +13,7 @@ import pytest
 from workflow_scripts.digests import canonical
 from workflow_scripts.errors import UserError
 from workflow_scripts.fetch import hashing
-from workflow_scripts.fetch.folder import FoundFile, files_below, image_files, names_below
+from workflow_scripts.fetch.folder import IMAGE_SUFFIXES, FoundFile, files_below, names_below
 from workflow_scripts.fetch.hashing import hash_files
 from workflow_scripts.fetch.inventory import MOST_LISTED, SetAsides, summary, take_inventory
 from workflow_scripts.fetch.listing import Listing
@@ -31,6 +31,10 @@ from workflow_scripts.report.days import sum_manifests
 from workflow_scripts.split.items import read_items
 
 REMOTE = {"url": "https://example.org/a.hdf", "md5": None}
+
+
+def is_image(name):
+    return name.lower().endswith(IMAGE_SUFFIXES)
 
 
 def sha(text):
@@ -55,7 +59,7 @@ def test_files_come_in_the_order_of_their_keys(tmp_path):
     for key in keys:
         (tmp_path / key).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / key).write_bytes(b"x")
-    assert [file.key for file in image_files(tmp_path)] == sorted(keys)
+    assert [file.key for file in files_below(tmp_path, is_image)] == sorted(keys)
     assert [path for _, path in names_below(tmp_path, bool)] == [
         str(tmp_path / key) for key in sorted(keys)
     ]
@@ -66,7 +70,7 @@ def test_of_two_ways_into_a_folder_the_first_by_name_counts(tmp_path):
     (tmp_path / "real" / "x.jpg").write_bytes(b"x")
     for name in ("link", "zlink"):
         (tmp_path / name).symlink_to(tmp_path / "real")
-    assert [file.key for file in image_files(tmp_path)] == ["link/x.jpg"]
+    assert [file.key for file in files_below(tmp_path, is_image)] == ["link/x.jpg"]
 
 
 def test_a_file_that_goes_while_the_folder_is_walked_is_set_aside(tmp_path):
@@ -110,7 +114,7 @@ def test_a_file_is_read_to_its_end_whatever_size_was_listed(tmp_path, size, off)
 
 def test_a_pipe_with_the_name_of_an_image_waits_for_nobody(tmp_path):
     os.mkfifo(tmp_path / "a.jpg")
-    _, set_aside = take_inventory(image_files(tmp_path), workers=1)
+    _, set_aside = take_inventory(files_below(tmp_path, is_image), workers=1)
     assert set_aside == [{"key": "a.jpg", "reason": "empty file (0 bytes)"}]
 
 
@@ -118,7 +122,7 @@ def test_links_to_devices_and_links_in_a_circle_are_set_aside(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"a")
     (tmp_path / "circle.jpg").symlink_to("circle.jpg")
     (tmp_path / "endless.jpg").symlink_to("/dev/zero")
-    items, set_aside = take_inventory(image_files(tmp_path), workers=1)
+    items, set_aside = take_inventory(files_below(tmp_path, is_image), workers=1)
     assert [item.key for item in items] == ["a.jpg"]
     assert set_aside == [
         {"key": "circle.jpg", "reason": f"cannot be read ({os.strerror(errno.ELOOP)})"},

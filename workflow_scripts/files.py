@@ -111,13 +111,16 @@ def exclusive(
             file.close()  # the one before removed it, and the next may hold a new one
         if clear:
             open_files.callback(name.unlink, missing_ok=True)  # while it is still held
-        job = os.environ.get("SLURM_JOB_ID")
         file.truncate(0)
-        file.write(
-            f"process {os.getpid()} on {socket.gethostname()}" + (f", job {job}" if job else "")
-        )
+        file.write(this_process())
         file.flush()
         yield
+
+
+def this_process() -> str:
+    """This process in words, for who waits for it: process, host and job."""
+    job = os.environ.get("SLURM_JOB_ID")
+    return f"process {os.getpid()} on {socket.gethostname()}" + (f", job {job}" if job else "")
 
 
 def holder(path: Path) -> str | None:

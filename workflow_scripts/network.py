@@ -12,7 +12,7 @@ from workflow_scripts.catalogue.known import known
 from workflow_scripts.config import Config
 from workflow_scripts.config_sources import HubSource, LaadsSource, ManualSource, Source, StacSource
 from workflow_scripts.corpora import corpus_datasets, dataset_days
-from workflow_scripts.fetch.generated import placed_by_hand
+from workflow_scripts.fetch.generated import holds_something, placed_by_hand
 from workflow_scripts.fetch_recipe import raw_folder
 from workflow_scripts.wanted import wanted_corpora, wanted_weights
 
@@ -100,8 +100,7 @@ def _is_by_hand(config: Config, dataset: str) -> bool:
     told = known(config.datasets[dataset])
     if told.path is not None or not isinstance(told.source, ManualSource):
         return False
-    raw = raw_folder(config, dataset)
-    return not raw.is_dir() or all(one.name.startswith(".") for one in raw.iterdir())
+    return not holds_something(raw_folder(config, dataset))
 
 
 def _from_hub(config: Config, name: str) -> bool:

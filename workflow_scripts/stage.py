@@ -41,16 +41,30 @@ def read_recipe(text: str) -> dict[str, Any]:
     Raises:
         UserError: It is neither.
     """
-    if not text.lstrip().startswith("{"):
-        recipe = read_json(Path(text))
-    else:
-        try:
-            recipe = json.loads(text)
-        except ValueError as error:
-            raise UserError(f"--recipe is not valid JSON: {error}") from None
-    if not isinstance(recipe, dict):
-        raise UserError(f"--recipe must be a JSON object, not {type(recipe).__name__}")
-    return recipe
+    is_text = text.lstrip().startswith("{")
+    return _as_object(_parsed(text, "--recipe") if is_text else read_json(Path(text)), "--recipe")
+
+
+def read_option(text: str, option: str) -> dict[str, Any]:
+    """What an option says that is a JSON object.
+
+    Raises:
+        UserError: It is none.
+    """
+    return _as_object(_parsed(text, option), option)
+
+
+def _parsed(text: str, option: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise UserError(f"{option} is not valid JSON: {error}") from None
+
+
+def _as_object(value: Any, option: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise UserError(f"{option} must be a JSON object, not {type(value).__name__}")
+    return value
 
 
 def run_program(

@@ -55,12 +55,6 @@ def address_in(path: str) -> Address | None:
     return Address(found["file"], found["method"], int(found["offset"]), int(found["bytes"]))
 
 
-def file_behind(path: str) -> Path:
-    """The file that holds what a manifest's path stands for: itself, or the archive."""
-    address = address_in(path)
-    return Path(path if address is None else address.file)
-
-
 def open_stored(path: str, *, size: int | None = None) -> BinaryIO:
     """Open what a manifest's path stands for, to read its bytes once from the start.
 

@@ -19,14 +19,14 @@ from workflow_scripts.fetch.show_catalogue import ShowCatalogue
 from workflow_scripts.files import exclusive
 from workflow_scripts.logs import log
 from workflow_scripts.results import stamp, write_result
-from workflow_scripts.stage import run_stage, stage_parser
+from workflow_scripts.stage import read_option, run_stage, stage_parser
 
 
 def work(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
     """Run the stage: raw files if generated, the manifest, and its summary beside it."""
     manifest: Path = arguments.manifest
     if days.is_at_source(recipe):
-        options = kinds.transfer_options(arguments.transfer)
+        options = read_option(arguments.transfer or "{}", "--transfer")
         days.fetch_listed_day(recipe, options, arguments.raw, manifest=manifest)
         return
     with exclusive(manifest):

@@ -35,20 +35,6 @@ class FoundFile(NamedTuple):
     crc32: int | None = None
 
 
-def is_image(name: str) -> bool:
-    """Whether a file of that name is an image; other types are none."""
-    return name.lower().endswith(IMAGE_SUFFIXES)
-
-
-def image_files(folder: Path) -> Iterator[FoundFile]:
-    """Yield the image files below a folder in the order of their keys.
-
-    Raises:
-        UserError: A folder may not be read.
-    """
-    return files_below(folder, is_image)
-
-
 def files_below(folder: Path, wanted: Callable[[str], bool]) -> Iterator[FoundFile]:
     """Yield files below a folder in the order of their keys, hidden ones left out.
 

@@ -35,7 +35,7 @@ def release(folder: Path) -> None:
 
     What a person puts there after a download failed is his, and not hidden by the mark.
     """
-    if all(path.name.startswith(".") for path in folder.iterdir()):
+    if not holds_something(folder):
         (folder / _MARK).unlink(missing_ok=True)
 
 
@@ -71,9 +71,12 @@ def remove(folder: Path) -> None:
 
 def placed_by_hand(folder: Path) -> bool:
     """Whether a folder holds files that fetch did not make."""
-    if not folder.is_dir() or (folder / _MARK).exists():
-        return False
-    return any(not path.name.startswith(".") for path in folder.iterdir())
+    return not claimed(folder) and holds_something(folder)
+
+
+def holds_something(folder: Path) -> bool:
+    """Whether there is anything in a folder but hidden files, which are notes of ours."""
+    return folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir())
 
 
 def claimed(folder: Path) -> bool:

@@ -1,7 +1,6 @@
 """The kinds of datasets, each with what fetches it: one function a kind."""
 
 import argparse
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from workflow_scripts.fetch.inventory import SetAsides
 from workflow_scripts.fetch.listing import Listing
 from workflow_scripts.fetch.obtain import obtain
 from workflow_scripts.fetch.seen import seen_beside
+from workflow_scripts.stage import read_option
 
 Recipe = dict[str, Any]
 
@@ -46,21 +46,6 @@ class Fetched:
     demanded: bool = False
 
 
-def transfer_options(text: str | None) -> dict[str, Any]:
-    """What the option `--transfer` says; nothing without it.
-
-    Raises:
-        UserError: It is no JSON object.
-    """
-    try:
-        said = json.loads(text or "{}")
-    except ValueError as error:
-        raise UserError(f"--transfer is not valid JSON: {error}") from None
-    if not isinstance(said, dict):
-        raise UserError(f"--transfer must be a JSON object, not {type(said).__name__}")
-    return said
-
-
 def fetch(recipe: Recipe, arguments: argparse.Namespace) -> Fetched:
     """Fetch a dataset whose files lie on disk, are downloaded, or are generated.
 
@@ -83,7 +68,7 @@ def _obtained(list_items: Callable[..., Found]) -> Callable[[Recipe, argparse.Na
 
     def fetched(recipe: Recipe, arguments: argparse.Namespace) -> Fetched:
         manifest: Path = arguments.manifest
-        transfer = transfer_options(arguments.transfer)
+        transfer = read_option(arguments.transfer or "{}", "--transfer")
         found = obtain(recipe, transfer, arguments.raw, manifest=manifest)
         items, set_aside = list_items(
             recipe, found, workers=arguments.workers, seen=seen_beside(manifest)

@@ -63,15 +63,11 @@ def obtain(
         )
     by_hand_only = (recipe.get("source") or {"kind": "manual"})["kind"] == "manual"
     # The mark of an earlier download does not hide what a person has put there since.
-    if generated.placed_by_hand(raw) or (by_hand_only and _holds_something(raw)):
+    if generated.placed_by_hand(raw) or (by_hand_only and generated.holds_something(raw)):
         return by_hand(recipe, raw, reading)
     if by_hand_only:
         raise UserError(_instructions(recipe, raw, manifest))
     return _downloaded(recipe, transfer, raw, reading)
-
-
-def _holds_something(folder: Path) -> bool:
-    return folder.is_dir() and any(not one.name.startswith(".") for one in folder.iterdir())
 
 
 def _downloaded(

@@ -8,10 +8,10 @@ from workflow_scripts.fetch import labels
 from workflow_scripts.fetch.contents import Part, Reading, looks_like_archive
 from workflow_scripts.fetch.folder import files_below
 from workflow_scripts.fetch.obtained import Obtained, has_tables, of_files
+from workflow_scripts.fetch.sources.https import remote
 from workflow_scripts.fetch.sources.words import words
 from workflow_scripts.logs import log
 from workflow_scripts.transfer.present import Mismatch, compared, verified
-from workflow_scripts.transfer.remote import Remote
 
 
 def on_disk(recipe: dict[str, Any], path: Path, reading: Reading) -> Obtained:
@@ -38,7 +38,7 @@ def on_disk(recipe: dict[str, Any], path: Path, reading: Reading) -> Obtained:
 
 def _as_published(dataset: str, path: Path, files: list[dict[str, Any]]) -> dict[str, Any]:
     """Whether an archive is one of those that are published: facts for the summary."""
-    named = [Remote(urls=(), **_known(file)) for file in files]
+    named = [remote(file, []) for file in files]
     why = ""
     for one in [one for one in named if Path(one.name).name == path.name] or named:
         try:
@@ -121,7 +121,7 @@ def by_hand(recipe: dict[str, Any], raw: Path, reading: Reading) -> Obtained:
         UserError: A part of the files, wrong ones, or nothing of the dataset.
     """
     source = recipe.get("source") or {}
-    named = [Remote(urls=(), **_known(file)) for file in source.get("files") or []]
+    named = [remote(file, []) for file in source.get("files") or []]
     places = {one.name: _place(raw, one.name) for one in named}
     absent = [name for name, place in places.items() if place is None]
     if len(absent) == len(named):
@@ -147,7 +147,3 @@ def _place(raw: Path, name: str) -> Path | None:
     """Where a file of a source lies, without the source's folders too, as browsers save it."""
     places = (raw / name, raw / Path(name).name)
     return next((place for place in places if place.is_file()), None)
-
-
-def _known(file: dict[str, Any]) -> dict[str, Any]:
-    return {key: file.get(key) for key in ("name", "bytes", "sha256", "md5")}

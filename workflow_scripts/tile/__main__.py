@@ -1,7 +1,6 @@
 """Cut one day's MODIS granules into chips of lossless counts: a shard and its summary."""
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from workflow_scripts.fetch.manifest import read_manifest
 from workflow_scripts.files import exclusive
 from workflow_scripts.logs import log
 from workflow_scripts.results import stamp, write_result
-from workflow_scripts.stage import run_stage, stage_parser
+from workflow_scripts.stage import read_option, run_stage, stage_parser
 from workflow_scripts.tile.at_hand import at_hand
 from workflow_scripts.tile.day import tile_day
 
@@ -19,7 +18,7 @@ from workflow_scripts.tile.day import tile_day
 def work(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
     """Run the stage: the day's shard, and `<date>.json` beside it."""
     manifest, chips = arguments.manifest, arguments.chips
-    options = json.loads(arguments.transfer) if arguments.transfer else None
+    options = read_option(arguments.transfer, "--transfer") if arguments.transfer else None
     inputs = {"manifest": file_sha256(manifest)}
     listed = list(read_manifest(manifest))
     with exclusive(chips), at_hand(listed, options, manifest=manifest) as items:

@@ -10,9 +10,7 @@ own, for a moment.
 
 import fcntl
 import json
-import os
 import random
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -22,6 +20,7 @@ from typing import Any, TextIO
 
 from workflow_scripts.errors import UserError
 from workflow_scripts.fetch.generated import claim, claimed, remove
+from workflow_scripts.files import this_process
 from workflow_scripts.logs import log
 
 LEDGER = ".room"
@@ -119,10 +118,8 @@ def _taken(own: Path) -> TextIO | None:
 
 
 def _write(file: TextIO, folder: Path, need: int) -> None:
-    job = os.environ.get("SLURM_JOB_ID")
-    holder = f"process {os.getpid()} on {socket.gethostname()}" + (f", job {job}" if job else "")
     file.truncate(0)
-    json.dump({"bytes": need, "folder": folder.as_posix(), "holder": holder}, file)
+    json.dump({"bytes": need, "folder": folder.as_posix(), "holder": this_process()}, file)
     file.flush()
 
 

@@ -88,11 +88,6 @@ def remember(path: Path, digests: dict[str, str]) -> None:
         log.debug("%s: what was verified is not remembered (%s)", path, error.strerror)
 
 
-def forget(path: Path) -> None:
-    """Remove what was remembered of a file."""
-    _memory(path).unlink(missing_ok=True)
-
-
 def _memory(path: Path) -> Path:
     return path.with_name(f".{path.name}.verified")
 

@@ -1,6 +1,8 @@
 """How files are downloaded; nothing of it changes what is downloaded."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Self
 
 _CONNECT_S = 15.0
 
@@ -24,6 +26,12 @@ class Settings:
     timeout_s: float = 60.0
     first_wait_s: float = 1.0
     longest_wait_s: float = 600.0
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Self:
+        """The limits that the option `--transfer` states; its other keys are for others."""
+        names = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in options.items() if name in names})
 
     @property
     def timeouts(self) -> tuple[float, float]:

@@ -3,7 +3,6 @@
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -52,9 +51,7 @@ def connect(options: dict[str, Any], *, with_token: bool = True) -> Client:
     Raises:
         UserError: As `tokens`.
     """
-    limits = {field.name for field in fields(Settings)}
-    settings = Settings(**{key: value for key, value in options.items() if key in limits})
-    return Client(settings, tokens(options["url"]) if with_token else {})
+    return Client(Settings.of(options), tokens(options["url"]) if with_token else {})
 
 
 def about_the_token(error: UserError) -> UserError:

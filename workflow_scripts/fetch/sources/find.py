@@ -13,8 +13,6 @@ from workflow_scripts.transfer.client import Client
 from workflow_scripts.transfer.remote import Remote, without_secrets
 from workflow_scripts.transfer.settings import Settings
 
-_LIMITS = ("parallel", "retries", "timeout_s", "longest_wait_s")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
@@ -29,11 +27,6 @@ class Wanted:
     remotes: list[Remote]
     client: Client
     facts: dict[str, Any] = field(default_factory=dict)
-
-
-def settings_of(transfer: dict[str, Any]) -> Settings:
-    """The limits that the option `--transfer` states."""
-    return Settings(**{key: transfer[key] for key in _LIMITS if key in transfer})
 
 
 def find(source: dict[str, Any], transfer: dict[str, Any], raw: Path, *, rescan: int = 0) -> Wanted:
@@ -69,14 +62,14 @@ def _https(source: dict[str, Any], transfer: dict[str, Any], raw: Path, rescan: 
     remotes = https.remotes(source, transfer.get("files") or {})
     known.let_go(raw, {file["name"]: file["url"] for file in source["files"] if "url" in file})
     variable = transfer.get("token_env") if missing(remotes, raw) else None
-    client = Client(settings_of(transfer), https.tokens(remotes, variable))
+    client = Client(Settings.of(transfer), https.tokens(remotes, variable))
     return Wanted(remotes=remotes, client=client)
 
 
 def _hub(source: dict[str, Any], transfer: dict[str, Any], raw: Path, rescan: int) -> Wanted:
     from workflow_scripts.fetch.sources import hub  # its library takes a second to import
 
-    settings = settings_of(transfer)
+    settings = Settings.of(transfer)
     told: dict[str, dict[str, Any]] = {}
     if not hub.is_told(source):
         kept = known.recall(raw, source)
@@ -94,7 +87,7 @@ def _hub(source: dict[str, Any], transfer: dict[str, Any], raw: Path, rescan: in
 def _stac(source: dict[str, Any], transfer: dict[str, Any], raw: Path, rescan: int) -> Wanted:
     from workflow_scripts.fetch.sources import stac  # as the hub's
 
-    settings = settings_of(transfer)
+    settings = Settings.of(transfer)
     asked = {**source, "rescan": rescan}
     found = known.recall(raw, asked)
     if found is None or (stac.has_secrets(found) and missing(stac.remotes(found), raw)):
