@@ -13,13 +13,13 @@ from pydantic.fields import FieldInfo
 
 from workflow_scripts.config import Config
 from workflow_scripts.config_data import Aicca, ImagePacking
+from workflow_scripts.config_masks import impossible_mask
 from workflow_scripts.config_models import broken_models
 from workflow_scripts.config_modis import Granules
 from workflow_scripts.config_origin import broken_origins, in_catalogue
-from workflow_scripts.config_runs import GfmRun, Launch, MaeRun, RunBase, SimmimRun
+from workflow_scripts.config_runs import GfmRun, Launch
 from workflow_scripts.config_unfit import unfit_encoders
 from workflow_scripts.errors import UserError
-from workflow_scripts.models.shapes import cells_masked, patches_kept
 from workflow_scripts.pretrain.strategies import parts_of, shard_count, share_of
 from workflow_scripts.probed import broken_encoders
 
@@ -190,17 +190,7 @@ def _broken_references(config: Config) -> Iterator[str]:
             yield f"corpora.{key}.datasets: images and MODIS granules cannot be mixed in one corpus"
     for key, run in config.runs.items():
         yield from unknown(f"runs.{key}.corpus", run.corpus, config.corpora, "corpus")
-        yield from _impossible_mask(f"runs.{key}.mask", run)
-        if isinstance(run, SimmimRun) and run.encoder.image_size % run.mask.patch:
-            yield (
-                f"runs.{key}.mask.patch: {run.mask.patch} does not divide "
-                f"encoder.image_size {run.encoder.image_size}"
-            )
-        if isinstance(run, SimmimRun) and run.mask.patch % run.encoder.patch:
-            yield (
-                f"runs.{key}.mask.patch: {run.mask.patch} is no multiple of "
-                f"encoder.patch {run.encoder.patch}"
-            )
+        yield from impossible_mask(f"runs.{key}", run)
         if isinstance(run, GfmRun) and len(run.encoder.depths) < 2:
             yield f"runs.{key}.encoder.depths: gfm needs two or more stages, not 1"
         yield from impossible_layout(f"runs.{key}", run.batch, run.launch)
@@ -208,17 +198,6 @@ def _broken_references(config: Config) -> Iterator[str]:
     yield from broken_models(config, _nearest)
     yield from _broken_benchmarks(config, unknown)
     yield from _broken_chips(config, unknown)
-
-
-def _impossible_mask(key: str, run: RunBase) -> Iterator[str]:
-    """A mask that hides all of an image, or nothing."""
-    try:
-        if isinstance(run, MaeRun):
-            patches_kept(run.encoder.plain(), run.mask.ratio)
-        elif isinstance(run, SimmimRun) and run.mask.patch <= run.encoder.image_size:
-            cells_masked(run.encoder.plain(), run.mask.patch, run.mask.ratio)
-    except UserError as error:
-        yield f"{key}.ratio: {error}"
 
 
 def impossible_layout(key: str, batch: int, launch: Launch) -> Iterator[str]:
