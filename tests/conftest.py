@@ -1,6 +1,8 @@
 """Fixtures that several test modules share."""
 
+import logging
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,6 +30,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: first[item.path])
 
 
+@pytest.fixture(autouse=True)
+def logger_as_it_was() -> Iterator[None]:
+    """The pipeline's logger after each test as before: a stage that runs in here sets it up.
+
+    Left so, pytest would hear every line twice from then on.
+    """
+    log = logging.getLogger("orbweaver")
+    handlers, propagate, level = log.handlers[:], log.propagate, log.level
+    yield
+    log.handlers[:], log.propagate = handlers, propagate
+    log.setLevel(level)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of shared real data: ORBWEAVER_TEST_DATA or ../shared/data beside the checkout."""
@@ -49,3 +64,18 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def training_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Training takes over signals of its process; equal bytes need equal threads."""
+    import torch  # only where it is needed: most tests do without
+
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    taken = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+    before = {number: signal.getsignal(number) for number in taken}
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+    for number, handler in before.items():
+        signal.signal(number, handler)

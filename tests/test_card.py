@@ -10,7 +10,6 @@ import yaml
 from probe_results import result
 from test_config import changed
 from test_export import export_here
-from test_trainer import _signals  # noqa: F401 - training takes over signals here too
 from tiny_runs import tiny_images, tiny_recipe, train_here
 
 from workflow_scripts import recipes
@@ -20,6 +19,7 @@ from workflow_scripts.config_check import check_config, load_config
 from workflow_scripts.digests import digest, file_sha256
 from workflow_scripts.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("training_here")
 RECIPE = {
     "run": "run",
     "label": "Tiny | MAE",

@@ -4,7 +4,6 @@ import json
 import shutil
 
 import pytest
-from test_trainer import _signals  # noqa: F401 - training takes over signals here too
 from tiny_runs import curve, tiny_images, tiny_recipe, train_here
 
 from workflow_scripts.errors import UserError
@@ -13,6 +12,7 @@ from workflow_scripts.pretrain.history import SEGMENTS, add_segment, read_lines
 from workflow_scripts.pretrain.record import Record
 from workflow_scripts.pretrain.trainer import Trainer
 
+pytestmark = pytest.mark.usefixtures("training_here")
 RECIPE = tiny_recipe()  # ten steps
 
 

@@ -6,7 +6,6 @@ import pytest
 import timm
 import torch
 from safetensors.torch import load_file
-from test_trainer import _signals  # noqa: F401 - training takes over signals here too
 from tiny_runs import simmim_recipe, tiny_chips, tiny_images, tiny_recipe, train_here
 
 from workflow_scripts.errors import UserError
@@ -19,6 +18,7 @@ from workflow_scripts.models.folder import content_digest
 from workflow_scripts.pretrain.run_digest import stored_identity
 from workflow_scripts.shards.corpus import Corpus
 
+pytestmark = pytest.mark.usefixtures("training_here")
 FILES = ["weights.safetensors", "model.json", "history.jsonl", "summary.json",
          "reconstructions.npz"]  # fmt: skip
 

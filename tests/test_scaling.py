@@ -9,7 +9,6 @@ import torch
 from objective_cases import write_teacher
 from six_bands import BANDS, MIDDLE, holes, six_band_chips, six_band_corpus
 from test_export import export_here
-from test_trainer import _signals  # noqa: F401 - training takes over signals here too
 from tiny_runs import curve, simmim_recipe, tensors, tiny_batches, tiny_recipe, train_here
 
 from tests.feature_cases import extract_here
@@ -24,6 +23,7 @@ from workflow_scripts.objectives.gfm import Teacher
 from workflow_scripts.probe.__main__ import probe
 from workflow_scripts.shards.corpus import Corpus
 
+pytestmark = pytest.mark.usefixtures("training_here")
 CPU = torch.device("cpu")
 CHIPS = {"kind": "chips", "bands": ["6", "31"], "mean": [2.0, 5.0], "std": [0.5, 0.0],
          "mean_2sigma": [3.0, 5.0]}  # fmt: skip

@@ -9,7 +9,6 @@ import torch
 from safetensors.torch import load_file
 from test_checkpoint import BOTH, names
 from test_export import export_here
-from test_trainer import _signals  # noqa: F401 - training takes over signals here too
 from tiny_runs import (
     Trainee,
     curve,
@@ -28,6 +27,7 @@ from workflow_scripts.models.folder import content_digest, has_model
 from workflow_scripts.pretrain import saved
 from workflow_scripts.snapshot import __main__ as snapshot
 
+pytestmark = pytest.mark.usefixtures("training_here")
 SOME = ("--snapshots", "7,3", "--checkpoint-every", "4", "--keep-checkpoints", "1")
 
 

@@ -9,7 +9,6 @@ import time
 from contextlib import ExitStack
 
 import pytest
-import torch
 from tiny_runs import (
     _index,
     curve,
@@ -32,18 +31,7 @@ from workflow_scripts.shards.corpus import Corpus, content_digest
 from workflow_scripts.shards.writer import ImageSample, write_image_shard
 
 WINDOWS = tiny_recipe(shuffle_window=2, epochs=2)
-
-
-@pytest.fixture(autouse=True)
-def _signals(monkeypatch):
-    """Training takes over two signals of its process; equal bytes need equal threads."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)}
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
-    for number, handler in before.items():
-        signal.signal(number, handler)
+pytestmark = pytest.mark.usefixtures("training_here")
 
 
 @pytest.fixture

@@ -37,19 +37,7 @@ from workflow_scripts.shards.corpus import Corpus
 
 LONG = {"epochs": 60}  # 300 steps of a few milliseconds
 EVERY = ("--checkpoint-every", "20", "--log-every", "5")
-
-
-@pytest.fixture(autouse=True)
-def _signals(monkeypatch):
-    """Training takes over signals of its process; equal bytes need equal threads."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    taken = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-    before = {number: signal.getsignal(number) for number in taken}
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
-    for number, handler in before.items():
-        signal.signal(number, handler)
+pytestmark = pytest.mark.usefixtures("training_here")
 
 
 def weights(run: Path, index: Path) -> dict[str, bytes]:
