@@ -13,6 +13,7 @@ from workflow_scripts.published import groups, key_of, number, published, value
 
 GROUP = {"title", "metric", "source", "link", "place", "note", "rows"}
 ROW = {"model", "data", "benchmark", "benchmark_key", "split", "protocol", "value"}
+SCALES = {"images", "epochs", "image_size", "parameters", "co2_kg"}  # where they are stated
 PROTOCOLS = {"linear probe", "fine-tuning", "supervised training", None}
 
 
@@ -25,7 +26,8 @@ def test_every_group_and_row_is_complete():
         assert group["source"]
         assert group["link"] is None or re.fullmatch(r"https://\S+", group["link"])
         for row in group["rows"]:
-            assert set(row) - {"top5"} == ROW
+            assert set(row) - {"top5", *SCALES} == ROW
+            assert all(row[key] > 0 for key in SCALES & set(row))
             assert row["protocol"] in PROTOCOLS
             assert re.fullmatch(r"−?\d+(\.\d+)?(–\d+(\.\d+)?)?", row["value"])
 

@@ -24,6 +24,7 @@ from workflow_scripts.report.figures_mistakes import mistakes, mistakes_figure, 
 from workflow_scripts.report.figures_probes import probe_figure
 from workflow_scripts.report.probe_data import read_probe
 from workflow_scripts.report.style import styled
+from workflow_scripts.report.tables_published import differences, references
 from workflow_scripts.shards.corpus import Corpus
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -105,12 +106,26 @@ def test_a_table_holds_every_encoder_and_protocol_with_its_floors(tree):
 
 def test_published_numbers_stand_below_with_what_differs(tree):
     (row,) = [row for row in cells(rendered(tree)) if "99.70" in row]
-    assert row[:2] == ["RVSA ViT-B, MAE 1600 epochs", "fine-tuning"]
+    assert row[:2] == ["RVSA ViT-B, MAE", "fine-tuning"]
     # Fine-tuning is among the protocols here, so that it is no difference.
     assert row[3].startswith("data: MillionAID; split: 50 % for training")
     assert 'href="https://arxiv.org/abs/2208.03987"' in rendered(tree)
-    for group in tables_probes.references([tree[2].probes[1]]):
+    runs = {run.name: run for run in tree[2].runs}
+    for group in references([tree[2].probes[1]], runs):
         assert all("protocol: fine-tuning" in one["differs"] for one in group["rows"])
+
+
+def test_data_volume_epochs_and_sizes_that_differ_are_told_with_ours():
+    row = {"data": "GeoPile", "split": None, "protocol": "fine-tuning", "images": 587954,
+           "epochs": 100, "image_size": 192}  # fmt: skip
+    ours = [{"images": 600, "epochs": 100, "image_size": 64, "parameters": 5_000_000},
+            {"images": 1200, "epochs": 100, "image_size": 64, "parameters": 5_000_000}]  # fmt: skip
+    assert differences(row, {"fine-tuning"}, ours) == [
+        "data: GeoPile", "split: not stated", "images pretrained on: 587,954 (here 600 to 1,200)",
+        "image size: 192 px (here 64 px)", "not stated: parameters",
+    ]  # fmt: skip
+    # Of weights from elsewhere nothing is known: what is published stands alone.
+    assert "epochs of pretraining: 100" in differences(row, {None}, [{}])
 
 
 def test_arp_is_told_against_the_baseline(tree):

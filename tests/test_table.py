@@ -68,7 +68,7 @@ def test_published_numbers_of_the_benchmark_follow_with_sources():
     source, value, told = row_of(text, "99.70")
     assert value == "99.70"
     assert told.startswith(
-        "RVSA ViT-B, MAE 1600 epochs; MillionAID; fine-tuning; 50 % for training"
+        "RVSA ViT-B, MAE; MillionAID, 1,000,848 images, 1,600 epochs; fine-tuning; 50 %"
     )
     assert f"{source} top-1, %: Wang et al., Advancing Plain Vision" in text
     assert "https://arxiv.org/abs/2208.03987" in text
@@ -85,7 +85,8 @@ def test_arp_is_told_against_a_baseline_that_was_judged():
     assert row_of(text, "ours", "+20.00") == ["ours", "linear", "+20.00", "ucm"]
     assert "left out: ours, linear: aid the baseline was not judged so" in text
     assert row_of(text, "4.47", "GFM")[1:] == [
-        "4.47", "GFM Swin-B; GeoPile, 8.56 kg CO2; fine-tuning; that of each task"
+        "4.47",
+        "GFM Swin-B; GeoPile, 587,954 images, 100 epochs, 8.56 kg CO2; fine-tuning; that of",
     ]  # fmt: skip
     assert "No ARP: the baseline imagenet is not among" in table(results, baseline="imagenet")
 

@@ -24,7 +24,7 @@ from workflow_scripts.probe.reading import (
     split_digests,
     spread,
 )
-from workflow_scripts.published import key_of, published, value
+from workflow_scripts.published import key_of, published, trained_on, value
 
 WIDTH = 100
 SHORT = 12  # digits of a digest that are shown
@@ -151,7 +151,7 @@ def references(key: str | None) -> Iterator[str]:
     sources = list(dict.fromkeys((row["source"], row["link"], row["metric"]) for row in rows))
     width = max(len(value(row)) for row in rows)
     for row in rows:
-        told = [row["model"], row["data"], row["protocol"] or "protocol not stated"]
+        told = [row["model"], trained_on(row), row["protocol"] or "protocol not stated"]
         told.append(row["split"] or "split not stated")
         source = sources.index((row["source"], row["link"], row["metric"])) + 1
         text = f"  [{source}]  {value(row):<{width}}  {'; '.join(told)}"

@@ -8,7 +8,7 @@ import jinja2
 from markupsafe import Markup
 
 from workflow_scripts import dates
-from workflow_scripts.published import groups, value
+from workflow_scripts.published import groups, trained_on, value
 from workflow_scripts.report import page_probes, tables, tables_days, tables_probes
 from workflow_scripts.report.collect import Collected, CorpusData, RunData
 from workflow_scripts.shards.layout import IMAGES
@@ -57,7 +57,9 @@ def published() -> list[Json]:
         {
             **group,
             "link": _safe_link(group["link"]),
-            "rows": [{**row, "shown": value(row)} for row in group["rows"]],
+            "rows": [
+                {**row, "shown": value(row), "data": trained_on(row)} for row in group["rows"]
+            ],
         }
         for group in groups()
     ]

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from workflow_scripts.probe.reading import metrics, protocol_title, spread
-from workflow_scripts.report import tables_probes
+from workflow_scripts.report import tables_probes, tables_published
 from workflow_scripts.report.collect import Collected
 from workflow_scripts.report.figure_names import is_along, runs_along
 from workflow_scripts.report.probe_data import ProbeData
@@ -84,7 +84,9 @@ def benchmarks(collected: Collected, picture: Picture) -> list[Json]:
                 "same_splits": tables_probes.same_splits(probes),
                 "encoders": [_rows(probe) for probe in main],
                 "steps": [_rows(probe) for probe in probes if probe not in main],
-                "references": tables_probes.references(probes),
+                "references": tables_published.references(
+                    probes, {run.name: run for run in collected.runs}
+                ),
                 "accuracy": picture(f"accuracy_{name}"),
                 "along": _along(collected, probes, picture),
                 "details": [_details(probe, picture) for probe in main],

@@ -1,7 +1,7 @@
 """Tables of probes: by benchmark, with floors and published numbers, and over benchmarks (ARP)."""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 from workflow_scripts.errors import UserError
 from workflow_scripts.probe.arp import by_protocol
@@ -12,12 +12,11 @@ from workflow_scripts.probe.reading import (
     metrics,
     overlaps,
     protocol_title,
-    published_name,
     signed,
     split_digests,
     spread,
 )
-from workflow_scripts.published import published, value
+from workflow_scripts.published import published, trained_on
 from workflow_scripts.report.probe_data import ProbeData
 from workflow_scripts.report.tables import SHORT
 
@@ -93,29 +92,6 @@ def same_splits(probes: Sequence[ProbeData]) -> bool:
     return len({tuple(split_digests(r)) for probe in probes for r in probe.results}) == 1
 
 
-def references(probes: Sequence[ProbeData]) -> list[Json]:
-    """Published numbers of the benchmark of these probes by source, and what differs from ours."""
-    ours = {published_name(name) for probe in probes for name in probe.protocols}
-    groups: dict[tuple[str, str], Json] = {}
-    for row in published(probes[0].published):
-        differs = [f"data: {row['data']}", f"split: {row['split'] or 'not stated'}"]
-        if row["protocol"] is None or row["protocol"] not in ours:
-            differs.append(f"protocol: {row['protocol'] or 'not stated'}")
-        group = groups.setdefault(
-            (row["source"], row["metric"]),
-            {**{key: row[key] for key in ("source", "metric", "link", "place")}, "rows": []},
-        )
-        group["rows"].append(
-            {
-                "model": row["model"],
-                "protocol": row["protocol"] or "not stated",
-                "value": value(row),
-                "differs": "; ".join(differs),
-            }
-        )
-    return list(groups.values())
-
-
 def how(probe: ProbeData) -> list[tuple[str, str]]:
     """How an encoder was judged, line by line: the last lines are what was chosen."""
     lines = []
@@ -133,14 +109,25 @@ def how(probe: ProbeData) -> list[tuple[str, str]]:
     return lines
 
 
-def arp_table(probes: Sequence[ProbeData], baseline: str | None) -> Json | None:
-    """ARP of every encoder by protocol; None without a baseline or without another encoder.
+@dataclass(frozen=True, kw_only=True)
+class ArpRow:
+    """ARP of an encoder by one protocol: `tasks` count, `left_out` do not and says why."""
+
+    encoder: str
+    label: str
+    protocol: str
+    percent: float
+    tasks: str
+    left_out: str
+    synthetic: bool
+
+
+def arp_rows(probes: Sequence[ProbeData], baseline: str) -> list[ArpRow]:
+    """ARP of every other encoder by protocol.
 
     Raises:
         UserError: The baseline was judged on nothing, or a score of it is zero.
     """
-    if baseline is None:
-        return None
     labels = {probe.encoder: probe.label for probe in probes}
     if probes and baseline not in labels:
         raise UserError(
@@ -148,26 +135,51 @@ def arp_table(probes: Sequence[ProbeData], baseline: str | None) -> Json | None:
             f"judge {', '.join(labels)}"
         )
     results = [result for probe in probes for result in probe.results]
-    by_encoder = {
-        encoder: by_protocol(results, encoder=encoder, baseline=baseline)
-        for encoder in labels
-        if encoder != baseline
-    }
-    protocols = in_order({name for found in by_encoder.values() for name in found})
-    if not protocols:
-        return None
+    synthetic = {probe.encoder for probe in probes if probe.synthetic}
     names = {probe.benchmark: probe.benchmark_label for probe in probes}
-    lines = [
-        {
-            "encoder": labels[encoder],
-            "protocol": protocol_title(protocol),
-            "value": signed(found[protocol].percent),
-            "tasks": ", ".join(names[task] for task in found[protocol].tasks),
-            "left_out": "; ".join(f"{names[t]}: {why}" for t, why in found[protocol].left_out),
-        }
-        for encoder, found in by_encoder.items()
-        for protocol in protocols
-        if protocol in found
-    ]
-    cited: list[dict[str, Any]] = published("arp")
-    return {"baseline": labels[baseline], "rows": lines, "published": cited}
+    rows = []
+    for encoder in labels:
+        if encoder == baseline:
+            continue
+        by_name = by_protocol(results, encoder=encoder, baseline=baseline)
+        for protocol in in_order(by_name):
+            found = by_name[protocol]
+            rows.append(
+                ArpRow(
+                    encoder=encoder,
+                    label=labels[encoder],
+                    protocol=protocol_title(protocol),
+                    percent=found.percent,
+                    tasks=", ".join(names[task] for task in found.tasks),
+                    left_out="; ".join(f"{names[t]}: {why}" for t, why in found.left_out),
+                    synthetic=encoder in synthetic,
+                )
+            )
+    return rows
+
+
+def arp_table(probes: Sequence[ProbeData], baseline: str | None) -> Json | None:
+    """ARP of every encoder by protocol; None without a baseline or without another encoder.
+
+    Raises:
+        UserError: As `arp_rows`.
+    """
+    rows = arp_rows(probes, baseline) if baseline is not None else []
+    if not rows:
+        return None
+    labels = {probe.encoder: probe.label for probe in probes}
+    return {
+        "baseline": labels[str(baseline)],
+        "rows": [
+            {
+                "name": row.encoder,
+                "encoder": row.label,
+                "protocol": row.protocol,
+                "value": signed(row.percent),
+                "tasks": row.tasks,
+                "left_out": row.left_out,
+            }
+            for row in rows
+        ],
+        "published": [{**row, "data": trained_on(row)} for row in published("arp")],
+    }
