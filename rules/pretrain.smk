@@ -62,6 +62,7 @@ rule export:
         weights=run_file("weights.safetensors"),
         model=run_file("model.json"),
         history=run_file("history.jsonl"),
+        power=run_file("power.jsonl"),
         reconstructions=run_file("reconstructions.npz"),
         summary=run_file("summary.json"),
         provenance=run_file("summary.provenance.json"),

@@ -14,7 +14,7 @@ from tiny_runs import tiny_images, tiny_recipe, train_here
 
 from workflow_scripts import recipes
 from workflow_scripts.card import __main__ as card
-from workflow_scripts.card.text import cell, counts, energy, licence
+from workflow_scripts.card.text import Sources, cell, counts, emissions, licence
 from workflow_scripts.config_check import check_config, load_config
 from workflow_scripts.digests import digest, file_sha256
 from workflow_scripts.errors import UserError
@@ -46,6 +46,7 @@ RECIPE = {
             "origin": "folder or archive on disk",
         },
     ],
+    "energy": {"grid_g_co2_per_kwh": 50.0, "grid_source": "A grid, 2024", "pue": 1.2},
     "benchmarks": [
         {"name": "scenes", "label": "Sample scenes", "citation": "C, On scenes", "homepage": None}
     ],
@@ -112,7 +113,11 @@ def test_the_card_tells_data_recipe_digests_and_probes(exported):
     assert "7 of 60 test samples of Sample scenes were also in the pretraining corpus." in text
     assert "\nTo be cited with these numbers:\n\n- Sample scenes: C, On scenes.\n" in text
     assert "whose licence and data count too: start `imagenet`." in text
-    assert "| energy | no counter on this machine |" in text
+    if json.loads((run / "summary.provenance.json").read_text())["energy_j"] is None:
+        assert "| energy of the computers | not measured |" in text
+        assert "| mean power | not measured |" in text
+        assert "| CO2 | not measured, at 50 g CO2e a kWh (A grid, 2024), PUE 1.2 |" in text
+        assert "co2_eq_emissions" not in text
     assert "None was asked for." in write_card(exported, recipe={**RECIPE, "benchmarks": []})
 
 
@@ -163,15 +168,34 @@ def test_a_probe_of_other_weights_is_refused(exported, tmp_path):
         write_card(exported, path)
 
 
-def test_energy_is_the_whole_runs_or_the_sum_of_what_was_counted():
+def test_the_card_of_a_measured_run_tells_its_energy_and_emissions(exported):
+    _, run, probe = exported
+    path = run / "summary.provenance.json"
+    before = path.read_text()
+    facts = json.loads(before)
+    segments = [{**row, "energy_j": 6e6, "energy_counter": "node"} for row in facts["segments"]]
+    whole = {"segments": segments, "energy_j": 7.2e6, "watts": 2000.0}
+    path.write_text(json.dumps({**facts, **whole}))
+    try:
+        text = write_card(exported, probe)
+    finally:
+        path.write_text(before)
+    assert "| energy of the computers | 2 kWh, node |" in text
+    assert "| mean power | 2,000 W |" in text
+    assert "| CO2 | 0.12 kg CO2e, at 50 g CO2e a kWh (A grid, 2024), PUE 1.2 |" in text
+    assert yaml.safe_load(text.split("---\n", 2)[1])["co2_eq_emissions"] == {
+        "emissions": 120.0,  # grams, as the Hub has them
+        "source": "2 kWh measured by node, 50 g CO2e a kWh (A grid, 2024), PUE 1.2",
+        "training_type": "pre-training",
+        "hardware_used": "1 × cpu",
+    }
+
+
+def test_emissions_of_a_part_of_a_run_are_not_told_as_those_of_the_run():
     counted = {"energy_j": 1.8e6, "energy_counter": "NVML"}
-    # More than its segment: one before it was killed and has left no line.
-    assert energy({"segments": [counted], "energy_j": 7.2e6}) == "2 kWh (NVML)"
-    assert energy({"segments": [counted, counted]}) == "1 kWh (NVML)"
-    assert energy({"segments": [{"energy_j": None}, {}]}) == "no counter on this machine"
-    assert energy({"segments": [counted, {"energy_j": None}], "energy_j": None}) == (
-        "0.5 kWh (NVML), in 1 of 2 segments; the others had no counter"
-    )
+    facts = {"segments": [counted, {"energy_j": None}], "energy_j": None}
+    sources = Sources(recipe=RECIPE, summary={}, model={}, corpus={}, facts=facts, probes=[])
+    assert emissions(sources) == {}
 
 
 @pytest.mark.parametrize(

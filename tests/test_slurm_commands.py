@@ -75,6 +75,17 @@ def test_how_jobs_ended_is_read_from_the_accounting(tmp_path, monkeypatch):
     assert slurm.ends(["7"]) == {}
 
 
+def test_energy_of_steps_is_read_and_what_a_site_does_not_gather_is_not_zero(tmp_path, monkeypatch):
+    rows = ("7.0|5400000", "7.1|0", "8.0|", "9.0|18446744073709551614", "7.10|77", "x")
+    program(tmp_path, "sacct", "".join(f"echo '{row}'\n" for row in rows))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    asked = ["7.0", "7.1", "8.0", "9.0", "10.0"]
+    assert slurm.consumed_joules(asked) == {"7.0": 5.4e6}
+    assert slurm.consumed_joules([]) == {}
+    program(tmp_path, "sacct", "exit 1")
+    assert slurm.consumed_joules(asked) == {}
+
+
 def test_an_sbatch_on_its_way_is_seen(tmp_path):
     """A process has the name of its program: this is a Python that is called sbatch."""
     assert slurm.submitting(tmp_path) == []

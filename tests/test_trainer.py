@@ -148,6 +148,16 @@ def test_a_run_learns_and_its_curve_has_the_promised_columns(reference):
     assert all(row["tflops"] > 0 and row["mfu"] is None for row in rows)  # a CPU has no peak here
     assert rows[-1]["peak_memory_bytes"] > 1e7
     assert rows[-1]["loss"] < 0.95 * rows[0]["loss"]
+    power = [json.loads(line) for line in path.with_name("power.jsonl").read_text().splitlines()]
+    assert power
+    assert [list(row) for row in power] == [
+        ["seconds", "step", "watts", "utilisation", "memory_bytes"]
+    ] * len(power)
+    assert 0 < power[-1]["step"] <= 300
+    assert 0 < power[-1]["utilisation"] <= 1
+    assert power[-1]["memory_bytes"] > 1e7
+    if rows[-1]["energy_j"] is None:  # no counter can be read here
+        assert {row["watts"] for row in power} == {None}
     state = json.loads(path.with_name("progress.json").read_text())
     assert state["state"] == "done"
     assert (state["step"], state["total_steps"], state["seconds_left"]) == (300, 300, 0)
@@ -176,11 +186,16 @@ def test_a_stopped_and_killed_run_goes_on_to_the_same_weights_curve_and_segment(
     # What a kill in the middle of writing leaves behind.
     (folder / ".step-000000300.00000001.tmp").mkdir()
     (folder / "history.jsonl").open("a").write('{"step": 299, "lo')
+    (folder / "power.jsonl").open("a").write('{"seconds": 1e9, "step": 299}\n{"seconds": 2e9, "st')
     process = start(recipe, index, run, *EVERY, *how)
     assert process.wait() == 0, process.communicate()[1]
     assert "resumed at step" in process.communicate()[1]
     assert weights(run, index) == weights(whole, index)
     assert curve(run) == curve(whole)
+    power = [json.loads(line) for line in (folder / "power.jsonl").read_text().splitlines()]
+    seconds = [row["seconds"] for row in power]
+    assert seconds == sorted(seconds)
+    assert seconds[-1] < 1e9
     expected = (whole / "segments" / "1.json").read_bytes()
     assert (run / "segments" / "1.json").read_bytes() == expected
     assert sorted(path.name for path in folder.glob("*step-*")) == [

@@ -1,107 +1,19 @@
-"""Counters of energy in files of the real format, peaks of devices, and what the curve tells."""
+"""What ranks add up, peaks of devices, and what the curve tells."""
 
 import math
-import sys
-import time
-from types import SimpleNamespace
 
 import pytest
 import torch
 from tiny_runs import run_ranks
 
-from workflow_scripts.pretrain import energy, parallel
-from workflow_scripts.pretrain.energy import Counter, Energy
+from workflow_scripts.energy.counters.kinds import Counter
+from workflow_scripts.energy.rank import Energy
+from workflow_scripts.pretrain import parallel
 from workflow_scripts.pretrain.launch import Ranks
 from workflow_scripts.pretrain.peaks import device_peak, peak_flops
 from workflow_scripts.pretrain.usage import Usage
 
 CPU = torch.device("cpu")
-
-
-def test_a_cray_node_is_read(tmp_path):
-    file = tmp_path / "energy"
-    assert energy.cray(tmp_path) is None
-    file.write_text("172604398 J 1700000000123456 us\n")
-    counter = energy.cray(tmp_path)
-    assert (counter.name, counter.read()) == ("node (Cray pm_counters)", 172604398.0)
-    file.write_text("310 W 1700000000123456 us\n")
-    with pytest.raises(ValueError, match="expected J, found W"):
-        counter.read()
-    assert energy.cray(tmp_path) is None
-
-
-def domain(root, name, *, called, microjoules, limit=262_143_328_850):
-    folder = root / name
-    folder.mkdir(parents=True)
-    (folder / "name").write_text(f"{called}\n")
-    (folder / "energy_uj").write_text(f"{microjoules}\n")
-    (folder / "max_energy_range_uj").write_text(f"{limit}\n")
-    return folder / "energy_uj"
-
-
-def test_processors_and_memory_are_added_up_once_and_counters_may_wrap(tmp_path):
-    first = domain(tmp_path, "intel-rapl:0", called="package-0", microjoules=5_000_000)
-    second = domain(tmp_path, "intel-rapl:1", called="package-1", microjoules=90, limit=100)
-    memory = domain(tmp_path, "intel-rapl:0:1", called="dram", microjoules=0)
-    others = [
-        domain(tmp_path, "intel-rapl:0:0", called="core", microjoules=0),
-        domain(tmp_path, "intel-rapl:2", called="psys", microjoules=0),
-        domain(tmp_path, "intel-rapl-mmio:0", called="package-0", microjoules=0),
-    ]
-    counter = energy.rapl(tmp_path)
-    assert counter.name == "processors and memory (RAPL)"
-    assert counter.read() == 0
-    first.write_text("7000000\n")
-    second.write_text("10\n")  # 20 further, over the end
-    memory.write_text("500000\n")
-    for other in others:
-        other.write_text("9999999999\n")
-    assert counter.read() == pytest.approx(2.5 + 20e-6)
-    second.write_text("40\n")
-    assert counter.read() == pytest.approx(2.5 + 50e-6)
-
-
-def test_a_rapl_counter_is_read_often_enough_to_see_it_begin_again_twice(tmp_path):
-    file = domain(tmp_path, "intel-rapl:0", called="package-0", microjoules=50, limit=100)
-    counter = energy.rapl(tmp_path, period_s=0.01)
-    for microjoules in (90, 10, 90):
-        (tmp_path / "new").write_text(str(microjoules))
-        (tmp_path / "new").replace(file)  # whole at once, as a counter of the kernel is
-        time.sleep(0.3)  # thirty readings in the background
-    (tmp_path / "new").write_text("20")
-    (tmp_path / "new").replace(file)
-    assert counter.read() == pytest.approx((40 + 20 + 80 + 30) / 1e6)
-
-
-def test_counters_that_are_not_there_or_not_readable_are_none(tmp_path):
-    assert energy.rapl(tmp_path) is None
-    domain(tmp_path, "intel-rapl:0", called="package-0", microjoules="no number")
-    assert energy.rapl(tmp_path) is None
-
-
-def test_gpus_are_read_where_their_module_is_installed(monkeypatch):
-    monkeypatch.setitem(sys.modules, "pynvml", None)  # as if it were not installed
-    monkeypatch.setitem(sys.modules, "amdsmi", None)
-    assert energy.nvidia("00000000:3b:00.0") is None
-    assert energy.amd("00000000:3b:00.0") is None
-    nvml = SimpleNamespace(
-        NVMLError=RuntimeError, nvmlInit=lambda: None,
-        nvmlDeviceGetHandleByPciBusId=lambda pci: {"00000000:3b:00.0": 7}[pci],
-        nvmlDeviceGetTotalEnergyConsumption=lambda handle: 1500 * handle,
-    )  # fmt: skip
-    smi = SimpleNamespace(
-        AmdSmiException=RuntimeError, amdsmi_init=lambda: None,
-        amdsmi_get_processor_handle_from_bdf=lambda pci: {"0000:3b:00.0": 2}[pci],
-        amdsmi_get_energy_count=lambda handle: {
-            "energy_accumulator": 10**6 * handle, "counter_resolution": 15.3
-        },
-    )  # fmt: skip
-    monkeypatch.setitem(sys.modules, "pynvml", nvml)
-    monkeypatch.setitem(sys.modules, "amdsmi", smi)
-    assert energy.nvidia("00000000:3b:00.0").read() == 10.5
-    assert energy.amd("00000000:3b:00.0").read() == pytest.approx(30.6)
-    nvml.nvmlDeviceGetTotalEnergyConsumption = lambda handle: 1 / 0
-    assert energy.nvidia("00000000:3b:00.0") is None
 
 
 def counting(*values, name="node"):

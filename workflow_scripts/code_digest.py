@@ -14,12 +14,17 @@ from typing import Any
 PACKAGE = "workflow_scripts"
 
 # Modules, and whole packages, that cannot change a result, wherever they are imported: the one list
-# of them.
+# of them. What measures is among them: a measurement is not made again because the way of measuring
+# changed.
 NEUTRAL = frozenset(
     f"{PACKAGE}.{name}"
     for name in (
         "code_digest",
         "differences",
+        "energy.accounting",
+        "energy.counters",
+        "energy.rank",
+        "energy.sampler",
         "errors",
         "fetch.sources.asking",
         "fetch.sources.manual",
@@ -33,7 +38,6 @@ NEUTRAL = frozenset(
         "pretrain.address",
         "pretrain.attempts",
         "pretrain.earlier",
-        "pretrain.energy",
         "pretrain.launch",
         "pretrain.launch_slurm",
         "pretrain.meeting",

@@ -15,6 +15,7 @@ from workflow_scripts.config_benchmarks import Benchmark
 from workflow_scripts.config_data import Corpus, Dataset
 from workflow_scripts.config_runs import Run
 from workflow_scripts.config_sources import Transfer
+from workflow_scripts.config_studies import Energy
 from workflow_scripts.config_weights import Weights
 
 
@@ -62,4 +63,5 @@ class Config(Model):
     )
     runs: dict[Name, Run] = Field(description="pretrainings, by name")
     benchmarks: dict[Name, Benchmark] = Field({}, description="labelled judges, by name")
+    energy: Energy = Field(Energy(), description="what energy means for the climate")
     report: Report = Field(Report(), description="the report")

@@ -199,6 +199,7 @@ def card(config: Config, run: str) -> Recipe:
         "run": run,
         "label": config.runs[run].label or run,
         "models": models_of(config, run),
+        "energy": config.energy.model_dump(mode="json"),
         "datasets": [
             {
                 "name": name,

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,6 +17,7 @@ from workflow_scripts.logs import log
 
 JOBS_VARIABLE = "ORBWEAVER_ON_SLURM"  # set for the jobs of a Slurm profile
 _LIMIT_SECONDS = 30.0
+_NO_NUMBER = 2**63  # Slurm's marks for "none" and "infinite" lie just below 2^64
 _LONGEST_ENDING = timedelta(minutes=5)
 _COMMENT = re.compile(r"rule_(?P<rule>.+?)(?:_wildcards_(?P<wildcards>.*))?")
 # The comment may hold anything, so it comes last.
@@ -167,6 +169,31 @@ def ends(numbers: list[str], *, limit_s: float = _LIMIT_SECONDS) -> dict[str, st
         "sacct", "-X", "-n", "-P", "-o", "JobID,State", "-j", ",".join(numbers), limit_s=limit_s
     )
     return dict(line.split("|", 1) for line in (printed or "").splitlines() if "|" in line)
+
+
+def consumed_joules(steps: Sequence[str], *, limit_s: float = _LIMIT_SECONDS) -> dict[str, float]:
+    """Energy of the nodes of steps that are over, from the accounting (`ConsumedEnergyRaw`).
+
+    Args:
+        steps: As `4711.0`.
+        limit_s: Give up after so many seconds.
+
+    Returns:
+        Joules by step. Left out: a step that the accounting does not know, or for which it has
+        nothing, 0 (a site that gathers no energy) or its mark for a number that is not there.
+    """
+    if not steps:
+        return {}
+    printed = ask(
+        "sacct", "-n", "-P", "-o", "JobID,ConsumedEnergyRaw", "-j", ",".join(steps),
+        limit_s=limit_s,
+    )  # fmt: skip
+    rows = [line.split("|", 1) for line in (printed or "").splitlines() if "|" in line]
+    return {
+        step: float(joules)
+        for step, joules in rows
+        if step in steps and joules.isdecimal() and 0 < int(joules) < _NO_NUMBER
+    }
 
 
 def submitting(folder: Path) -> list[int]:

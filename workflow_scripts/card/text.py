@@ -8,6 +8,14 @@ from typing import Any
 import jinja2
 import yaml
 
+from workflow_scripts.energy.climate import (
+    co2_kg,
+    co2_words,
+    grid_words,
+    kwh_words,
+    watts_words,
+)
+from workflow_scripts.energy.measured import measured
 from workflow_scripts.probe.protocol_order import in_order
 from workflow_scripts.probe.reading import judged, metrics, overlaps, protocol_title, spread
 
@@ -16,7 +24,6 @@ Json = dict[str, Any]
 NOT_STATED = "not stated"
 _HUB_LICENCE = re.compile(r"[a-z0-9][a-z0-9.-]*")  # as hubs write those they know: cc-by-4.0
 _TEMPLATE = "README.md.j2"
-_KWH = 3.6e6  # joules
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,19 +47,30 @@ class Sources:
     probes: list[Json]
 
 
-def energy(facts: Json) -> str:
-    """Energy of a run in kWh and its counter; or that no machine, or not each, had a counter."""
-    segments = facts["segments"]
-    counted = [row for row in segments if row.get("energy_j") is not None]
-    whole = facts.get("energy_j")
-    if not counted and whole is None:
-        return "no counter on this machine"
-    total = (sum(row["energy_j"] for row in counted) if whole is None else whole) / _KWH
-    counters = sorted({str(row["energy_counter"]) for row in counted if row.get("energy_counter")})
-    told = f"{total:.3g} kWh" + (f" ({', '.join(counters)})" if counters else "")
-    if whole is None and len(counted) < len(segments):
-        told += f", in {len(counted)} of {len(segments)} segments; the others had no counter"
-    return told
+def emissions(sources: Sources) -> Json:
+    """What the head of a card says of CO2, as the Hugging Face Hub reads it; empty if unknown.
+
+    Grams of the whole run: https://huggingface.co/docs/hub/model-cards-co2
+    """
+    found = measured(sources.facts)
+    if found.whole is None:
+        return {}
+    factors = sources.recipe["energy"]
+    by = "; ".join(found.counters) or "counters of the machine"
+    return {
+        "co2_eq_emissions": {
+            "emissions": float(f"{1e3 * co2_kg(found.whole, factors):.4g}"),
+            "source": f"{kwh_words(found.whole)} measured by {by}, {grid_words(factors)}",
+            "training_type": "pre-training",
+            "hardware_used": ", ".join(devices(sources.facts)) or NOT_STATED,
+        }
+    }
+
+
+def devices(facts: Json) -> list[str]:
+    """`16 × AMD Instinct MI250X`, for each kind of segment."""
+    rows = facts["segments"]
+    return sorted({f"{row['ranks']} × {row['device']}" for row in rows if "ranks" in row})
 
 
 def licence(datasets: list[Json]) -> Json:
@@ -77,6 +95,7 @@ def head(sources: Sources) -> Json:
         "library_name": "timm",
         "pipeline_tag": "image-feature-extraction",
         "tags": tags,
+        **emissions(sources),
     }
 
 
@@ -165,8 +184,10 @@ def card_text(sources: Sources) -> str:
         seen=dict.fromkeys(
             line for label, found in judged_on for line in seen_in_pretraining(label, found)
         ),
-        energy=energy(sources.facts),
+        energy=measured(sources.facts).words(),
+        co2=co2_words(measured(sources.facts).whole, sources.recipe["energy"]),
+        power=watts_words(measured(sources.facts).watts),
+        grid=grid_words(sources.recipe["energy"]),
         hours=seconds / 3600,
-        devices=sorted({f"{row['ranks']} × {row['device']}" for row in segments
-                        if "ranks" in row}),
+        devices=devices(sources.facts),
     )  # fmt: skip

@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from workflow_scripts.energy.accounting import NAME, counted_joules
+from workflow_scripts.energy.sampler import POWER
 from workflow_scripts.errors import UserError
 from workflow_scripts.export.curve import summary_of
 from workflow_scripts.export.model import (
@@ -19,7 +21,7 @@ from workflow_scripts.files import exclusive, write_json, write_text
 from workflow_scripts.logs import log
 from workflow_scripts.models.folder import CARD
 from workflow_scripts.pretrain import attempts, saved
-from workflow_scripts.pretrain.history import CURVE, SEGMENTS, read_lines
+from workflow_scripts.pretrain.history import CURVE, SEGMENTS, read_lines, write_lines
 from workflow_scripts.pretrain.started import noted_start
 from workflow_scripts.results import SCHEMA_VERSION, stamp, write_result
 from workflow_scripts.stage import run_stage, stage_parser
@@ -67,6 +69,21 @@ def _curve(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def _whole_run(last: dict[str, Any], tried: list[dict[str, Any]]) -> dict[str, Any]:
+    """Time, energy and mean power of the whole run.
+
+    From the curve's last line: segments that were killed have left no line of their own. Where no
+    counter could be read, as Slurm counted, which is of every attempt from its beginning to its
+    end.
+    """
+    seconds, joules = last.get("seconds"), last.get("energy_j")
+    whole: dict[str, Any] = {"seconds": seconds, "energy_j": joules}
+    if joules is None and (joules := counted_joules(tried)) is not None:
+        seconds = sum(one["seconds"] for one in tried)  # what was counted, with its staging
+        whole |= {"energy_j": joules, "energy_counter": NAME}
+    return {**whole, "watts": round(joules / seconds, 1) if joules and seconds else None}
+
+
 def work(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
     """Write the run's files; each is whole or absent, and the summary is the last."""
     run: Path = arguments.run
@@ -85,6 +102,7 @@ def work(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
         card = {"schema_version": SCHEMA_VERSION, **model_card(identity, corpus)}
         write_json(run / CARD, card)
         write_text(run / CURVE, (folder / CURVE).read_text(encoding="utf-8"))
+        write_lines(run / POWER, read_lines(folder / POWER))
         write_reconstructions(
             run / "reconstructions.npz", objective, corpus, recipe=identity.recipe
         )
@@ -95,14 +113,12 @@ def work(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
             encoder_parameters=sum(value.numel() for value in weights.values()),
         ) | noted_start(folder)  # fmt: skip
         inputs = {"run": identity.run_digest, "corpus": corpus.index["content"]}
-        # Of the whole run: segments that were killed have left no line of their own.
-        whole = {name: rows[-1].get(name) for name in ("seconds", "energy_j")}
         tried = attempts.read(folder)
         facts = {
             "segments": read_lines(folder / SEGMENTS),
             "attempts": tried,
             "node_hours": round(attempts.node_hours(tried), 3),
-            **whole,
+            **_whole_run(rows[-1], tried),
         }
         write_result(
             run / "summary.json", stamp=stamp("export", recipe, inputs), body=body, facts=facts

@@ -14,6 +14,7 @@ from typing import Any
 
 from workflow_scripts.files import read_json, write_json
 from workflow_scripts.pretrain.launch import Ranks, seconds_since_start
+from workflow_scripts.slurm import JOBS_VARIABLE
 
 ATTEMPTS = "attempts.json"
 LOG_VARIABLE = "ORBWEAVER_ATTEMPT_LOG"  # set by whatever keeps a log of its own for each attempt
@@ -28,7 +29,8 @@ def read(folder: Path) -> list[dict[str, Any]]:
         folder: The run's checkpoint folder.
 
     Returns:
-        Of each `segment`, `job` (its number in the batch system), `nodes`, `ranks`, `host`, `pid`,
+        Of each `segment`, `job` (its number in the batch system), `step` (of the job, if Slurm
+        started it for this segment alone), `nodes`, `ranks`, `host`, `pid`,
         `began` and `seen` (the last sign of life; ISO, UTC), `seconds` (from the job's first
         process to `seen`), `log`, and `outcome`: one of `OUTCOMES`, or None while it runs or if it
         died.
@@ -52,6 +54,7 @@ def begin(
     entry = {
         "segment": segment,
         "job": environment.get("SLURM_JOB_ID"),
+        "step": _own_step(ranks, environment),
         "nodes": 1 if ranks.must_spawn else -(-ranks.world // ranks.local_world),
         "ranks": ranks.world,
         "host": socket.gethostname(),
@@ -87,6 +90,17 @@ def node_hours(attempts: Iterable[Mapping[str, Any]]) -> float:
 def now() -> str:
     """The time as it stands in a run's records: ISO, UTC."""
     return datetime.datetime.now(datetime.UTC).isoformat("T", "seconds")
+
+
+def _own_step(ranks: Ranks, environment: Mapping[str, str]) -> str | None:
+    """The number of the step that is this segment and nothing else.
+
+    A driver that runs jobs in its own allocation, or in a step of it, is not told from them.
+    """
+    if ranks.step is None and JOBS_VARIABLE not in environment:
+        return None
+    step = environment.get("SLURM_STEP_ID", "")
+    return step if step.isdecimal() else None
 
 
 def _seconds() -> float:

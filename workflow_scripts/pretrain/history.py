@@ -44,7 +44,8 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
+def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write a JSON-lines file as a whole."""
     write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 
@@ -65,7 +66,7 @@ class History:
     def __init__(self, folder: Path, *, step: int) -> None:
         self.path = folder / CURVE
         kept = [row for row in read_lines(self.path) if row["step"] <= step]
-        _write_lines(self.path, kept)
+        write_lines(self.path, kept)
 
     def add(self, row: dict[str, Any]) -> None:
         """Append a line, whole or (killed) cut off at the end of the file."""
@@ -76,7 +77,7 @@ class History:
 def add_segment(folder: Path, facts: dict[str, Any]) -> None:
     """Record how fast and on what a segment ran, for the provenance of the export."""
     # As a whole: a line that a dying node cut off would be joined with the next one.
-    _write_lines(folder / SEGMENTS, [*read_lines(folder / SEGMENTS), facts])
+    write_lines(folder / SEGMENTS, [*read_lines(folder / SEGMENTS), facts])
 
 
 def known_save_seconds(folder: Path) -> float:

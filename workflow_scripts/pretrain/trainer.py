@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from workflow_scripts.energy import sampler
 from workflow_scripts.loader.batches import Batches
 from workflow_scripts.loader.feed import Feed
 from workflow_scripts.loader.normalise import Normalise
@@ -140,6 +141,8 @@ class Trainer:
             ranks, device, flops=flops, precision=recipe["precision"], earlier_j=earlier_j
         )
         self.history = History(folder, step=self.step) if ranks.is_first else None
+        if ranks.is_first:
+            sampler.resume(folder, seconds=earlier)
 
     def _resume(self) -> tuple[float, float | None]:
         """Load the last checkpoint, if any; returns the seconds and joules used until then."""
@@ -172,7 +175,8 @@ class Trainer:
         stop.heed()
         wish = Wish(agreement.now(stop.asked()))
         if not wish:
-            wish = self._train(stop, agreement)
+            with self._sampler():
+                wish = self._train(stop, agreement)
         agreement.close()
         self.watch.at(SAVE, self.step)
         self.checkpoints.finish()
@@ -202,6 +206,12 @@ class Trainer:
                 return wish
             self.watch.at(DATA, self.step)
         return Wish.GO_ON
+
+    def _sampler(self) -> sampler.Sampler:
+        return sampler.Sampler(
+            self.ranks, self.usage.energy, counted=self.usage.energy_source is not None,
+            folder=self.folder, progress=lambda: (self.clock.seconds(), self.step),
+        )  # fmt: skip
 
     def _warn_of_windows(self) -> None:
         if not self.ranks.is_first:

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
+from workflow_scripts.energy.rank import Energy, energy_of
 from workflow_scripts.logs import log
 from workflow_scripts.pretrain import parallel
-from workflow_scripts.pretrain.energy import Energy, energy_of
 from workflow_scripts.pretrain.history import rounded
 from workflow_scripts.pretrain.launch import Ranks
 from workflow_scripts.pretrain.peaks import device_peak

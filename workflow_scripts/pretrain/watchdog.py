@@ -24,10 +24,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from torch import distributed as dist
-
 from workflow_scripts.logs import log
 from workflow_scripts.pretrain.launch import Ranks
+from workflow_scripts.pretrain.parallel import own_store
 from workflow_scripts.pretrain.stalled import END, START, Beat, account
 
 _SHORTEST_BEAT, _LONGEST_BEAT = 0.1, 30.0
@@ -68,7 +67,7 @@ class Watchdog:
         self._number = 0
         self._closed = threading.Event()
         self._threads: list[threading.Thread] = []
-        self._store: Any = _store() if ranks.world > 1 else None
+        self._store: Any = own_store("orbweaver-watch") if ranks.world > 1 else None
 
     def at(self, phase: str, step: int) -> None:
         """Say what this rank begins to do after `step` steps; costs less than a microsecond."""
@@ -214,10 +213,3 @@ class Watchdog:
         frame = sys._current_frames().get(threading.main_thread().ident or 0)
         lines = "".join(traceback.format_stack(frame)) if frame else "none"
         log.error("rank %d: no progress in the run; its stack:\n%s", self.ranks.rank, lines)
-
-
-def _store() -> Any:
-    """A connection of our own to the store through which the ranks met."""
-    # A call that waits holds its connection, so the process group keeps the one it has.
-    store = dist.distributed_c10d._get_default_store()
-    return dist.PrefixStore("orbweaver-watch", store.clone())

@@ -11,6 +11,7 @@ from workflow_scripts.pretrain.parallel.groups import (
     host_group,
     join,
     leave,
+    own_store,
     summed,
 )
 from workflow_scripts.pretrain.parallel.layout import exchanging, gradient_norm, laid_out, plain
@@ -25,6 +26,7 @@ __all__ = [
     "join",
     "laid_out",
     "leave",
+    "own_store",
     "plain",
     "summed",
 ]

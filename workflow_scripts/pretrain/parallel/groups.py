@@ -122,6 +122,17 @@ def host_group() -> Any:
     return group
 
 
+def own_store(name: str) -> Any:
+    """A connection of the caller's own to the store through which the ranks met.
+
+    A call that waits holds its connection, so the process group keeps the one it has.
+
+    Args:
+        name: Of the caller: what it stores is its own.
+    """
+    return dist.PrefixStore(name, dist.distributed_c10d._get_default_store().clone())
+
+
 def leave() -> None:
     """Leave the process group, if one was joined."""
     global _arrival
