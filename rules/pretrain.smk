@@ -63,6 +63,7 @@ rule export:
         model=run_file("model.json"),
         history=run_file("history.jsonl"),
         power=run_file("power.jsonl"),
+        times=run_file("mllog.txt"),
         reconstructions=run_file("reconstructions.npz"),
         summary=run_file("summary.json"),
         provenance=run_file("summary.provenance.json"),

@@ -74,6 +74,8 @@ def test_mistyped_key_stops_before_any_job(workspace):
         "finetune",
         "card",
         "report",
+        "catalogue",
+        "mllog",
         "plan",
         "status",
         "stale",

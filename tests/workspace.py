@@ -96,7 +96,7 @@ def _varies(path: Path, name: str) -> bool:
         or "/records/" in name
         or "/checkpoints/" in name
         or path.name in ("report.html", "README.md", "identity.json", "run.json")
-        or path.name == "power.jsonl"
+        or path.name in ("mllog.txt", "power.jsonl")
         or ("/figures/" in name and path.name.startswith("run_"))
     )
 

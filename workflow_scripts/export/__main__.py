@@ -23,6 +23,7 @@ from workflow_scripts.models.folder import CARD
 from workflow_scripts.pretrain import attempts, saved
 from workflow_scripts.pretrain.history import CURVE, SEGMENTS, read_lines, write_lines
 from workflow_scripts.pretrain.started import noted_start
+from workflow_scripts.pretrain.times import TIMES, times_of
 from workflow_scripts.results import SCHEMA_VERSION, stamp, write_result
 from workflow_scripts.stage import run_stage, stage_parser
 
@@ -103,6 +104,7 @@ def work(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
         write_json(run / CARD, card)
         write_text(run / CURVE, (folder / CURVE).read_text(encoding="utf-8"))
         write_lines(run / POWER, read_lines(folder / POWER))
+        write_text(run / TIMES, times_of(folder))
         write_reconstructions(
             run / "reconstructions.npz", objective, corpus, recipe=identity.recipe
         )

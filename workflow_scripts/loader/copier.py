@@ -57,7 +57,7 @@ class Copier:
     Attributes:
         facts: `shards` that are read, how many of them were `copied`, how many `found` (another
             copier's, or an earlier segment's, which were verified again), and the `bytes` and
-            `seconds` that copying took.
+            `seconds` that copying took; then when it `ended` (seconds since 1970).
     """
 
     def __init__(self, folder: CopyFolder, wanted: Sources) -> None:
@@ -148,6 +148,7 @@ def _work(request: dict[str, Any], stop: _Stop) -> dict[str, Any]:
         copier.run()
     else:
         copier.count()
+    copier.facts["ended"] = time.time()
     if request["tell"]:
         log.info("%s", copier.told())
     stop.wait()

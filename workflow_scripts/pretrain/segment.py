@@ -1,6 +1,7 @@
 """One rank's part of a segment: join the others, train, and (rank 0) write the record."""
 
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -64,11 +65,13 @@ def train_segment(
         try:
             if ranks.is_first:
                 record.warn_of_loss()
+            touched = time.time()
             copies = staging.copies if staging else None
             corpus = Corpus(index, record.identity.recipe["split"], copies)
             trainer = Trainer(
                 record.identity.recipe, corpus, folder=folder, teacher=teacher, layout=layout,
                 ranks=ranks, device=device, start=start, watch=watch, staging=staging,
+                touched=touched,
             )  # fmt: skip
             outcome = trainer.run(stop)
         except BaseException:

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,11 +43,14 @@ class Staging:
     Args:
         folder: The copies' folder.
         copying: That process.
+
+    Attributes:
+        began: When copying began, in seconds since 1970.
     """
 
     def __init__(self, folder: Path, copying: "subprocess.Popen[bytes] | None") -> None:
         self.copies = Copies(folder)
-        self._copying = copying
+        self._copying, self.began = copying, time.time()
         self._told: dict[str, Any] = {}
 
     def facts(self, reads: int) -> dict[str, Any]:

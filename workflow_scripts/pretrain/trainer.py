@@ -39,6 +39,7 @@ from workflow_scripts.pretrain.started import note_start
 from workflow_scripts.pretrain.step import NORM, Step
 from workflow_scripts.pretrain.stop import Outcome, StopRequest, Wish
 from workflow_scripts.pretrain.strategies import parts_of, share_of
+from workflow_scripts.pretrain.times import Timed, Times
 from workflow_scripts.pretrain.usage import usage_of
 from workflow_scripts.pretrain.watchdog import Watchdog
 from workflow_scripts.provenance import peak_memory_bytes
@@ -81,6 +82,7 @@ class Trainer:
         start: Model folder that the encoder begins with.
         watch: Told what this rank does.
         staging: What copies shards to this node, for the facts.
+        touched: When the corpus was first read, in seconds since 1970.
 
     Raises:
         UserError: A batch, strategy and number of ranks that do not fit together.
@@ -89,7 +91,7 @@ class Trainer:
     def __init__(
         self, recipe: dict[str, Any], corpus: Corpus, *, folder: Path, teacher: Path | None,
         layout: Layout, ranks: Ranks, device: torch.device, watch: Watchdog,
-        start: Path | None = None, staging: Staging | None = None,
+        touched: float, start: Path | None = None, staging: Staging | None = None,
     ) -> None:  # fmt: skip
         self.watch, self.staging = watch, staging
         self.recipe, self.corpus, self.folder = recipe, corpus, folder
@@ -143,6 +145,12 @@ class Trainer:
         self.history = History(folder, step=self.step) if ranks.is_first else None
         if ranks.is_first:
             sampler.resume(folder, seconds=earlier)
+        timed = Timed(
+            recipe=recipe, order=self.order, ranks=ranks, accumulate=layout.accumulate,
+            platform=self._device_name(), accelerated=device.type == "cuda", touched=touched,
+            staging=staging,
+        )  # fmt: skip
+        self.times = Times(folder, timed, step=self.step)
 
     def _resume(self) -> tuple[float, float | None]:
         """Load the last checkpoint, if any; returns the seconds and joules used until then."""
@@ -188,6 +196,7 @@ class Trainer:
             self._write_state(outcome.how)
             if self.step > outcome.start_step:
                 add_segment(self.folder, {**outcome.facts, "outcome": outcome.how})
+        self.times.end(outcome.how, step=self.step, staged=outcome.facts["staged"])
         return outcome
 
     def _train(self, stop: StopRequest, agreement: parallel.Agreement) -> Wish:
@@ -244,6 +253,7 @@ class Trainer:
         )  # fmt: skip
         self.window.add(self.train_step(batch, self.rate))
         self.step += 1
+        self.times.stepped(self.step)
 
     def _collect(self) -> None:
         """Read the window's losses; tell of skipped steps, and end where they do not end."""
@@ -308,6 +318,10 @@ class Trainer:
         self.checkpoints.save(self.step, meta)
         self.saved = self.step
 
+    def _device_name(self) -> str:
+        cuda = self.device.type == "cuda"
+        return str(torch.cuda.get_device_name(self.device)) if cuda else "cpu"
+
     def _facts(self) -> dict[str, Any]:
         """How it ran, for the provenance."""
         cuda = self.device.type == "cuda"
@@ -319,7 +333,7 @@ class Trainer:
             "worker_restarts": self.feed.restarts,
             "reads_retried": self.feed.retried,
             "staged": self.staging.facts(self.feed.local) if self.staging else None,
-            "device": torch.cuda.get_device_name(self.device) if cuda else "cpu",
+            "device": self._device_name(),
             "start_step": self.clock.first_step,
             "end_step": self.step,
             "seconds": round(self.clock.seconds() - self.clock.earlier, 3),
