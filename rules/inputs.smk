@@ -124,8 +124,8 @@ def layout_options(run):
         "async_checkpoints": settings.async_checkpoints,
     }
     values = (
-        "strategy", "workers", "retries", "accumulate", "checkpoint_every", "keep_checkpoints",
-        "log_every", "bad_steps", "stall_minutes",
+        "strategy", "workers", "prefetch", "gather_ahead", "retries", "accumulate",
+        "checkpoint_every", "keep_checkpoints", "log_every", "bad_steps", "stall_minutes",
     )  # fmt: skip
     options = [(name, f" {getattr(settings, name)}") for name in values]
     options += [

@@ -35,9 +35,9 @@ def damage(corpus, sample=BAD):
     corpus.close()
 
 
-def fed(corpus, *, workers, start=0, cells=4, **how):
+def fed(corpus, *, workers, start=0, cells=4, prefetch=2, **how):
     batches = tiny_batches(corpus, tiny_recipe(), cells=cells, **how)
-    feed = Feed(batches, start=start, workers=workers, pin=False)
+    feed = Feed(batches, start=start, workers=workers, pin=False, prefetch=prefetch)
     # Images are valid until the next batch is asked for.
     return feed, [{name: value.clone() for name, value in batch.items()} for batch in feed]
 
@@ -49,6 +49,17 @@ def place_of(corpus, sample=BAD):
         if sample in order.batch_at(step):
             return step, order.batch_at(step).tolist().index(sample)
     raise AssertionError("the tail that is dropped holds it")
+
+
+@pytest.mark.parametrize(("workers", "prefetch"), [(1, 1), (2, 1), (1, 5)])
+def test_batches_are_the_same_however_far_workers_are_ahead(tmp_path, workers, prefetch):
+    corpus = corpus_of(tmp_path)
+    _, expected = fed(corpus, workers=0)
+    _, found = fed(corpus, workers=workers, prefetch=prefetch)
+    assert len(found) == len(expected) > prefetch + 1  # the ring comes round
+    for one, other in zip(found, expected, strict=True):
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 @pytest.mark.parametrize("make", [tiny_images, tiny_chips])

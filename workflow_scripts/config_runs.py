@@ -131,16 +131,25 @@ def _strategy(name: str) -> str:
     return name
 
 
+Strategy = Annotated[str, AfterValidator(_strategy)]
+
+
 class Launch(Model):
     """How a run is laid over the machine; none of it changes the result or makes it stale."""
 
-    strategy: Annotated[str, AfterValidator(_strategy)] = Field(
+    strategy: Strategy = Field(
         "no_shard", description="ddp, no_shard, hybrid_shard_<k>, shard_grad_op or full_shard"
     )
     nodes: Positive = Field(1, description="nodes")
     ranks_per_node: Positive = Field(1, description="processes a node, one a GPU")
     cores_per_rank: Positive = Field(1, description="CPU cores a process")
     workers: Annotated[int, Field(ge=0)] = Field(0, description="loader processes a rank")
+    prefetch: Positive = Field(2, description="batches that each loader process is ahead")
+    gather_ahead: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="blocks whose parameters are gathered ahead, forward and backward, where the "
+        "strategy cuts them; 0: as fully_shard does by itself",
+    )
     retries: Annotated[int, Field(ge=0)] = Field(
         2, description="how often a sample that cannot be read is tried again"
     )

@@ -27,7 +27,7 @@ from workflow_scripts.logs import log
 
 _IDLE = -1
 _COUNTS = ("skipped", "retried", "local")
-_PREFETCHED = 2  # batches that a worker is ahead of the one that is in use
+PREFETCH = 2  # batches that a worker is ahead of the one that is in use
 _MOST_IN_VAIN = 8  # starts of workers without a batch
 _POLLS, _POLL_SECONDS = 20, 0.05
 _LONGEST_ERROR = 2000  # characters; a message has to stay below 4096 bytes
@@ -41,8 +41,8 @@ class _Told(Dataset[Batch]):
     Or what is wrong: an exception would come with the worker's traceback.
     """
 
-    def __init__(self, batches: Batches, ring: Ring, board: Tensor) -> None:
-        self.batches, self.ring, self.board = batches, ring, board
+    def __init__(self, batches: Batches, ring: Ring, board: Tensor, places: int) -> None:
+        self.batches, self.ring, self.board, self.places = batches, ring, board, places
         self._made = 0
 
     def __getitem__(self, step: int) -> Batch:
@@ -54,9 +54,9 @@ class _Told(Dataset[Batch]):
     def _in_ring(self, step: int) -> Batch:
         worker = get_worker_info()
         assert worker is not None
-        # A worker is given a step when one of its batches was taken, so that of its
-        # _PREFETCHED + 1 places one is free.
-        place = worker.id, self._made % (_PREFETCHED + 1)
+        # A worker is given a step when one of its batches was taken, so that of its places, one
+        # more than it is ahead, one is free.
+        place = worker.id, self._made % self.places
         self._made += 1
         batch = self.batches.at(step, self.ring["images"][place])
         for name, ring in self.ring.items():
@@ -93,6 +93,7 @@ class Feed:
         workers: Processes that read; 0 reads in this one.
         pin: Whether batches are copied to pinned memory, from which a GPU fetches them while it
             computes.
+        prefetch: Batches that each process is ahead of the one that is in use.
 
     Attributes:
         skipped: Samples whose place the next one took, so far.
@@ -101,13 +102,16 @@ class Feed:
         restarts: How often workers were started again.
     """
 
-    def __init__(self, batches: Batches, *, start: int, workers: int, pin: bool) -> None:
+    def __init__(
+        self, batches: Batches, *, start: int, workers: int, pin: bool, prefetch: int = PREFETCH
+    ) -> None:  # fmt: skip
         self.batches, self.start, self.workers, self.pin = batches, start, workers, pin
+        self.prefetch = prefetch
         self.skipped = self.retried = self.local = self.restarts = 0
         self._deaths: Counter[int] = Counter()
         # Of each worker its process and the sample it is at.
         self._board = torch.full((max(1, workers), 2), _IDLE).share_memory_()
-        places = (workers, _PREFETCHED + 1)
+        places = (workers, prefetch + 1)
         parts = batches.parts() if workers else {}
         self._ring = {name: shared((*places, *part), kind) for name, (part, kind) in parts.items()}
 
@@ -129,11 +133,11 @@ class Feed:
     def _loaded(self, step: int) -> Iterator[Batch]:
         self._board.fill_(_IDLE)
         loader = DataLoader(
-            _Told(self.batches, self._ring, self._board),
+            _Told(self.batches, self._ring, self._board, self.prefetch + 1),
             sampler=range(step, len(self.batches)),
             batch_size=None,
             num_workers=self.workers,
-            prefetch_factor=_PREFETCHED if self.workers else None,
+            prefetch_factor=self.prefetch if self.workers else None,
             collate_fn=_as_it_is,
             worker_init_fn=_start_worker,
         )

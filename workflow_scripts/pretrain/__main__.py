@@ -46,6 +46,8 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--walltime-s", type=float, default=float("inf"), help="time of this job")
     one.add_argument("--strategy", default="no_shard", help=NAMES)
     one.add_argument("--workers", type=int, default=0, help="loader processes of each rank")
+    one.add_argument("--prefetch", type=int, default=2, help="batches that each of them is ahead")
+    one.add_argument("--gather-ahead", type=int, default=0, help="blocks gathered ahead")
     one.add_argument("--retries", type=int, default=2, help="of reading a sample that failed")
     one.add_argument("--skip-bad", action="store_true", help="skip samples that cannot be read")
     one.add_argument("--accumulate", type=int, default=1, help="parts of a rank's batch")

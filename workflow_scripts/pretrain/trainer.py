@@ -13,7 +13,7 @@ from torch import Tensor
 
 from workflow_scripts.energy import sampler
 from workflow_scripts.loader.batches import Batches
-from workflow_scripts.loader.feed import Feed
+from workflow_scripts.loader.feed import PREFETCH, Feed
 from workflow_scripts.loader.normalise import Normalise
 from workflow_scripts.loader.order import FEWEST_BATCHES
 from workflow_scripts.logs import log
@@ -54,6 +54,8 @@ class Layout:
 
     strategy: str = "no_shard"
     workers: int = 0
+    prefetch: int = PREFETCH
+    gather_ahead: int = 0
     retries: int = 2
     skip_bad: bool = False
     accumulate: int = 1
@@ -109,6 +111,7 @@ class Trainer:
             objective, layout.strategy, ranks=ranks, device=device,
             precision=recipe["precision"], seed=recipe["seed"],
             activation_checkpointing=layout.activation_checkpointing, compile=layout.compile,
+            gather_ahead=layout.gather_ahead,
         )  # fmt: skip
         self.objective = parallel.plain(model)
         if self.objective.start is not None and ranks.is_first:
@@ -133,8 +136,9 @@ class Trainer:
             known=known_save_seconds(folder) if ranks.is_first else 0.0,
         )  # fmt: skip
         self.feed = Feed(
-            batches, start=self.step, workers=layout.workers, pin=device.type == "cuda"
-        )
+            batches, start=self.step, workers=layout.workers, pin=device.type == "cuda",
+            prefetch=layout.prefetch,
+        )  # fmt: skip
         self._warn_of_windows()
         if ranks.is_first:
             warn_of_snapshots(folder, layout.snapshots, step=self.step, of=self.order.total_steps)

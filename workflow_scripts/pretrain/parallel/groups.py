@@ -12,6 +12,7 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 from workflow_scripts.pretrain.launch import Ranks, device_number
 from workflow_scripts.pretrain.meeting import PATIENCE_S
+from workflow_scripts.pretrain.parallel import silent
 from workflow_scripts.pretrain.parallel.arrival import Arrival
 
 _NCCL = "nccl"  # what RCCL is called, too
@@ -107,6 +108,14 @@ def mesh_of(device: torch.device, sizes: dict[str, int]) -> DeviceMesh:
         device.type, tuple(sizes.values()), mesh_dim_names=tuple(sizes),
         backend_override=own or None,
     )  # fmt: skip
+
+
+def silent_mesh_of(device: torch.device, sizes: dict[str, int]) -> DeviceMesh:
+    """The same mesh, over which nothing is sent (`silent`)."""
+    own: Any = dict.fromkeys(sizes, silent.register())
+    return init_device_mesh(
+        device.type, tuple(sizes.values()), mesh_dim_names=tuple(sizes), backend_override=own
+    )
 
 
 def host_group() -> Any:

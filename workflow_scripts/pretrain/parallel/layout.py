@@ -18,21 +18,22 @@ bfloat16: `fully_shard` gathers parameters in it and a layer computes in it; und
 rank autocast casts what a layer multiplies. Parameters, moments and the exchange of gradients are
 float32 everywhere.
 
-Prefetch is fully_shard's own: in the backward pass the next block is gathered while one is
-computed, in the forward pass as soon as the host is there. Explicit lists
-(`set_modules_to_forward_prefetch`) gather the same blocks, only earlier on a slow host; they are
-left out until a measurement shows that they pay.
+Prefetch is by default fully_shard's own: in the backward pass the next block is gathered while one
+is computed, in the forward pass as soon as the host is there. `gather_ahead` blocks instead are
+gathered from explicit lists (`set_modules_to_forward_prefetch`), earlier on a slow host, for the
+memory of so many whole blocks; a measurement says whether that pays.
 """
 
 import inspect
 import warnings
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
@@ -41,7 +42,7 @@ from workflow_scripts.models.initialise import initialise
 from workflow_scripts.objectives.base import Objective
 from workflow_scripts.pretrain.launch import Ranks
 from workflow_scripts.pretrain.parallel.blocks import checkpointed, compiled
-from workflow_scripts.pretrain.parallel.groups import mesh_of
+from workflow_scripts.pretrain.parallel.groups import mesh_of, silent_mesh_of
 from workflow_scripts.pretrain.strategies import shard_count, stays_whole
 
 # Objectives whose parameters stay whole from a forward pass to its backward pass.
@@ -70,6 +71,7 @@ def _set(parameter: nn.Parameter, value: Tensor) -> None:
 def laid_out(
     objective: Objective, strategy: str, *, ranks: Ranks, device: torch.device, precision: str,
     seed: int, activation_checkpointing: bool = False, compile: bool = False,
+    gather_ahead: int = 0, silent: bool = False,
 ) -> nn.Module:  # fmt: skip
     """Lay an objective over the ranks and fill it: the same weights under every strategy.
 
@@ -82,6 +84,9 @@ def laid_out(
         seed: The run's seed.
         activation_checkpointing: Whether blocks are computed again in the backward pass.
         compile: Whether each block is compiled.
+        gather_ahead: Blocks whose parameters are gathered ahead, forward and backward, where a
+            strategy cuts them; 0: as fully_shard does by itself.
+        silent: Whether the ranks tell each other nothing, to measure a step without that.
 
     Returns:
         The module to call: the objective itself, or DDP around it. Names in its state dict are
@@ -97,13 +102,18 @@ def laid_out(
         compiled(objective.wrap_blocks())
     if ranks.world > 1 and strategy != "ddp":
         _shard(objective, strategy, shards=shards, world=ranks.world, device=device,
-               precision=precision)  # fmt: skip
+               precision=precision, mesh_of=silent_mesh_of if silent else mesh_of)  # fmt: skip
+        if shards > 1 and gather_ahead:
+            _gather_ahead(objective.wrap_blocks(), gather_ahead)
     objective.to_empty(device=device)
     initialise(objective, seed, place=_set, start=objective.start)
     if ranks.world > 1 and strategy == "ddp":
         return DistributedDataParallel(
             objective,
             device_ids=[device.index] if device.type == "cuda" else None,
+            process_group=silent_mesh_of(device, {"replicate": ranks.world}).get_group()
+            if silent
+            else None,
             gradient_as_bucket_view=True,  # one copy of the gradients instead of two
             **_BUFFERS_ARE_TABLES,
             # Not static_graph: it fails where a first pass exchanges nothing (pytorch#143580), and
@@ -114,7 +124,7 @@ def laid_out(
 
 def _shard(
     objective: Objective, strategy: str, *, shards: int, world: int, device: torch.device,
-    precision: str,
+    precision: str, mesh_of: Callable[[torch.device, dict[str, int]], DeviceMesh],
 ) -> None:  # fmt: skip
     # A Swin block's output is a view of its last sum; what comes after it adds out of place.
     warnings.filterwarnings("ignore", message=r"FSDP2-wrapped module .* returned a view tensor")
@@ -135,6 +145,13 @@ def _shard(
     fully_shard(objective, reshard_after_forward=False, **options)
     if whole:
         _kept_whole.add(objective)
+
+
+def _gather_ahead(blocks: list[Any], count: int) -> None:
+    """Have each block's hook gather the next `count` blocks, in the order in which they run."""
+    for place, block in enumerate(blocks):
+        block.set_modules_to_forward_prefetch(blocks[place + 1 : place + 1 + count])
+        block.set_modules_to_backward_prefetch(blocks[max(0, place - count) : place][::-1])
 
 
 def plain(model: nn.Module) -> Objective:
