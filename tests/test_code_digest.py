@@ -126,3 +126,10 @@ def test_a_template_beside_a_package_counts_as_code(package):
     first = digest(package)
     template.write_text("two")
     assert len({before, first, digest(package)}) == 3
+
+
+def test_every_template_of_the_report_counts_in_its_digest():
+    covered = {file.parent for file in import_closure("report").values() if file.stem == "__init__"}
+    templates = [*(ROOT / "workflow_scripts" / "report").rglob("*.j2")]
+    assert len(templates) > 10
+    assert {template.parent for template in templates} <= covered

@@ -13,7 +13,7 @@ from tests.probe_results import result, verdict
 from tests.report_tree import chip, make_chip_index, make_day, make_probe, make_tree, probe_entry
 from workflow_scripts.errors import UserError
 from workflow_scripts.probe.pictures import write
-from workflow_scripts.report import page, tables_probes
+from workflow_scripts.report import page, page_probes, tables_probes
 from workflow_scripts.report.__main__ import draw_probes
 from workflow_scripts.report.collect import collect
 from workflow_scripts.report.figure_names import file_name, probe_figures
@@ -207,6 +207,7 @@ def test_no_mistake_is_said_and_no_plane_too(tree, tmp_path):
     probe = tree[2].probes[0]
     right = {**probe.pictures, "predicted": probe.pictures["labels"]}
     right["embedding"] = np.zeros((0, 2), np.float32)
+    right["embedding_rows"] = right["embedding_labels"] = np.arange(0)
     with styled():
         files = [draw(replace(probe, pictures=right), tmp_path)
                  for draw in (mistakes_figure, embedding_figure)]  # fmt: skip
@@ -359,3 +360,12 @@ def test_few_mistakes_are_told_in_few_words(tree, tmp_path):
         with styled():
             path = mistakes_figure(replace(found, pictures=pictures), tmp_path)
         assert any(text.startswith(told) for text in texts(path))
+
+
+def test_of_very_many_results_the_highest_of_each_benchmark_are_on_top(tree, monkeypatch):
+    collected = tree[2]
+    assert [card["among"] for card in page_probes.headlines(collected)] == [1, 1]
+    monkeypatch.setattr(page_probes, "MOST_CARDS", 1)
+    (card,) = page_probes.headlines(collected)
+    assert (card["encoder"], card["value"], card["among"]) == ("scenes-mae", "78.0 ± 0.5", 2)
+    assert "the highest of 2 encoders" in page.render(collected, tree[3])

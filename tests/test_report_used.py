@@ -153,7 +153,7 @@ def test_the_page_tells_what_was_not_compared_and_what_agrees(tmp_path):
     agreeing = html(tmp_path, summed(tmp_path, {"differences": []}))
     assert "<td>not in number of items or classes</td>" in agreeing
     assert "as they were verified" not in agreeing  # no archive was fetched
-    assert '<a href="https://a.org">https://a.org</a>' in html(
+    assert '<span class="address"><a href="https://a.org">https://a.org</a></span>' in html(
         tmp_path, summed(tmp_path, {}), homepage="https://a.org"
     )
 

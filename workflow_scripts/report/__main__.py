@@ -6,8 +6,9 @@ from typing import Any
 
 from workflow_scripts.files import exclusive, write_text
 from workflow_scripts.logs import log
+from workflow_scripts.report.chosen_probes import whole_probes
 from workflow_scripts.report.collect import Collected, collect
-from workflow_scripts.report.figure_names import is_along, runs_along
+from workflow_scripts.report.figure_names import runs_along
 from workflow_scripts.report.figures_accuracy import accuracy_figure
 from workflow_scripts.report.figures_along import along_figure
 from workflow_scripts.report.figures_bands import bands_figure
@@ -20,6 +21,7 @@ from workflow_scripts.report.figures_mistakes import mistakes_figure
 from workflow_scripts.report.figures_probes import probe_figure
 from workflow_scripts.report.figures_runs import reconstruction_figure, run_figure
 from workflow_scripts.report.page import render
+from workflow_scripts.report.photographs import photographs_as_jpeg
 from workflow_scripts.report.style import styled
 from workflow_scripts.shards.layout import IMAGES
 from workflow_scripts.stage import run_stage, stage_parser
@@ -31,7 +33,7 @@ def draw(collected: Collected, folder: Path) -> None:
         per_class = collected.recipe.get("samples_per_class", 4)
         for corpus in collected.corpora:
             if corpus.samples.kind == IMAGES:
-                images_figure(corpus, folder, per_class=per_class)
+                photographs_as_jpeg(images_figure(corpus, folder, per_class=per_class))
                 continue
             chips_figure(corpus, folder)
             map_figure(corpus, folder)
@@ -48,17 +50,13 @@ def draw(collected: Collected, folder: Path) -> None:
 def draw_probes(collected: Collected, folder: Path) -> None:
     """Figures of probes, those that `figure_names` names."""
     entries = collected.recipe["probes"]
-    whole = [
-        probe
-        for probe, entry in zip(collected.probes, entries, strict=True)
-        if not is_along(entry, entries)
-    ]
+    whole = whole_probes(collected)
     for benchmark in dict.fromkeys(probe.benchmark for probe in collected.probes):
         accuracy_figure([probe for probe in whole if probe.benchmark == benchmark], folder)
     for probe in whole:
         probe_figure(probe, folder)
         if probe.pictures is not None:
-            mistakes_figure(probe, folder)
+            photographs_as_jpeg(mistakes_figure(probe, folder))
             embedding_figure(probe, folder)
     runs = {run.name: run for run in collected.runs}
     for name, benchmark in runs_along(entries):

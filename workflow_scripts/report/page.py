@@ -2,19 +2,22 @@
 
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
-
-import jinja2
-from markupsafe import Markup
 
 from workflow_scripts import dates
 from workflow_scripts.published import groups, trained_on, value
 from workflow_scripts.report import page_probes, tables, tables_days, tables_probes
 from workflow_scripts.report.collect import Collected, CorpusData, RunData
+from workflow_scripts.report.embedded import data_uri
+from workflow_scripts.report.run_facts import pins, run_facts
+from workflow_scripts.report.templates import fill_in
 from workflow_scripts.shards.layout import IMAGES
 
 Json = dict[str, Any]
-_HERE = Path(__file__).parent
+# Sections in their order: the file of `blocks` that shows it, its anchor too, and its name.
+SECTIONS = (
+    ("made", "What was run"), ("data", "Data"), ("runs", "Runs"), ("probes", "Probes"),
+    ("published", "Published numbers"),
+)  # fmt: skip
 
 # How to read the figures of chips.
 _CHIPS = (
@@ -34,17 +37,6 @@ _BANDS = (
     "temperature of that radiance."
 )
 _DROPPED = "A dropped chip counts once. Shares are of all chips looked at."
-
-
-def data_uri(figure: Path) -> Markup | None:
-    """An SVG file as text of an `<img src>`, None if there is no such file.
-
-    As an image of its own, its ids cannot clash with another's and its scripts cannot run.
-    """
-    if not figure.is_file():
-        return None
-    text = quote(figure.read_text(encoding="utf-8"), safe="/:;=,+ ()!*@?")
-    return Markup("data:image/svg+xml," + text)
 
 
 def _safe_link(link: str | None) -> str | None:
@@ -183,8 +175,8 @@ def _run(run: RunData, figures: Path) -> Json:
         "label": run.label,
         "objective": run.objective,
         "synthetic": run.synthetic,
-        "pinned": tables.pins(run),
-        "facts": tables.run_facts(run),
+        "pinned": pins(run),
+        "facts": run_facts(run),
         "digest": run.summary["run_digest"][: tables.SHORT],
         "curves": data_uri(figures / f"run_{run.name}.svg"),
         "reconstruction": data_uri(figures / f"reconstruction_{run.name}.svg"),
@@ -196,6 +188,10 @@ def context(collected: Collected, figures: Path) -> Json:
     recipe = collected.recipe
     totals, jobs = tables.stages(collected)
     environment, versions = tables.environment(collected)
+
+    def picture(name: str) -> Any:
+        return data_uri(figures / f"{name}.svg")
+
     sources = [
         *(summary["synthetic"] for _, summary in collected.manifests),
         *(corpus.synthetic for corpus in collected.corpora),
@@ -204,6 +200,7 @@ def context(collected: Collected, figures: Path) -> Json:
     ]
     return {
         "title": recipe["title"],
+        "sections": SECTIONS,
         "name": recipe["name"],
         "config_digest": recipe["config_digest"],
         "config_yaml": recipe["config_yaml"],
@@ -221,9 +218,7 @@ def context(collected: Collected, figures: Path) -> Json:
         "granules": _granules(collected),
         "corpora": _corpora(collected, figures),
         "runs": [_run(run, figures) for run in collected.runs],
-        "benchmarks": page_probes.benchmarks(
-            collected, lambda name: data_uri(figures / f"{name}.svg")
-        ),
+        "benchmarks": page_probes.benchmarks(collected, picture),
         "arp": tables_probes.arp_table(collected.probes, recipe.get("arp_baseline")),
         "published": published(),
         "absent": tables.ABSENT,
@@ -232,12 +227,4 @@ def context(collected: Collected, figures: Path) -> Json:
 
 def render(collected: Collected, figures: Path) -> str:
     """The page as HTML text; it refers to nothing outside itself but the links of sources."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template("page.html.j2").render(context(collected, figures))
+    return fill_in("page.html.j2", context(collected, figures))

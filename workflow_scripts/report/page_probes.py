@@ -5,12 +5,15 @@ from typing import Any
 
 from workflow_scripts.probe.reading import metrics, protocol_title, spread
 from workflow_scripts.report import tables_probes, tables_published
+from workflow_scripts.report.chosen_probes import whole_probes
 from workflow_scripts.report.collect import Collected
-from workflow_scripts.report.figure_names import is_along, runs_along
+from workflow_scripts.report.figure_names import runs_along
 from workflow_scripts.report.probe_data import ProbeData
 
 Json = dict[str, Any]
 Picture = Callable[[str], Any]  # a figure's name → what the page shows of it
+
+MOST_CARDS = 12  # results at the top of the page, each a card
 
 # How to read the figures of an encoder.
 _MISTAKES = (
@@ -30,42 +33,50 @@ _ALONG = (
 
 
 def headlines(collected: Collected) -> list[Json]:
-    """Each encoder on each benchmark, large, as the first thing on the page."""
+    """Results as the first thing on the page: each encoder on each benchmark.
+
+    Where those are too many to be looked at, the highest of each benchmark's encoders.
+    """
+    whole = whole_probes(collected)
+    if len(whole) <= MOST_CARDS:
+        return [_card(probe) for probe in whole]
     cards = []
-    for probe in _whole(collected):
-        (key, title), _ = metrics(probe.results[0])
-        ours, floor = (
-            (probe.verdict(probe.headline, who) or {}).get(key) for who in ("encoder", "random")
-        )
-        cards.append(
-            {
-                "value": spread(ours),
-                "metric": title,
-                "protocol": protocol_title(probe.headline),
-                "floor": spread(floor),
-                "encoder": probe.label,
-                "benchmark": probe.benchmark_label,
-                "synthetic": probe.synthetic,
-                "anchor": f"probe-{probe.benchmark}",
-            }
-        )
+    for name in dict.fromkeys(probe.benchmark for probe in whole):
+        among = [probe for probe in whole if probe.benchmark == name]
+        cards.append(_card(max(among, key=_mean)) | {"among": len(among)})
     return cards
 
 
-def _whole(collected: Collected) -> list[ProbeData]:
-    """Probes that are no mere steps of a run that is judged at its end."""
-    entries = collected.recipe["probes"]
-    return [
-        probe
-        for probe, entry in zip(collected.probes, entries, strict=True)
-        if not is_along(entry, entries)
-    ]
+def _first_metric(probe: ProbeData, who: str) -> Json | None:
+    (key, _), _ = metrics(probe.results[0])
+    found: Json | None = (probe.verdict(probe.headline, who) or {}).get(key)
+    return found
+
+
+def _mean(probe: ProbeData) -> float:
+    found = _first_metric(probe, "encoder")
+    return found["mean"] if found else -1.0
+
+
+def _card(probe: ProbeData) -> Json:
+    (_, title), _ = metrics(probe.results[0])
+    return {
+        "value": spread(_first_metric(probe, "encoder")),
+        "metric": title,
+        "protocol": protocol_title(probe.headline),
+        "floor": spread(_first_metric(probe, "random")),
+        "encoder": probe.label,
+        "benchmark": probe.benchmark_label,
+        "synthetic": probe.synthetic,
+        "anchor": f"probe-{probe.benchmark}",
+        "among": 1,
+    }
 
 
 def benchmarks(collected: Collected, picture: Picture) -> list[Json]:
     """The blocks, in the order of the recipe."""
     blocks = []
-    whole = _whole(collected)
+    whole = whole_probes(collected)
     for name in dict.fromkeys(probe.benchmark for probe in collected.probes):
         probes = [probe for probe in collected.probes if probe.benchmark == name]
         main = [probe for probe in whole if probe.benchmark == name]

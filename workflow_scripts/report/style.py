@@ -31,6 +31,8 @@ PLATFORMS = {"Terra": (BLUE, "o"), "Aqua": (ORANGE, "^")}
 
 _STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
+    # Each text of an SVG file names them all: the usual list is half of a figure full of numbers.
+    "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial"],
     "font.size": 9,
     "text.color": INK,
     "text.parse_math": False,  # names from data may hold dollar signs

@@ -1,9 +1,9 @@
 """Numbers and tables of the page, as text: a missing one reads "not recorded"."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from workflow_scripts.report.collect import Collected, CorpusData, Record, RunData
+from workflow_scripts.report.collect import Collected, CorpusData, Record
 from workflow_scripts.report.days import MOST_SINGLE_DAYS
 from workflow_scripts.shards.layout import SPLIT_NAMES
 
@@ -65,15 +65,23 @@ def stages(collected: Collected) -> tuple[list[Json], list[Json]]:
     return totals, jobs
 
 
-def _summed(rows: list[Record]) -> dict[str, str]:
+def record_sums(
+    rows: Sequence[Record],
+) -> tuple[float | None, float | None, float | None]:
+    """Seconds of wall time and of CPU time, summed, and the largest peak in bytes."""
     seconds = [row.seconds for row in rows if row.seconds is not None]
-    peaks = [row.peak_mb for row in rows if row.peak_mb is not None]
     cpu = [row.cpu_seconds for row in rows if row.cpu_seconds is not None]
-    return {
-        "time": duration(sum(seconds) if seconds else None),
-        "cpu": duration(sum(cpu) if cpu else None),
-        "peak": size(max(peaks) * 2**20 if peaks else None),
-    }
+    peaks = [row.peak_mb for row in rows if row.peak_mb is not None]
+    return (
+        sum(seconds) if seconds else None,
+        sum(cpu) if cpu else None,
+        max(peaks) * 2**20 if peaks else None,
+    )
+
+
+def _summed(rows: Sequence[Record]) -> dict[str, str]:
+    seconds, cpu, peak = record_sums(rows)
+    return {"time": duration(seconds), "cpu": duration(cpu), "peak": size(peak)}
 
 
 def _distinct(values: Iterable[Any]) -> str:
@@ -159,86 +167,3 @@ def judged_images(corpus: CorpusData) -> list[str]:
         names = ", ".join(corpus.judged.get(dataset, [])) or ABSENT
         lines.append(f"{count:,} test images of {dataset} (benchmark {names}) {fate}.")
     return lines
-
-
-def _how_it_ran(run: RunData) -> list[tuple[str, str]]:
-    """Speed, ranks and memory from the provenance: of all segments of the run together."""
-    facts = run.facts or {}
-    segments = facts.get("segments") or [facts]
-    timed = [
-        (row["images_per_s"], max(row.get("end_step", 1) - row.get("start_step", 0), 1))
-        for row in segments
-        if row.get("images_per_s")
-    ]
-    steps = sum(weight for _, weight in timed)
-    speed = sum(rate * weight for rate, weight in timed) / steps if timed else None
-    host, device = (
-        max((row.get(f"{where}_peak_memory_bytes") or 0 for row in segments), default=0) or None
-        for where in ("rank", "device")
-    )
-    layouts = dict.fromkeys(
-        f"{row['ranks']} × {row.get('device', 'device not recorded')}, {row['strategy']}"
-        for row in segments
-        if "ranks" in row and "strategy" in row
-    )
-    return [
-        ("speed", number(speed, "{:,.1f} images/s")),
-        ("ranks, strategy", "; ".join(layouts) or ABSENT),
-        ("segments", str(len(segments)) if facts.get("segments") else ABSENT),
-        ("peak memory of a rank", size(host)),
-        *([("peak memory of a device", size(device))] if device else []),
-    ]
-
-
-def run_facts(run: RunData) -> list[tuple[str, str]]:
-    """What a run was and how it went, line by line."""
-    summary = run.summary
-    recipe = summary.get("recipe") or {}
-    optim, mask = recipe.get("optim") or {}, recipe.get("mask") or {}
-    lines = [
-        ("objective", run.objective),
-        ("corpus", f"{summary['corpus']['name']}, {summary['corpus']['count']:,} samples"),
-        ("encoder", f"{run.model['family']}, {number(summary['encoder_parameters'])} "
-         "parameters"),
-        ("parameters trained", number(summary["parameters"])),
-        ("input", f"{run.model['channels']} × {run.model['image_size']} × "
-         f"{run.model['image_size']}"),
-        ("epochs, steps", f"{summary['epochs']:,}, {summary['steps']:,} of batch "
-         f"{summary['batch']:,}"),
-        ("samples seen", number(summary["samples_seen"])),
-        ("unreadable samples skipped", number(summary.get("samples_skipped", 0))),
-        ("steps not finite, skipped", number(summary.get("bad_steps", 0))),
-        ("loss, first → last", f"{_loss(summary['loss_first'])} → {_loss(summary['loss_last'])}"),
-    ]  # fmt: skip
-    terms = sorted((summary.get("terms_last") or {}).items())
-    lines += [(f"last {name.replace('_', ' ')}", _loss(value)) for name, value in terms]
-    lines += _how_it_ran(run)
-    if "base_lr" in optim:
-        lines.append(
-            ("base learning rate", f"{optim['base_lr']:g} × batch / {optim['lr_reference_batch']}")
-        )
-    if mask.get("ratio"):
-        lines.append(("hidden", f"{100 * mask['ratio']:g} % of the image"))
-    return [*lines, ("seed", str(recipe.get("seed", ABSENT)))]
-
-
-def _loss(value: float | None) -> str:
-    return number(value, "{:.4f}")
-
-
-def pins(run: RunData) -> Json | None:
-    """Both digests of a pinned run."""
-    if not run.pinned:
-        return None
-    stored, current = run.digests.get("stored"), run.digests.get("current")
-    return {
-        "stored": _digest(stored),
-        "current": _digest(current),
-        "same": bool(stored) and stored == current,
-    }
-
-
-def _digest(value: str | dict[str, str] | None) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {text[:SHORT]}" for name, text in sorted(value.items()))
-    return value[:SHORT] if value else ABSENT
