@@ -32,8 +32,8 @@ from workflow_scripts.incomplete import say_incomplete
 from workflow_scripts.job_states import translate_states
 from workflow_scripts.jobs import Jobs
 from workflow_scripts.probed import encoder_folder, probed_encoders, run_of, snapshots_of
-from workflow_scripts.report_recipe import reported_probes
-from workflow_scripts.report.figure_names import probe_figures
+from workflow_scripts.report import figure_names
+from workflow_scripts.report_recipe import shown as report_shown
 from workflow_scripts.results import provenance_path
 from workflow_scripts.split.lists import list_files
 from workflow_scripts.submission import submit_patiently

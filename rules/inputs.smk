@@ -215,22 +215,28 @@ def reported(w):
     return list(dict.fromkeys(files))
 
 
+SHOWN = report_shown(CONFIG)
+
+
 def figures():
     """The figures of the page by category, each an SVG file of its own."""
-    names = {"Data": [f"data_{corpus}" for corpus in wanted_corpora(CONFIG)]}
-    for corpus in wanted_corpora(CONFIG):
-        if is_chips(CONFIG, corpus):
-            names["Data"] += [f"{kind}_{corpus}" for kind in ("map", "bands")]
-            names["Data"] += [f"dropped_{corpus}"] if cut_from(CONFIG, corpus) else []
-    names["Runs"] = [f"run_{run}" for run in wanted_runs(CONFIG)]
-    names["Reconstructions"] = [
-        f"reconstruction_{run}"
-        for run in wanted_runs(CONFIG)
-        if CONFIG.runs[run].objective != "supervised"
-    ]
-    names["Probes"] = probe_figures(reported_probes(CONFIG))
     return [
         shown(f"{RESULTS}/figures/{name}.svg", category=category)
-        for category, group in names.items()
-        for name in group
+        for category, names in figure_names.figures(SHOWN).items()
+        for name in names
+    ]
+
+
+def figure_data():
+    """The data behind each figure."""
+    groups = figure_names.figures(SHOWN).values()
+    return [f"{RESULTS}/figures/{name}.csv" for names in groups for name in names]
+
+
+def tables():
+    """The tables of the page: for programs, for text pages and for papers."""
+    return [
+        f"{RESULTS}/tables/{name}.{form}"
+        for name in figure_names.tables(SHOWN)
+        for form in ("csv", "md", "tex")
     ]

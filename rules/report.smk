@@ -4,6 +4,7 @@
 rule dag_figure:
     output:
         figure=report(f"{RESULTS}/figures/dag.svg", category="Workflow"),
+        data=f"{RESULTS}/figures/dag.csv",
     log:
         "logs/report/dag.log",
     localrule: True
@@ -23,6 +24,8 @@ rule report:
     output:
         page=report(f"{RESULTS}/report.html", category="Report"),
         figures=figures(),
+        data=figure_data(),
+        tables=tables(),
     log:
         "logs/report/report.log",
     localrule: True
@@ -38,4 +41,5 @@ rule report:
         "python -m workflow_scripts.report --recipe {params.recipe:q}"
         " --results {resources.results_folder:q} --data {resources.data_folder:q}"
         " --html {output.page:q} --figures {resources.results_folder:q}/figures"
+        " --tables {resources.results_folder:q}/tables"
         " --records {resources.results_folder:q}/records 2> {log:q}"

@@ -49,6 +49,8 @@ def report_recipe(corpora, days):
             for name in corpora
         ],
         "benchmarks": [], "runs": [], "probes": [],
+        "arp_baseline": None,
+        "energy": {"grid_g_co2_per_kwh": 473.0, "grid_source": "a source", "pue": 1.0},
         "days": {name: dates.compress(found) for name, found in days.items()},
     }  # fmt: skip
 

@@ -1,5 +1,6 @@
 """A small tree of results of every kind, made without running any stage, for the report's tests."""
 
+import argparse
 import io
 import json
 import os
@@ -16,6 +17,7 @@ from workflow_scripts.modis.calibration import planck_radiance
 from workflow_scripts.probe.pictures import pictures as pictures_of
 from workflow_scripts.probe.pictures import write as write_pictures
 from workflow_scripts.probe.trial import InMemory
+from workflow_scripts.report.__main__ import work
 from workflow_scripts.results import provenance_path
 from workflow_scripts.shards.corpus import content_digest
 from workflow_scripts.shards.writer import (
@@ -25,6 +27,7 @@ from workflow_scripts.shards.writer import (
     write_image_shard,
 )
 
+DAG = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><text>&amp; dag</text></svg>'
 TRAP = "<script>alert('x')</script> $\\frac{1$ & \"q\""
 BANDS = ["6", "7", "20", "28", "29", "31"]
 SCALE = np.array([2.5e-3, 2.5e-3, 5e-4, 5e-4, 5e-4, 5e-4])  # W m⁻² sr⁻¹ µm⁻¹ a count
@@ -210,7 +213,10 @@ def make_chips(data: Path, corpus: str, date: str):
     )  # fmt: skip
 
 
-def make_run(results: Path, name: str, *, objective: str, bands, pictures):
+def make_run(results: Path, name: str, *, objective: str, bands, pictures, measured=False):
+    """What an exported run leaves; `measured`: 0.05 kWh, 1.5 kW, on GPUs at 40 % of their peak."""
+    energy = {"energy_j": 90_000.0, "energy_counter": "node"} if measured else {}
+    speed = {"tflops": 76.6, "mfu": 0.4} if measured else {}
     folder = results / "runs" / name
     folder.mkdir(parents=True)
     physical = len(bands) == 6
@@ -231,6 +237,12 @@ def make_run(results: Path, name: str, *, objective: str, bands, pictures):
         for s, v in zip(steps, loss, strict=True)
     ]  # fmt: skip
     (folder / "history.jsonl").write_text("\n".join(json.dumps(row) for row in rows) + "\n")
+    samples = [
+        {"seconds": 5.0 * n, "step": 25 * n, "watts": 1500 + 50 * float(np.sin(n)),
+         "utilisation": 0.9, "memory_bytes": 7 * 10**9}
+        for n in range(1, 25)
+    ] if measured else []  # fmt: skip
+    (folder / "power.jsonl").write_text("".join(json.dumps(row) + "\n" for row in samples))
     write_json(
         folder / "summary.json",
         {"run": name, "objective": objective, "synthetic": True, "parameters": 1234567,
@@ -253,12 +265,15 @@ def make_run(results: Path, name: str, *, objective: str, bands, pictures):
                     "device": "cpu",
                     "start_step": start,
                     "end_step": end,
-                    "images_per_s": speed,
+                    "images_per_s": rate,
                     "rank_peak_memory_bytes": 700_000_000,
                     "device_peak_memory_bytes": None,
+                    **speed,
+                    **energy,
                 }
-                for start, end, speed in ((0, 450, 600.0), (450, 600, 640.0))
+                for start, end, rate in ((0, 450, 600.0), (450, 600, 640.0))
             ],
+            **({"energy_j": 180_000.0, "watts": 1500.0} if measured else {}),
         },
     )
     given = np.asarray(pictures, np.float32)
@@ -323,7 +338,7 @@ def make_tree(root: Path, *, class_names=None, title="Orbweaver on its built-in 
     rgb = ["red", "green", "blue"]
     views = [pattern(i, 9, 64) / 255 for i in range(8)]
     chips = [((clouds(i) - OFFSET) * SCALE[:, None, None]).transpose(1, 2, 0) for i in range(8)]
-    make_run(results, "scenes-mae", objective="mae", bands=rgb, pictures=views)
+    make_run(results, "scenes-mae", objective="mae", bands=rgb, pictures=views, measured=True)
     make_run(results, "scenes-gfm", objective="gfm", bands=rgb, pictures=views)
     make_run(results, "modis-simmim", objective="simmim", bands=BANDS, pictures=chips)
     empty = np.zeros((0, 64, 64, 3))
@@ -363,6 +378,7 @@ def make_tree(root: Path, *, class_names=None, title="Orbweaver on its built-in 
         "benchmarks": [
             {"name": "scenes", "label": "Sample scenes", "published": "ucm", "corpus": "scenes"}
         ],
+        "energy": {"grid_g_co2_per_kwh": 473.0, "grid_source": "Ember 2025", "pue": 1.1},
         "arp_baseline": "scenes-gfm",
         "runs": [
             {"name": n, "label": n, "objective": o, "pinned": n == "scenes-gfm", "corpus": "scenes"}
@@ -376,3 +392,20 @@ def make_tree(root: Path, *, class_names=None, title="Orbweaver on its built-in 
         "days": {"modis": "2026-01-01", "modis-aqua": "2026-01-01"},
         "digests": {"runs": {"scenes-gfm": {"current": "a" * 64, "stored": "b" * 64}}},
     }  # fmt: skip
+
+
+def make_page(root: Path, recipe: dict, *, dag=True) -> str:
+    """Run the report's stage on a tree; returns the page."""
+    results = root / "results"
+    figures = results / "figures"
+    figures.mkdir(exist_ok=True, parents=True)
+    if dag:
+        (figures / "dag.svg").write_text(DAG)
+    work(
+        argparse.Namespace(
+            results=results, data=root / "data", html=results / "report.html",
+            figures=figures, tables=results / "tables", records=results / "records",
+        ),
+        recipe,
+    )  # fmt: skip
+    return (results / "report.html").read_text()

@@ -245,6 +245,10 @@ def test_long_edges_pass_between_the_boxes(tmp_path):
     assert len(rows[1]) == 2  # the box, and the place where the long edge passes
     draw(graph, tmp_path / "one.svg")
     draw(graph, tmp_path / "two.svg")
+    assert (tmp_path / "one.csv").read_bytes() == (tmp_path / "two.csv").read_bytes()
+    lines = (tmp_path / "one.csv").read_text().splitlines()[1:]
+    sources = [node for node in graph if not graph.in_degree(node)]
+    assert len(lines) == graph.number_of_edges() + len(sources)
     assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
     assert (tmp_path / "one.svg").read_text().count("<text") == 3  # boxes alone have a text
 

@@ -1,6 +1,5 @@
 """The report: complete, self-contained, escaped, honest about what is missing or synthetic."""
 
-import argparse
 import re
 import subprocess
 import sys
@@ -13,9 +12,9 @@ import numpy as np
 import pytest
 
 from tests.report_tree import BANDS, TRAP, clouds, make_tree
+from tests.report_tree import make_page as make
 from workflow_scripts.errors import UserError
 from workflow_scripts.report import page, run_facts, tables
-from workflow_scripts.report.__main__ import work
 from workflow_scripts.report.collect import collect, read_records
 from workflow_scripts.report.figures_runs import smooth
 from workflow_scripts.report.pictures import FalseColour, colour_bands, cover, map_band
@@ -24,30 +23,14 @@ from workflow_scripts.report.templates import FOLDERS
 
 FIGURES = [
     "accuracy_scenes", "along_scenes-mae_scenes", "bands_modis", "data_modis", "data_scenes",
-    "dropped_modis", "embedding_scenes-gfm_scenes", "embedding_scenes-mae_scenes", "map_modis",
-    "mistakes_scenes-gfm_scenes", "mistakes_scenes-mae_scenes", "probe_scenes-gfm_scenes",
+    "dropped_modis", "embedding_scenes-gfm_scenes", "embedding_scenes-mae_scenes",
+    "map_modis", "mistakes_scenes-gfm_scenes", "mistakes_scenes-mae_scenes",
+    "probe_scenes-gfm_scenes",
     "probe_scenes-mae_scenes", "reconstruction_modis-simmim", "reconstruction_scenes-gfm",
     "reconstruction_scenes-mae", "run_modis-simmim", "run_scenes-gfm", "run_scenes-mae",
     "run_scenes-teacher",
 ]  # fmt: skip
-DAG = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><text>&amp; dag</text></svg>'
 SVG = "{http://www.w3.org/2000/svg}"
-
-
-def make(root, recipe, *, dag=True):
-    results = root / "results"
-    figures = results / "figures"
-    figures.mkdir(exist_ok=True, parents=True)
-    if dag:
-        (figures / "dag.svg").write_text(DAG)
-    work(
-        argparse.Namespace(
-            results=results, data=root / "data", html=results / "report.html", figures=figures,
-            records=results / "records",
-        ),
-        recipe,
-    )  # fmt: skip
-    return (results / "report.html").read_text()
 
 
 class Page(HTMLParser):
@@ -140,10 +123,10 @@ def test_real_data_carry_no_such_mark(tmp_path):
 
 def test_same_results_give_the_same_bytes(tree):
     root, recipe, html = tree
-    folder = root / "results" / "figures"
-    before = {path.name: path.read_bytes() for path in folder.glob("*.svg")}
+    folders = [root / "results" / name for name in ("figures", "tables")]
+    before = {path: path.read_bytes() for folder in folders for path in folder.iterdir()}
     assert make(root, recipe) == html
-    assert {path.name: path.read_bytes() for path in folder.glob("*.svg")} == before
+    assert {path: path.read_bytes() for folder in folders for path in folder.iterdir()} == before
 
 
 def test_texts_of_data_and_config_are_escaped_everywhere(tmp_path):

@@ -88,6 +88,10 @@ class Workspace:
         return kept
 
 
+# Tables of the report that hold times, speeds or machines.
+_MEASURED_TABLES = {"stages", "jobs", "environment", "runs", "co2", "arp"}
+
+
 def _varies(path: Path, name: str) -> bool:
     """Whether a file tells of one run alone: provenance, records, speeds, checkpoints, the page."""
     return (
@@ -98,6 +102,7 @@ def _varies(path: Path, name: str) -> bool:
         or path.name in ("report.html", "README.md", "identity.json", "run.json")
         or path.name in ("mllog.txt", "power.jsonl")
         or ("/figures/" in name and path.name.startswith("run_"))
+        or ("/tables/" in name and path.stem in _MEASURED_TABLES)
     )
 
 

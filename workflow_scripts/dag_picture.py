@@ -17,6 +17,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from workflow_scripts.files import atomic
 from workflow_scripts.planned import Planned
+from workflow_scripts.report.figure_data import Table, write_csv
 
 _COLOURS = {
     "fetch": "#4477aa", "tile": "#66ccee", "pack": "#228833", "pretrain": "#ccbb44",
@@ -103,8 +104,33 @@ def _places(rows: list[list[Node]]) -> dict[Node, tuple[float, float]]:
     return place
 
 
+def edges(graph: nx.DiGraph, name: str) -> Table:
+    """The graph as a table: a row for each job and one that it needs, or for one that needs none.
+
+    Args:
+        graph: Of `Node`s.
+        name: Of the table.
+    """
+    pairs = [(node, before) for node in sorted(graph) for before in sorted(graph.pred[node])]
+    pairs += [(node, ("",)) for node in sorted(graph) if not graph.pred[node]]
+    return Table(
+        name=name,
+        title="Jobs and what they need",
+        columns=["rule", "job", "needs rule", "needs job"],
+        rows=[
+            [rule, ", ".join(of), before or None, ", ".join(of_before) if before else None]
+            for (rule, *of), (before, *of_before) in sorted(pairs)
+        ],
+        synthetic=False,
+    )
+
+
 def draw(graph: nx.DiGraph, path: Path) -> None:
-    """Draw a graph of `Node`s from top to bottom as SVG: equal graphs give equal bytes."""
+    """Draw a graph of `Node`s from top to bottom as SVG: equal graphs give equal bytes.
+
+    As CSV beside it lie its jobs and edges.
+    """
+    write_csv(edges(graph, path.stem), path.parent)
     graph = graph.copy()
     rows = layers(graph)
     place = _places(rows)

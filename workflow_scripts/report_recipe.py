@@ -33,20 +33,14 @@ def report(config: Config, pins: dict[str, Any]) -> Recipe:
         config: The configuration.
         pins: Stored and current digests of each pinned run.
     """
-    runs = wanted_runs(config)
     corpora = wanted_corpora(config)
     datasets = sorted({name for c in corpora for name in corpus_datasets(config, c)})
     by_dataset = {name: dataset_days(config, name) for name in datasets}
-    labels = scientific(config)
-
-    def named(kind: str, names: list[str]) -> list[Recipe]:
-        return [{"name": n, "label": labels[kind][n]["label"] or n} for n in names]
-
     return {
-        **config.report.model_dump(mode="json"),
+        **shown(config),
         "name": config.name,
         "config_digest": config_digest(config),
-        "config_yaml": yaml.safe_dump(labels, sort_keys=True, allow_unicode=True),
+        "config_yaml": yaml.safe_dump(scientific(config), sort_keys=True, allow_unicode=True),
         "datasets": [
             {
                 **row,
@@ -54,8 +48,27 @@ def report(config: Config, pins: dict[str, Any]) -> Recipe:
                 "synthetic": is_synthetic(config.datasets[row["name"]]),
                 **cited(config.datasets[row["name"]]),
             }
-            for row in named("datasets", datasets)
+            for row in _named(config, "datasets", datasets)
         ],
+        "energy": config.energy.model_dump(mode="json"),
+        "days": {name: compress(days) for name, days in by_dataset.items() if days},
+        "digests": {"runs": pins},
+    }
+
+
+def _named(config: Config, kind: str, names: list[str]) -> list[Recipe]:
+    entries = getattr(config, kind)
+    return [{"name": name, "label": entries[name].label or name} for name in names]
+
+
+def shown(config: Config) -> Recipe:
+    """What of the recipe the names of figures and tables follow from; no day is looked up for it.
+
+    Args:
+        config: The configuration.
+    """
+    return {
+        **config.report.model_dump(mode="json"),
         "corpora": [
             {
                 "name": name,
@@ -67,7 +80,7 @@ def report(config: Config, pins: dict[str, Any]) -> Recipe:
                     for dataset, benchmarks in judged_datasets(config, name).items()
                 },
             }
-            for name in corpora
+            for name in wanted_corpora(config)
         ],
         "benchmarks": [
             {
@@ -75,7 +88,7 @@ def report(config: Config, pins: dict[str, Any]) -> Recipe:
                 "published": config.benchmarks[row["name"]].published or key_of(row["name"]),
                 "corpus": f"{BENCH}{row['name']}",
             }
-            for row in named("benchmarks", config.all.benchmarks)
+            for row in _named(config, "benchmarks", config.all.benchmarks)
         ],
         "runs": [
             {
@@ -84,11 +97,9 @@ def report(config: Config, pins: dict[str, Any]) -> Recipe:
                 "pinned": bool(config.runs[row["name"]].pinned),
                 "corpus": config.runs[row["name"]].corpus,
             }
-            for row in named("runs", runs)
+            for row in _named(config, "runs", wanted_runs(config))
         ],
         "probes": reported_probes(config),
-        "days": {name: compress(days) for name, days in by_dataset.items() if days},
-        "digests": {"runs": pins},
     }
 
 

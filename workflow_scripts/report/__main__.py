@@ -1,4 +1,4 @@
-"""Make the report: one self-contained page and its figures, from the results of all stages."""
+"""Make the report from all results: one self-contained page, its figures and its tables."""
 
 import argparse
 from pathlib import Path
@@ -8,6 +8,8 @@ from workflow_scripts.files import exclusive, write_text
 from workflow_scripts.logs import log
 from workflow_scripts.report.chosen_probes import whole_probes
 from workflow_scripts.report.collect import Collected, collect
+from workflow_scripts.report.data_tables import data_tables
+from workflow_scripts.report.figure_data import Table
 from workflow_scripts.report.figure_names import runs_along
 from workflow_scripts.report.figures_accuracy import accuracy_figure
 from workflow_scripts.report.figures_along import along_figure
@@ -22,7 +24,10 @@ from workflow_scripts.report.figures_probes import probe_figure
 from workflow_scripts.report.figures_runs import reconstruction_figure, run_figure
 from workflow_scripts.report.page import render
 from workflow_scripts.report.photographs import photographs_as_jpeg
+from workflow_scripts.report.probe_tables import probe_tables
+from workflow_scripts.report.run_tables import co2_table, job_tables, runs_table
 from workflow_scripts.report.style import styled
+from workflow_scripts.report.table_forms import write_table
 from workflow_scripts.shards.layout import IMAGES
 from workflow_scripts.stage import run_stage, stage_parser
 
@@ -66,6 +71,17 @@ def draw_probes(collected: Collected, folder: Path) -> None:
         )
 
 
+def all_tables(collected: Collected) -> list[Table]:
+    """Every table of the page, those that `figure_names` names."""
+    return [
+        *job_tables(collected),
+        *data_tables(collected),
+        runs_table(collected),
+        co2_table(collected),
+        *probe_tables(collected),
+    ]
+
+
 def work(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
     """The stage, one at a time for a page."""
     with exclusive(arguments.html):
@@ -73,6 +89,8 @@ def work(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
             recipe, results=arguments.results, data=arguments.data, records=arguments.records
         )
         draw(collected, arguments.figures)
+        for table in all_tables(collected):
+            write_table(table, arguments.tables)
         text = render(collected, arguments.figures)
         write_text(arguments.html, text)
         log.info("%s: %.1f MB", arguments.html, len(text.encode()) / 1e6)
@@ -85,6 +103,7 @@ if __name__ == "__main__":
         ("--data", "the folder of data"),
         ("--html", "the page"),
         ("--figures", "where the figures go; dag.svg there is shown"),
+        ("--tables", "where the tables go, each as CSV, Markdown and LaTeX"),
         ("--records", "Snakemake's benchmark records"),
     ):
         parser.add_argument(name, type=Path, required=True, help=text)

@@ -20,10 +20,13 @@ _COLUMNS = ("platform", "time", "latitude", "longitude", "cloud_share", "night")
 class Chip:
     """One chip: `values` float32 (bands, height, width) in physical units, NaN without a value.
 
+    `key` says where it came from, `number` which sample of the corpus it is.
     `time` is that of its granule's start, in seconds since 1970 (UTC); positions are of its centre;
     `cloud_share` is NaN where no cloud mask was.
     """
 
+    key: str
+    number: int
     values: NDArray[np.float32]
     platform: str
     time: int
@@ -34,12 +37,16 @@ class Chip:
     label: str | None
 
     @property
+    def when(self) -> str:
+        """`2026-01-01 10:05`, in UTC."""
+        return f"{datetime.fromtimestamp(self.time, UTC):%Y-%m-%d %H:%M}"
+
+    @property
     def caption(self) -> list[str]:
         """When, where, how cloudy, and its class if it has one, a line each."""
-        when = datetime.fromtimestamp(self.time, UTC)
         cloud = "unknown" if np.isnan(self.cloud_share) else f"{100 * self.cloud_share:.0f} %"
         return [
-            f"{when:%Y-%m-%d %H:%M} UTC",
+            f"{self.when} UTC",
             f"{degrees(self.latitude, 'NS')}, {degrees(self.longitude, 'EW')}",
             f"{self.platform}, cloud {cloud}{', night' if self.night else ''}",
             *([] if self.label is None else [f"class {self.label}"]),
@@ -111,6 +118,8 @@ def sample_chips(corpus: CorpusData, count: int) -> Iterator[Chip]:
             row = rows[number - start]
             label = -1 if labels is None else labels[number]
             yield Chip(
+                key=shard.key(row),
+                number=number,
                 values=shard.physical(row),
                 platform=str(columns["platform"][row]),
                 time=int(columns["time"][row]),

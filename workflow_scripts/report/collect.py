@@ -118,7 +118,7 @@ def read_pictures(path: Path) -> dict[str, NDArray[Any]]:
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            pictures = {name: arrays[name] for name in ("input", "prediction", "mask")}
+            pictures = {name: arrays[name] for name in ("input", "prediction", "mask", "keys")}
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; export the run again") from None
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:

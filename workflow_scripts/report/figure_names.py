@@ -1,4 +1,4 @@
-"""Which figures of probes a report has and what they are called, for it and for the rules."""
+"""Which figures and tables a report has and what they are called, for it and for the rules."""
 
 from typing import Any
 
@@ -8,6 +8,44 @@ Json = dict[str, Any]
 def file_name(encoder: str, benchmark: str) -> str:
     """`ucm-mae@200` on `ucm` → `ucm-mae-at-200_ucm`."""
     return f"{encoder.replace('@', '-at-')}_{benchmark}"
+
+
+def figures(shown: Json) -> dict[str, list[str]]:
+    """Names, without an ending, of all figures but that of the jobs, by category.
+
+    Args:
+        shown: The report's recipe, or what `report_recipe.shown` gives of it.
+    """
+    corpora, runs = shown["corpora"], shown["runs"]
+    data = [f"data_{corpus['name']}" for corpus in corpora]
+    for corpus in corpora:
+        if corpus["kind"] == "chips":
+            kinds = ("map", "bands", "dropped") if corpus["cut_from"] else ("map", "bands")
+            data += [f"{kind}_{corpus['name']}" for kind in kinds]
+    return {
+        "Data": data,
+        "Runs": [f"run_{run['name']}" for run in runs],
+        "Reconstructions": [
+            f"reconstruction_{run['name']}" for run in runs if run["objective"] != "supervised"
+        ],
+        "Probes": probe_figures(shown["probes"]),
+    }
+
+
+def tables(shown: Json) -> list[str]:
+    """Names, without an ending, of all tables.
+
+    Args:
+        shown: As of `figures`.
+    """
+    names = ["stages", "jobs", "environment", "datasets", "data-used", "files"]
+    if any(corpus["cut_from"] for corpus in shown["corpora"]):
+        names += ["granules", "detectors", "days", "granules-set-aside"]
+    for corpus in shown["corpora"]:
+        names += [f"classes_{corpus['name']}", f"set-aside_{corpus['name']}"]
+    names += ["runs", "co2"]
+    names += [f"probes_{name}" for name in dict.fromkeys(p["benchmark"] for p in shown["probes"])]
+    return [*names, *(["arp"] if shown["arp_baseline"] else []), "published"]
 
 
 def is_along(entry: Json, probes: list[Json]) -> bool:

@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 
 from workflow_scripts.probe.protocol_order import in_order
 from workflow_scripts.probe.reading import Json, metrics, protocol_title
+from workflow_scripts.report.figure_data import Column, Table, Value
 from workflow_scripts.report.probe_data import ProbeData
 from workflow_scripts.report.style import (
     BLUE,
@@ -82,7 +83,39 @@ def accuracy_figure(probes: Sequence[ProbeData], folder: Path) -> Path:
     axes.set_title(plain(probes[0].benchmark_label, 60))
     _legend(axes, probes, looks)
     mark_synthetic(figure, any(probe.synthetic for probe in probes))
-    return save(figure, folder, f"accuracy_{probes[0].benchmark}")
+    data = _data(probes, bands)
+    return save(figure, folder, data.name, data)
+
+
+def metric_columns(probe: ProbeData, who: str = "") -> list[Column]:
+    """Columns of the main metric: mean, spread, and the number of trials that it is over."""
+    title = f"{metrics(probe.results[0])[0][1]}{f' of {who}' if who else ''}"
+    return [
+        Column(title, "%", ".1f"),
+        Column(f"{title}, deviation", "%", ".1f", spread=True),
+        Column(f"trials{f' of {who}' if who else ''}"),
+    ]
+
+
+def _data(probes: Sequence[ProbeData], bands: list[tuple[str, list[ProbeData]]]) -> Table:
+    floors = {"random": "random weights", "mean-colour": "mean colour"}
+    rows: list[list[Value]] = []
+    for protocol, lanes in bands:
+        for probe in lanes:
+            row: list[Value] = [protocol_title(protocol), probe.label, probe.encoder]
+            for who in ("encoder", *floors):
+                found = measured(probe, protocol, who)
+                row += [found["mean"], found["std"], len(found["values"])] if found else [None] * 3
+            rows.append([*row, "yes" if probe.synthetic else "no"])
+    judged = [c for who in ("", *floors.values()) for c in metric_columns(probes[0], who)]
+    return Table(
+        name=f"accuracy_{probes[0].benchmark}",
+        title=f"Encoders on {probes[0].benchmark_label}, by protocol",
+        columns=["protocol", "encoder", "name", *judged, "synthetic"],
+        rows=rows,
+        synthetic=any(probe.synthetic for probe in probes),
+        note="Mean and sample standard deviation over splits and seeds, on the test split.",
+    )
 
 
 def _lane(

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from workflow_scripts.probe.protocol_order import in_order
 from workflow_scripts.probe.reading import Json, metrics, protocol_title
-from workflow_scripts.report.figures_accuracy import measured
+from workflow_scripts.report.figure_data import Table, Value
+from workflow_scripts.report.figures_accuracy import measured, metric_columns
 from workflow_scripts.report.probe_data import ProbeData
 from workflow_scripts.report.style import (
     BLUE,
@@ -50,13 +51,20 @@ def along_figure(
     ordered = [probes[place] for place in np.argsort(steps, kind="stable")]
     figure, axes = plt.subplots(figsize=(9, 4.2), layout="constrained")
     ends = []
+    data: list[list[Value]] = []
     for protocol in in_order({name for probe in probes for name in probe.protocols}):
         line, floor = _points(protocol, ordered, last_step)
         if len(line) < 2:
             continue
         kind = protocol.rpartition("_")[0]
         colour = _COLOURS.get(protocol, PURPLE if kind == "few_shot" else GREY)
-        _line(axes, line, floor, colour=colour, dashed=kind == "few_shot")
+        points = [(0, floor), *line] if floor is not None else line
+        _line(axes, points, judged=len(line), colour=colour, dashed=kind == "few_shot")
+        data += [
+            [protocol_title(protocol), step, "random weights" if step == 0 else "encoder",
+             one["mean"], one["std"], len(one["values"])]
+            for step, one in points
+        ]  # fmt: skip
         ends.append((*line[-1], f"{protocol_title(protocol)} {line[-1][1]['mean']:.1f}", colour))
     _axes(axes, probes[0], label, last=max(steps))
     names = apart(np.array([end[1]["mean"] for end in ends]), 0.05 * np.ptp(axes.get_ylim()))
@@ -66,7 +74,14 @@ def along_figure(
             va="center", fontweight="bold",
         )  # fmt: skip
     mark_synthetic(figure, any(probe.synthetic for probe in probes))
-    return save(figure, folder, f"along_{run}_{probes[0].benchmark}")
+    table = Table(
+        name=f"along_{run}_{probes[0].benchmark}",
+        title=f"{label} along its pretraining, judged on {probes[0].benchmark_label}",
+        columns=["protocol", "step", "weights", *metric_columns(probes[0])],
+        rows=data,
+        synthetic=any(probe.synthetic for probe in probes),
+    )
+    return save(figure, folder, table.name, table)
 
 
 def _points(
@@ -82,16 +97,16 @@ def _points(
     return line, measured(judged[-1], protocol, "random")
 
 
-def _line(axes: Axes, line: Points, floor: Json | None, *, colour: str, dashed: bool) -> None:
-    points = [(0, floor), *line] if floor is not None else line
+def _line(axes: Axes, points: Points, *, judged: int, colour: str, dashed: bool) -> None:
+    """A line through points, of which the last `judged` are of the encoder, one before is not."""
     steps = np.array([step for step, _ in points], float)
     means, spreads = (np.array([one[key] for _, one in points]) for key in ("mean", "std"))
     axes.fill_between(steps, means - spreads, means + spreads, color=colour, alpha=0.15, lw=0)
     axes.plot(steps, means, color=colour, ls=(0, (4, 1.5)) if dashed else "-")
-    judged = slice(len(points) - len(line), None)
-    axes.plot(steps[judged], means[judged], "o", color=colour, ms=5, mec="white", mew=0.6)
-    if floor is not None:
-        axes.plot(0, floor["mean"], "o", color=colour, mfc="white", ms=5.5, mew=1.4, zorder=4)
+    axes.plot(steps[-judged:], means[-judged:], "o", color=colour, ms=5, mec="white", mew=0.6)
+    axes.plot(
+        steps[:-judged], means[:-judged], "o", color=colour, mfc="white", ms=5.5, mew=1.4, zorder=4
+    )
 
 
 def _axes(axes: Axes, probe: ProbeData, label: str, *, last: int) -> None:

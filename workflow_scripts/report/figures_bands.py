@@ -1,5 +1,6 @@
 """Histograms of the bands in physical units."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from workflow_scripts.modis.bands import BRIGHTNESS
 from workflow_scripts.modis.calibration import brightness_temperature, planck_radiance
 from workflow_scripts.report.chip_samples import band_title, sample_chips
 from workflow_scripts.report.collect import CorpusData
+from workflow_scripts.report.figure_data import Column, Table, Value
 from workflow_scripts.report.pictures import limits
 from workflow_scripts.report.style import (
     GREY,
@@ -33,6 +35,8 @@ BINS = 60
 ACROSS = 3
 LEAST = 0.01  # percent: where the axis begins, logarithmic as clear sea fills most of some bands
 OUTERMOST = 0.1  # percent left out at either end, so that a few pixels do not squeeze the rest
+
+_MARKS = {"mean": ("mean", "-"), "mean + 2σ": ("mean_2sigma", "--")}  # key in the index, line
 
 Values = dict[str, NDArray[np.float32]]  # (bands, pixels), or (pixels,) of a band, by platform
 
@@ -67,6 +71,7 @@ def bands_figure(corpus: CorpusData, folder: Path) -> Path:
     shard = corpus.samples.shards[0]
     unit = f"{shard.quantity or 'value'} ({pretty_units(shard.units or 'physical units')})"
     handles: dict[str, Any] = {}
+    rows: list[list[Value]] = []
     for channel, axes in enumerate(grid.flat):
         axes.set_visible(channel < len(bands))
         if channel >= len(bands):
@@ -76,14 +81,30 @@ def bands_figure(corpus: CorpusData, folder: Path) -> Path:
         if channel % ACROSS == 0:
             axes.set_ylabel("pixels in a bin (%)")
         of_band = {name: found[channel] for name, found in values.items()}
-        _panel(axes, of_band, marks=_marks(corpus.index, channel))
+        marks = _marks(corpus.index, channel)
+        found = histogram(of_band, [value for _, value, _ in marks])
+        _panel(axes, found, marks=marks)
+        rows += _rows(bands[channel], found, marks={name: value for name, value, _ in marks})
         if shard.quantity == "radiance" and axes.has_data():
             _temperature_axis(axes, bands[channel], list(values))
         handles |= {text: h for h, text in zip(*axes.get_legend_handles_labels(), strict=True)}
     figure.legend(handles.values(), handles, loc="outside lower right", ncols=4)
     figure.suptitle(_title(corpus, chips, step), x=0.01, ha="left", fontsize=9.5, weight="bold")
     mark_synthetic(figure, corpus.synthetic)
-    return save(figure, folder, f"bands_{corpus.name}")
+    data = Table(
+        name=f"bands_{corpus.name}",
+        title=f"{corpus.label}. {_title(corpus, chips, step)}",
+        columns=[
+            "band", "satellite", Column("from", shard.units), Column("to", shard.units), "pixels",
+            Column("share", "%"), *(Column(name, shard.units) for name in _MARKS),
+        ],
+        rows=rows,
+        synthetic=corpus.synthetic,
+        note="The first and the last bin of a band and satellite, of one edge, hold what lies "
+        "outside the axis. Shares are of the pixels that have a value; the mean and mean + 2σ are "
+        "those of the whole corpus.",
+    )  # fmt: skip
+    return save(figure, folder, data.name, data)
 
 
 def _title(corpus: CorpusData, chips: int, step: int) -> str:
@@ -94,28 +115,65 @@ def _title(corpus: CorpusData, chips: int, step: int) -> str:
 
 def _marks(index: dict[str, Any], channel: int) -> list[tuple[str, float, str]]:
     """Name, value and line style of what the index knows of a channel."""
-    known = (("mean", "mean", "-"), ("mean + 2σ", "mean_2sigma", "--"))
-    found = [(name, index[key][channel], line) for name, key, line in known if key in index]
+    found = [
+        (name, index[key][channel], line) for name, (key, line) in _MARKS.items() if key in index
+    ]
     return [row for row in found if row[1] is not None and np.isfinite(row[1])]
 
 
-def _panel(axes: Axes, values: Values, *, marks: list[tuple[str, float, str]]) -> None:
-    """Shares of values (pixels,) by platform."""
+@dataclass(frozen=True, kw_only=True)
+class Histogram:
+    """How many of a band's pixels are in each bin: `edges` (bins + 1,), `counts` by platform.
+
+    `counts` (bins + 2,) begin with what lies below the first edge and end with what lies above the
+    last one. Platforms without a value are not in it.
+    """
+
+    edges: NDArray[np.float64]
+    counts: dict[str, NDArray[np.int64]]
+
+    def shares(self, platform: str) -> NDArray[np.float64]:
+        """`counts` of a platform in percent of its pixels with a value."""
+        return 100 * self.counts[platform] / self.counts[platform].sum()
+
+
+def histogram(values: Values, marks: list[float]) -> Histogram:
+    """Equal bins over all but the outermost values (pixels,) by platform, marks included."""
     finite = {name: found[np.isfinite(found)] for name, found in values.items()}
     finite = {name: found for name, found in finite.items() if len(found)}
     if not finite:
+        return Histogram(edges=np.zeros(0), counts={})
+    everything = np.concatenate(list(finite.values()))
+    shown = [*limits(everything, (OUTERMOST, 100 - OUTERMOST)), *marks]
+    edges = np.linspace(min(shown), max(shown), BINS + 1)
+    counts = {}
+    for name, found in finite.items():
+        below, above = (found < edges[0]).sum(), (found > edges[-1]).sum()
+        counts[name] = np.concatenate([[below], np.histogram(found, edges)[0], [above]])
+    return Histogram(edges=edges, counts=counts)
+
+
+def _rows(band: str, found: Histogram, *, marks: dict[str, float]) -> list[list[Value]]:
+    edges = [None, *found.edges.tolist(), None]
+    of_band = [marks.get(name) for name in _MARKS]
+    return [
+        [band, platform, *edges[place : place + 2], int(count), float(share), *of_band]
+        for platform, counts in found.counts.items()
+        for place, (count, share) in enumerate(zip(counts, found.shares(platform), strict=True))
+    ]
+
+
+def _panel(axes: Axes, found: Histogram, *, marks: list[tuple[str, float, str]]) -> None:
+    """Shares of a band's values by platform."""
+    if not found.counts:
         axes.set(xticks=[], yticks=[])
         axes.text(0.5, 0.5, "no value in these chips", transform=axes.transAxes, ha="center",
                   color=GREY)  # fmt: skip
         return
-    everything = np.concatenate(list(finite.values()))
-    low, high = limits(everything, (OUTERMOST, 100 - OUTERMOST))
-    shown = [low, high, *(value for _, value, _ in marks)]
-    low, high = min(shown), max(shown)
-    edges = np.linspace(low, high, BINS + 1)
-    most = 10 * LEAST
-    for name, found in finite.items():
-        share = 100 * np.histogram(found, edges)[0] / len(found)
+    edges, most = found.edges, 10 * LEAST
+    low, high = edges[0], edges[-1]
+    for name in found.counts:
+        share = found.shares(name)[1:-1]
         colour, _ = platform_style(name)
         axes.stairs(share, edges, color=colour, fill=True, alpha=0.2, lw=0, baseline=LEAST)
         axes.stairs(share, edges, color=colour, lw=1.3, label=plain(name), baseline=LEAST)

@@ -23,6 +23,7 @@ from workflow_scripts.report.chip_samples import (
     shown_as,
 )
 from workflow_scripts.report.collect import CorpusData
+from workflow_scripts.report.figure_data import Column, Table
 from workflow_scripts.report.pictures import FalseColour, is_thermal, limits, map_band
 from workflow_scripts.report.style import (
     FAINT,
@@ -67,7 +68,28 @@ def chips_figure(corpus: CorpusData, folder: Path) -> Path:
     for axes, chip in zip(lower, chips, strict=True):
         _caption(axes, chip)
     mark_synthetic(figure, corpus.synthetic)
-    return save(figure, folder, f"data_{corpus.name}")
+    data = _data(corpus, chips)
+    return save(figure, folder, data.name, data)
+
+
+def _data(corpus: CorpusData, chips: list[Chip]) -> Table:
+    """Which chips are shown."""
+    return Table(
+        name=f"data_{corpus.name}",
+        title=f"Chips of {corpus.label} that are shown",
+        columns=[
+            "key", "sample", "satellite", Column("granule begins", "UTC"),
+            Column("latitude", "degrees north"), Column("longitude", "degrees east"),
+            Column("cloudy", "%", absent="unknown"), "night", "class",
+        ],
+        rows=[
+            [c.key, c.number, c.platform, c.when, c.latitude, c.longitude, 100 * c.cloud_share,
+             c.night, c.label]
+            for c in chips
+        ],
+        synthetic=corpus.synthetic,
+        note="`sample` is its number in the packed corpus; positions are of centres.",
+    )  # fmt: skip
 
 
 def _row(figure: Figure, count: int, *, top: float, square: float) -> list[Axes]:

@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from workflow_scripts.report.collect import CorpusData
+from workflow_scripts.report.figure_data import Table, Value
 from workflow_scripts.report.pictures import spread_out, thumbnail
 from workflow_scripts.report.style import WIDTH, mark_synthetic, plain, save
 
@@ -29,6 +30,7 @@ def images_figure(corpus: CorpusData, folder: Path, *, per_class: int) -> Path:
     square = (block - (per_class - 1) * GAP / 4) / per_class
     height = down * (square + GAP + LINE) - GAP
     figure = plt.figure(figsize=(WIDTH, height))
+    shown: list[list[Value]] = []
     side = 96 if len(groups) * per_class <= 60 else 72
     for number, (name, rows) in enumerate(groups):
         down_at, across_at = divmod(number, across)
@@ -42,5 +44,11 @@ def images_figure(corpus: CorpusData, folder: Path, *, per_class: int) -> Path:
             )
             axes.imshow(thumbnail(corpus.samples, row, side))
             axes.set_axis_off()
+            shown.append([name or None, corpus.samples.key(row), row])
     mark_synthetic(figure, corpus.synthetic)
-    return save(figure, folder, f"data_{corpus.name}")
+    data = Table(
+        name=f"data_{corpus.name}", title=f"Samples of {corpus.label} that are shown",
+        columns=["class", "key", "sample"], rows=shown, synthetic=corpus.synthetic,
+        note="`sample` is its number in the packed corpus.",
+    )  # fmt: skip
+    return save(figure, folder, data.name, data)

@@ -9,6 +9,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from workflow_scripts.report.collect import CorpusData
 from workflow_scripts.report.days import Tally
+from workflow_scripts.report.figure_data import Column, Table
 from workflow_scripts.report.style import (
     BLUE,
     GREEN,
@@ -88,4 +89,17 @@ def dropped_figure(corpus: CorpusData, totals: dict[tuple[str, str], Tally], fol
     axes.set_title("Chips kept and dropped, over all days")
     figure.legend(loc="outside lower right", ncols=2)
     mark_synthetic(figure, corpus.synthetic)
-    return save(figure, folder, f"dropped_{corpus.name}")
+    data = Table(
+        name=f"dropped_{corpus.name}",
+        title=f"Chips kept and dropped of {corpus.label}, over all days",
+        columns=["satellite", "fate", "chips", Column("share", "%", ".1f")],
+        rows=[
+            [name, reason if reason == KEPT else f"dropped: {reason}", fate[reason],
+             100 * fate[reason] / fate.total() if fate.total() else None]
+            for name, fate in fates.items()
+            for reason in reasons
+        ],
+        synthetic=corpus.synthetic,
+        note="Shares are of all chips of the satellite that were looked at.",
+    )  # fmt: skip
+    return save(figure, folder, data.name, data)

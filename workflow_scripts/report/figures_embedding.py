@@ -11,6 +11,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
+from workflow_scripts.report.figure_data import Table
 from workflow_scripts.report.probe_data import ProbeData
 from workflow_scripts.report.style import (
     BLUE,
@@ -54,7 +55,7 @@ def class_looks(count: int) -> list[tuple[Any, str]]:
 def embedding_figure(probe: ProbeData, folder: Path) -> Path:
     """`embedding_<encoder>_<benchmark>.svg`: where the encoder puts the test images."""
     assert probe.pictures is not None
-    name = f"embedding_{probe.file_name}"
+    data = _data(probe)
     places, labels = probe.pictures["embedding"], probe.pictures["embedding_labels"]
     if not len(places):
         figure, axes = plt.subplots(figsize=(6, 0.8))
@@ -62,7 +63,7 @@ def embedding_figure(probe: ProbeData, folder: Path) -> Path:
         axes.text(0.5, 0.5, "Samples with several labels have no one colour: no plane was made.",
                   ha="center", va="center", color=GREY)  # fmt: skip
         mark_synthetic(figure, probe.synthetic)
-        return save(figure, folder, name)
+        return save(figure, folder, data.name, data)
     there = np.unique(labels)
     figure, axes = plt.subplots(figsize=(10, 7.2 if len(there) > 12 else 6))
     figure.subplots_adjust(0, 0, 1, 1)
@@ -89,7 +90,26 @@ def embedding_figure(probe: ProbeData, folder: Path) -> Path:
         transform=axes.transAxes, va="top", fontsize=8, color=GREY,
     )  # fmt: skip
     mark_synthetic(figure, probe.synthetic)
-    return save(figure, folder, name)
+    return save(figure, folder, data.name, data)
+
+
+def _data(probe: ProbeData) -> Table:
+    """Where each sample is in the plane."""
+    assert probe.pictures is not None
+    of_each = zip(
+        *(probe.pictures[f"embedding{part}"].tolist() for part in ("_rows", "_labels", "")),
+        strict=True,
+    )
+    return Table(
+        name=f"embedding_{probe.file_name}",
+        title=f"Features of {probe.benchmark_label} by {probe.label}, in a plane",
+        columns=["sample", "class", "x", "y"],
+        rows=[[row, probe.classes[label], *place] for row, label, place in of_each],
+        synthetic=probe.synthetic,
+        note="`sample` is its number in the packed benchmark; the axes have no meaning of their "
+        f"own. Perplexity of t-SNE: {float(probe.pictures['perplexity']):.3g} (0: the first two "
+        "principal components).",
+    )
 
 
 def _name(axes: Axes, place: NDArray[Any], text: str, colour: Any) -> Text:

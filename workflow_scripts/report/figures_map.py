@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from workflow_scripts.report.chip_samples import Positions, degrees, positions
 from workflow_scripts.report.collect import CorpusData
+from workflow_scripts.report.figure_data import Column, Table, Value
 from workflow_scripts.report.style import (
     FAINT,
     GREY,
@@ -123,11 +124,48 @@ def map_figure(corpus: CorpusData, folder: Path) -> Path:
     """`map_<corpus>.svg`: chips by platform: outlines and centres or, of many, densities."""
     found = positions(corpus, most_days=MOST_DAYS, most_corners=MOST_POINTS)
     view = choose_view(*found.centres.T)
-    draw = _points if len(found.centres) <= MOST_POINTS else _densities
-    figure = draw(found, view)
+    single = len(found.centres) <= MOST_POINTS
+    figure = _points(found, view) if single else _densities(found, view)
     figure.suptitle(_title(corpus, found), x=0.01, ha="left", fontsize=9.5, weight="bold")
     mark_synthetic(figure, corpus.synthetic)
-    return save(figure, folder, f"map_{corpus.name}")
+    columns, rows = _single_chips(found) if single else _cells(found, view)
+    data = Table(
+        name=f"map_{corpus.name}", title=_title(corpus, found), columns=columns, rows=rows,
+        synthetic=corpus.synthetic,
+    )  # fmt: skip
+    return save(figure, folder, data.name, data)
+
+
+def _single_chips(found: Positions) -> tuple[list[Column], list[list[Value]]]:
+    """A row for each chip: its centre, then its corners, going round it."""
+    places = ["centre", *(f"corner {number}" for number in range(1, 5))]
+    columns = [Column("satellite")]
+    for place in (
+        places if all(p.corners is not None for p in found.places.values()) else places[:1]
+    ):
+        columns.append(Column(f"{place} latitude", "degrees north"))
+        columns.append(Column(f"{place} longitude", "degrees east"))
+    rows: list[list[Value]] = []
+    for platform, of_it in found.places.items():
+        parts = [of_it.centres[:, None]] + ([] if of_it.corners is None else [of_it.corners])
+        numbers = np.concatenate(parts, axis=1).reshape(len(of_it.centres), -1)  # north, east, …
+        rows += [[platform, *row] for row in numbers.tolist()]
+    return columns, rows
+
+
+def _cells(found: Positions, view: View) -> tuple[list[Column], list[list[Value]]]:
+    """A row for each cell with a chip: its southern and western edge and the chips in it."""
+    columns = [
+        Column("satellite"), Column("south", "degrees north"), Column("west", "degrees east"),
+        Column("height and width", "degrees"), Column("chips"),
+    ]  # fmt: skip
+    rows: list[list[Value]] = []
+    for platform, of_it in found.places.items():
+        counts, south, west = cells(of_it.centres, view)
+        for down, across in np.argwhere(counts).tolist():
+            east = (west[across] + 180) % 360 - 180
+            rows.append([platform, south[down], east, view.cell, int(counts[down, across])])
+    return columns, rows
 
 
 def _title(corpus: CorpusData, found: Positions) -> str:

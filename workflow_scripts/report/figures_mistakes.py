@@ -8,6 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from workflow_scripts.probe.reading import protocol_title
+from workflow_scripts.report.figure_data import Column, Table
 from workflow_scripts.report.pictures import FalseColour, Rgb, thumbnail
 from workflow_scripts.report.probe_data import ProbeData
 from workflow_scripts.report.style import (
@@ -63,14 +65,14 @@ def mistakes_figure(probe: ProbeData, folder: Path) -> Path:
     found = probe.pictures
     wrong = mistakes(found)
     chosen = wrong[:MOST]
-    name = f"mistakes_{probe.file_name}"
+    data = _data(probe, chosen)
     if not len(chosen):
         figure, axes = plt.subplots(figsize=(6, 0.8))
         bare(axes)
         axes.text(0.5, 0.5, f"None of {len(found['labels']):,} test samples was taken for another.",
                   ha="center", va="center", color=GREY)  # fmt: skip
         mark_synthetic(figure, probe.synthetic)
-        return save(figure, folder, name)
+        return save(figure, folder, data.name, data)
     down, across = -(-len(chosen) // ACROSS), min(ACROSS, len(chosen))
     square = (WIDTH + _GAP) / ACROSS - _GAP
     width, height = max(across, 3) * (square + _GAP) - _GAP, down * (square + _BETWEEN) + _TITLE
@@ -87,7 +89,28 @@ def mistakes_figure(probe: ProbeData, folder: Path) -> Path:
     title = f"{_count(len(chosen), len(wrong))} among {len(found['labels']):,} test samples"
     figure.text(0, 1, title, fontweight="bold", fontsize=9.5, va="top")
     mark_synthetic(figure, probe.synthetic)
-    return save(figure, folder, name)
+    return save(figure, folder, data.name, data)
+
+
+def _data(probe: ProbeData, chosen: NDArray[np.int64]) -> Table:
+    """Which samples are shown, and what they were taken for."""
+    assert probe.pictures is not None
+    labels, predicted, confidence, rows = (
+        probe.pictures[name][chosen] for name in ("labels", "predicted", "confidence", "test_rows")
+    )
+    return Table(
+        name=f"mistakes_{probe.file_name}",
+        title=f"The surest mistakes of {probe.label} on {probe.benchmark_label}, "
+        f"{protocol_title(probe.headline)}",
+        columns=["key", "sample", "true class", "predicted class", Column("how sure", "%", ".0f")],
+        rows=[
+            [probe.samples.key(int(row)), int(row), true_names(label, probe.classes),
+             probe.classes[int(taken)], 100 * float(sure)]
+            for row, label, taken, sure in zip(rows, labels, predicted, confidence, strict=True)
+        ],
+        synthetic=probe.synthetic,
+        note="`sample` is its number in the packed benchmark.",
+    )  # fmt: skip
 
 
 def _count(shown: int, all_of_them: int) -> str:

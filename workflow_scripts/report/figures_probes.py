@@ -12,6 +12,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from workflow_scripts.probe.reading import protocol_title
+from workflow_scripts.report.figure_data import Column, Table
 from workflow_scripts.report.probe_data import ProbeData
 from workflow_scripts.report.style import BLUE, GREY, INK, mark_synthetic, plain, save
 
@@ -36,7 +37,34 @@ def probe_figure(probe: ProbeData, folder: Path) -> Path:
         figure, right = plt.subplots(figsize=(7, height), layout="constrained")
     _by_class(right, probe, classes)
     mark_synthetic(figure, probe.synthetic)
-    return save(figure, folder, f"probe_{probe.file_name}")
+    data = _data(probe)
+    return save(figure, folder, data.name, data)
+
+
+def _data(probe: ProbeData) -> Table:
+    """A row for each true class; of one label a sample, how many were taken for each class."""
+    counts = (probe.verdict(probe.headline) or {}).get("confusion")
+    classes = probe.classes
+    what = "average precision" if probe.multi_label else "accuracy"
+    columns: list[Column | str] = [
+        "class",
+        Column(what, "%", ".1f", absent="no test sample"),
+        Column(f"{what} of random weights", "%", ".1f"),
+    ]
+    values = _values(probe, "encoder").tolist(), _values(probe, "random").tolist()
+    rows = [list(row) for row in zip(classes, *values, strict=True)]
+    if counts is not None:
+        columns += [Column(f"taken for {name}") for name in classes]
+        rows = [[*row, *taken] for row, taken in zip(rows, counts, strict=True)]
+    return Table(
+        name=f"probe_{probe.file_name}",
+        title=f"{probe.label} on {probe.benchmark_label} by class, "
+        f"{protocol_title(probe.headline)}",
+        columns=columns,
+        rows=rows,
+        synthetic=probe.synthetic,
+        note="All splits and seeds together; verdicts on test samples by true and predicted class.",
+    )
 
 
 def _confusion(axes: Axes, counts: NDArray[Any], classes: list[str]) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from workflow_scripts.pretrain.history import NOT_TERMS
 from workflow_scripts.report.collect import RunData
+from workflow_scripts.report.figure_data import Column, Table, Value
 from workflow_scripts.report.figures_chips import grey_maps
 from workflow_scripts.report.pictures import FalseColour, cover, is_thermal, map_band, unit_rgb
 from workflow_scripts.report.style import (
@@ -63,8 +64,7 @@ def run_figure(run: RunData, folder: Path) -> Path:
     )
     steps = column(run.history, "step")
     _curve(loss, steps, column(run.history, "loss"), colour=BLUE, label="loss")
-    names = {name for row in run.history for name, v in row.items() if isinstance(v, int | float)}
-    terms = sorted(names - NOT_TERMS)
+    terms = _terms(run.history)
     for name, colour in zip(terms, (ORANGE, GREEN, PURPLE, RED), strict=False):
         _curve(loss, steps, column(run.history, name), colour=colour, label=name)
     if terms:
@@ -84,7 +84,29 @@ def run_figure(run: RunData, folder: Path) -> Path:
         if not any(np.isfinite(line.get_ydata()).any() for line in axes.lines):
             axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center", color=GREY)
     mark_synthetic(figure, run.synthetic)
-    return save(figure, folder, f"run_{run.name}")
+    data = _curves(run)
+    return save(figure, folder, data.name, data)
+
+
+def _terms(history: list[dict[str, Any]]) -> list[str]:
+    """Terms of the loss that were logged."""
+    names = {name for row in history for name, v in row.items() if isinstance(v, int | float)}
+    return sorted(names - NOT_TERMS)
+
+
+def _curves(run: RunData) -> Table:
+    """Each logged step, as it was logged: the picture smooths."""
+    columns = [Column("step"), Column("samples"), Column("loss")]
+    columns += [Column(name) for name in _terms(run.history)]
+    columns += [Column("learning rate"), Column("speed", "images/s")]
+    keys = [{"learning rate": "lr", "speed": "images_per_s"}.get(c.name, c.name) for c in columns]
+    return Table(
+        name=f"run_{run.name}",
+        title=f"{run.label}: loss, learning rate and speed",
+        columns=columns,
+        rows=[[row.get(key) for key in keys] for row in run.history],
+        synthetic=run.synthetic,
+    )
 
 
 def reconstruction_figure(run: RunData, folder: Path, *, units: str = "") -> Path | None:
@@ -122,4 +144,38 @@ def reconstruction_figure(run: RunData, folder: Path, *, units: str = "") -> Pat
     for number in range(rows):
         grid[number][0].set_ylabel(plain((band if number > 2 else "") + names[number % 3]))
     mark_synthetic(figure, run.synthetic)
-    return save(figure, folder, f"reconstruction_{run.name}")
+    data = _errors(run, units=units if physical else "")
+    return save(figure, folder, data.name, data)
+
+
+def _errors(run: RunData, *, units: str) -> Table:
+    """How far the prediction is off where the picture was hidden, by picture and channel.
+
+    Beside it stands the deviation of the hidden pixels: whoever predicts their mean errs so much.
+    """
+    given, predicted, mask, keys = (
+        run.pictures[name] for name in ("input", "prediction", "mask", "keys")
+    )
+    rows: list[list[Value]] = []
+    for key, true, found, hidden in zip(keys.tolist(), given, predicted, mask, strict=True):
+        for channel, band in enumerate(run.model["bands"]):
+            values = true[hidden, channel].astype(float)
+            known = np.isfinite(values)
+            off = found[hidden, channel][known] - values[known]
+            rows.append(
+                [key, band, 100 * float(hidden.mean()),
+                 float(np.sqrt((off**2).mean())) if len(off) else None,
+                 float(values[known].std()) if len(off) else None]
+            )  # fmt: skip
+    return Table(
+        name=f"reconstruction_{run.name}",
+        title=f"{run.label}: errors of the reconstructions that are shown",
+        columns=[
+            "key", "channel", Column("hidden", "%", ".1f"), Column("RMS error", units),
+            Column("deviation of the true values", units),
+        ],
+        rows=rows,
+        synthetic=run.synthetic,
+        note="Over hidden pixels that have a value"
+        + ("." if units else ", of values between 0 and 1."),
+    )  # fmt: skip

@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from workflow_scripts.files import atomic
 from workflow_scripts.logs import log
+from workflow_scripts.report.figure_data import Table, write_csv
 
 # Okabe and Ito's palette, told apart with any colour vision.
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
@@ -127,13 +129,23 @@ def plain_ticks(axes: Axes, *, x_whole: bool = False) -> None:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
 
 
-def save(figure: Figure, folder: Path, name: str) -> Path:
-    """Write `<folder>/<name>.svg`; ids inside are salted with the name, so that none clash."""
+def save(figure: Figure, folder: Path, name: str, data: Table) -> Path:
+    """Write `<folder>/<name>.svg` and, as `<name>.csv` beside it, the data that it shows.
+
+    Ids inside the picture are salted with the name, so that none clash.
+
+    Args:
+        figure: Closed afterwards.
+        folder: Where both go.
+        name: Of the files.
+        data: What the picture shows, as numbers.
+    """
     path = folder / f"{name}.svg"
     with matplotlib.rc_context({"svg.hashsalt": name}), atomic(path) as temporary:
         figure.savefig(
             temporary, format="svg", metadata={"Date": None}, bbox_inches="tight", pad_inches=0.08
         )
     plt.close(figure)
+    write_csv(replace(data, name=name), folder)
     log.info("%s", path)
     return path
