@@ -206,8 +206,9 @@ def reported(w):
             files += [manifest.removesuffix("l") for manifest in fetched(name)]
             files += [f"{DATA}/chips/{name}/{day}.json" for day in dataset_days(CONFIG, name)]
     for run in wanted_runs(CONFIG):
-        names = ("summary.json", "summary.provenance.json", "history.jsonl", "model.json")
-        files += [f"{RESULTS}/runs/{run}/{name}" for name in (*names, "reconstructions.npz")]
+        names = ("summary.json", "summary.provenance.json", "history.jsonl", "power.jsonl")
+        names += ("model.json", "reconstructions.npz")
+        files += [f"{RESULTS}/runs/{run}/{name}" for name in names]
     for benchmark, encoder in wanted_probes(CONFIG):
         for rule, result in judgements(CONFIG, encoder, benchmark):
             files += [str(result), str(provenance_path(result))]

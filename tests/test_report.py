@@ -24,8 +24,9 @@ from workflow_scripts.report.templates import FOLDERS
 FIGURES = [
     "accuracy_scenes", "along_scenes-mae_scenes", "bands_modis", "data_modis", "data_scenes",
     "dropped_modis", "embedding_scenes-gfm_scenes", "embedding_scenes-mae_scenes",
-    "map_modis", "mistakes_scenes-gfm_scenes", "mistakes_scenes-mae_scenes",
-    "probe_scenes-gfm_scenes",
+    "energy_accuracy", "map_modis",
+    "mistakes_scenes-gfm_scenes", "mistakes_scenes-mae_scenes", "power_modis-simmim",
+    "power_scenes-gfm", "power_scenes-mae", "power_scenes-teacher", "probe_scenes-gfm_scenes",
     "probe_scenes-mae_scenes", "reconstruction_modis-simmim", "reconstruction_scenes-gfm",
     "reconstruction_scenes-mae", "run_modis-simmim", "run_scenes-gfm", "run_scenes-mae",
     "run_scenes-teacher",
@@ -107,8 +108,8 @@ def test_synthetic_is_written_into_every_picture_and_beside_every_number(tree):
         assert "SYNTHETIC DATA" in text, name
     # Headline cards, datasets and what they are cited by, granules (columns, tables below),
     # corpora, class tables, runs; the benchmark, its rows, its steps (summary, row) and each
-    # encoder's figures; and the note.
-    tags = 2 + (3 + 3) + (2 + 3) + 2 + 2 + 4 + (1 + 2 + 2 + 2) + 1
+    # encoder's figures; energy's three parts; and the note.
+    tags = 3 + (3 + 3) + (2 + 3) + 2 + 2 + 4 + (1 + 2 + 2 + 2) + 3 + 1
     assert html.count('<span class="tag">synthetic</span>') == tags
 
 
@@ -178,6 +179,7 @@ def test_records_without_a_measurement_are_none(tmp_path, tree):
     [
         "results/runs/scenes-mae/summary.json",
         "results/runs/scenes-mae/history.jsonl",
+        "results/runs/scenes-mae/power.jsonl",
         "results/runs/scenes-mae/reconstructions.npz",
         "results/probes/scenes-mae/scenes.json",
         "results/probes/scenes-mae/scenes.npz",

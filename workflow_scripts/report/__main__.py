@@ -6,7 +6,7 @@ from typing import Any
 
 from workflow_scripts.files import exclusive, write_text
 from workflow_scripts.logs import log
-from workflow_scripts.report.chosen_probes import whole_probes
+from workflow_scripts.report.chosen_probes import judged_runs, whole_probes
 from workflow_scripts.report.collect import Collected, collect
 from workflow_scripts.report.data_tables import data_tables
 from workflow_scripts.report.figure_data import Table
@@ -20,6 +20,7 @@ from workflow_scripts.report.figures_days import dropped_figure
 from workflow_scripts.report.figures_embedding import embedding_figure
 from workflow_scripts.report.figures_map import map_figure
 from workflow_scripts.report.figures_mistakes import mistakes_figure
+from workflow_scripts.report.figures_power import accuracy_energy_figure, power_figure
 from workflow_scripts.report.figures_probes import probe_figure
 from workflow_scripts.report.figures_runs import reconstruction_figure, run_figure
 from workflow_scripts.report.page import render
@@ -49,7 +50,11 @@ def draw(collected: Collected, folder: Path) -> None:
         for run in collected.runs:
             run_figure(run, folder)
             reconstruction_figure(run, folder, units=units.get(run.model["corpus"], ""))
+            power_figure(run, folder)
         draw_probes(collected, folder)
+        if judged := judged_runs(collected):
+            runs = {run.name: run for run in collected.runs}
+            accuracy_energy_figure(judged, runs, collected.recipe["energy"], folder)
 
 
 def draw_probes(collected: Collected, folder: Path) -> None:

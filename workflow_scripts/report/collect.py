@@ -50,6 +50,7 @@ class RunData:
     summary: Json
     model: Json
     history: list[Json]
+    power: list[Json]
     pictures: dict[str, NDArray[Any]]
     facts: Json | None
     digests: Json
@@ -91,7 +92,7 @@ def optional_json(path: Path) -> Json | None:
 
 
 def read_history(path: Path) -> list[Json]:
-    """The lines of a run's `history.jsonl`.
+    """The lines of a run's `history.jsonl` or `power.jsonl`.
 
     Raises:
         UserError: No such file, or a line that is not a JSON object.
@@ -172,6 +173,7 @@ def _run(entry: Json, results: Path, digests: Json) -> RunData:
         summary=read_json(folder / "summary.json"),
         model=read_json(folder / "model.json"),
         history=read_history(folder / "history.jsonl"),
+        power=read_history(folder / "power.jsonl"),
         pictures=read_pictures(folder / "reconstructions.npz"),
         facts=optional_json(provenance_path(folder / "summary.json")),
         digests=digests.get(entry["name"]) or {},

@@ -29,6 +29,8 @@ def figures(shown: Json) -> dict[str, list[str]]:
             f"reconstruction_{run['name']}" for run in runs if run["objective"] != "supervised"
         ],
         "Probes": probe_figures(shown["probes"]),
+        "Energy": [f"power_{run['name']}" for run in runs]
+        + (["energy_accuracy"] if ends_of_runs(shown["probes"]) else []),
     }
 
 
@@ -57,6 +59,11 @@ def is_along(entry: Json, probes: list[Json]) -> bool:
         other["benchmark"] == entry["benchmark"] and other["encoder"] == entry["run"]
         for other in probes
     )
+
+
+def ends_of_runs(probes: list[Json]) -> list[Json]:
+    """Entries of runs at their ends, not of steps or of weights from elsewhere."""
+    return [entry for entry in probes if entry["run"] is not None and entry["step"] is None]
 
 
 def runs_along(probes: list[Json]) -> list[tuple[str, str]]:

@@ -5,9 +5,10 @@ from typing import Any
 
 from workflow_scripts import dates
 from workflow_scripts.published import groups, trained_on, value
-from workflow_scripts.report import page_probes, tables, tables_days, tables_probes
+from workflow_scripts.report import page_energy, page_probes, tables, tables_days, tables_probes
 from workflow_scripts.report.collect import Collected, CorpusData, RunData
 from workflow_scripts.report.embedded import data_uri
+from workflow_scripts.report.energy_data import energy_facts
 from workflow_scripts.report.run_facts import pins, run_facts
 from workflow_scripts.report.templates import fill_in
 from workflow_scripts.shards.layout import IMAGES
@@ -16,7 +17,7 @@ Json = dict[str, Any]
 # Sections in their order: the file of `blocks` that shows it, its anchor too, and its name.
 SECTIONS = (
     ("made", "What was run"), ("data", "Data"), ("runs", "Runs"), ("probes", "Probes"),
-    ("published", "Published numbers"),
+    ("energy", "Energy"), ("published", "Published numbers"),
 )  # fmt: skip
 
 # How to read the figures of chips.
@@ -167,7 +168,7 @@ def _pictures(corpus: CorpusData, figures: Path) -> list[Json]:
     ]
 
 
-def _run(run: RunData, figures: Path) -> Json:
+def _run(run: RunData, figures: Path, energy: Json) -> Json:
     mask = (run.summary.get("recipe") or {}).get("mask") or {}
     return {
         "true_statistics": bool(mask.get("norm_pix")),
@@ -176,7 +177,7 @@ def _run(run: RunData, figures: Path) -> Json:
         "objective": run.objective,
         "synthetic": run.synthetic,
         "pinned": pins(run),
-        "facts": run_facts(run),
+        "facts": [*run_facts(run), *energy_facts(run, energy)],
         "digest": run.summary["run_digest"][: tables.SHORT],
         "curves": data_uri(figures / f"run_{run.name}.svg"),
         "reconstruction": data_uri(figures / f"reconstruction_{run.name}.svg"),
@@ -217,8 +218,9 @@ def context(collected: Collected, figures: Path) -> Json:
         "used": _used(collected),
         "granules": _granules(collected),
         "corpora": _corpora(collected, figures),
-        "runs": [_run(run, figures) for run in collected.runs],
+        "runs": [_run(run, figures, recipe["energy"]) for run in collected.runs],
         "benchmarks": page_probes.benchmarks(collected, picture),
+        "energy": page_energy.parts(collected, picture),
         "arp": tables_probes.arp_table(collected.probes, recipe.get("arp_baseline")),
         "published": published(),
         "absent": tables.ABSENT,
