@@ -19,6 +19,7 @@ include: "rules/pack.smk"
 include: "rules/weights.smk"
 include: "rules/pretrain.smk"
 include: "rules/probe.smk"
+include: "rules/scaling.smk"
 include: "rules/card.smk"
 include: "rules/report.smk"
 include: "rules/ask.smk"
@@ -33,6 +34,7 @@ rule all:
     default_target: True
     input:
         [f"{RESULTS}/runs/{run}/README.md" for run in wanted_runs(CONFIG)],
+        study_files(wanted_studies(CONFIG)),
         f"{RESULTS}/report.html",
 
 

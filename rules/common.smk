@@ -8,7 +8,7 @@ from snakemake.logging import logger
 
 from workflow_scripts.catalogue.known import known
 from workflow_scripts.code_digest import code_digest
-from workflow_scripts.config_check import check_config
+from workflow_scripts.config_check import check_config, without_samples
 from workflow_scripts.config_models import upstream
 from workflow_scripts.corpora import (
     BENCH,
@@ -36,6 +36,7 @@ from workflow_scripts.report import figure_names
 from workflow_scripts.report_recipe import shown as report_shown
 from workflow_scripts.results import provenance_path
 from workflow_scripts.split.lists import list_files
+from workflow_scripts.studies import READING, point, points
 from workflow_scripts.submission import submit_patiently
 from workflow_scripts.survivors import refuse_doubles
 from workflow_scripts.wanted import (
@@ -45,6 +46,7 @@ from workflow_scripts.wanted import (
     wanted_corpora,
     wanted_probes,
     wanted_runs,
+    wanted_studies,
     wanted_weights,
 )
 
@@ -78,6 +80,7 @@ def keep_weights(needed):
 # Snakemake's flag for its own report; at the start of a line its parser takes `report` for a keyword.
 shown = report
 
+config = without_samples(config, workflow.config_settings.overwrite_config)
 CONFIG = refuse_as_workflow_error(lambda: check_config(config))
 JOBS = Jobs(CONFIG)
 DATA, RESULTS = CONFIG.paths.data, CONFIG.paths.results
@@ -92,7 +95,7 @@ onstart:
     needed = [named(job) for job in workflow.dag.needrun_jobs()]
     if workflow.non_local_exec:
         refuse_to_submit(needed)
-        say_node_hours()
+        say_node_hours(points_among(needed))
         refuse_as_workflow_error(translate_states)
         refuse_as_workflow_error(submit_patiently)
     note_start(runs=f"{RESULTS}/runs", submits=workflow.non_local_exec)
@@ -139,6 +142,8 @@ wildcard_constraints:
     run=one_of(CONFIG.runs),
     encoder=one_of(sorted({e for b in CONFIG.benchmarks for e in probed_encoders(CONFIG, b)})),
     weights=one_of(CONFIG.weights),
+    study=one_of(CONFIG.studies),
+    point=r"[a-z0-9_-]+",
     benchmark=one_of(CONFIG.benchmarks),
     corpus=one_of([*CONFIG.corpora, *(f"{BENCH}{name}" for name in CONFIG.benchmarks)]),
     folder=one_of(datasets_of("image-folder", "image-list", "files", "aicca")),

@@ -182,6 +182,45 @@ def judgements_of(benchmarks):
 TABLE_BASELINE = option("--baseline", CONFIG.report.arp_baseline or "")
 
 
+# --- scaling -----------------------------------------------------------------------------------
+
+
+# What `snakemake scaling` makes: the studies that `all` names; where it names none, every one.
+SCALED = CONFIG.all.studies or list(CONFIG.studies)
+
+
+def point_of(w):
+    """The point of a study that a job measures."""
+    return refuse_as_workflow_error(lambda: point(CONFIG, w.study, w.point))
+
+
+def point_index(w):
+    """The corpus of a point that reads one."""
+    corpus = CONFIG.studies[w.study].corpus
+    return [f"{DATA}/shards/{corpus}/index.json"] if point_of(w).mode in READING else []
+
+
+def point_minutes(study):
+    """Time limit of a study's points; refused where the site has none such."""
+    fits_points(study)
+    return CONFIG.studies[study].minutes
+
+
+def points_of(study):
+    """The results of a study's points."""
+    return [f"{RESULTS}/scaling/{study}/{one.name}.json" for one in points(CONFIG, study)]
+
+
+def study_files(names):
+    """Tables of studies and their points: of either only what is asked for is made when it is lost."""
+    return [*tables_of(names), *(file for name in names for file in points_of(name))]
+
+
+def tables_of(names):
+    """Tables of studies."""
+    return [f"{RESULTS}/scaling/{name}.json" for name in names]
+
+
 # --- card --------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ from workflow_scripts.driver import only_plans
 from workflow_scripts.network import fetch_targets, missing_downloads, needs_network
 from workflow_scripts.plan import node_hours
 from workflow_scripts.site_checks import OnSite
+from workflow_scripts.site_points import missing_points
 from workflow_scripts.sites import Profile
 
 
@@ -30,9 +31,17 @@ if workflow.is_main_process and PROFILE.site:
     SITE = refuse_as_workflow_error(lambda: OnSite(CONFIG, PROFILE))
 
 
-def say_node_hours():
-    """Tell what the runs of `all` may take of the site; standard output is for plans and graphs."""
-    sys.stderr.write(f"{node_hours.table(node_hours.rows(CONFIG, PROFILE))}\n")
+def say_node_hours(points=None):
+    """Tell what the runs of `all`, and points of studies, may take of the site; standard output is for
+    plans and graphs.
+
+    Before Snakemake knows which points would run, they are those that have no result.
+    """
+    if points is None:
+        studies = SCALED if "scaling" in sys.argv else wanted_studies(CONFIG)
+        points = missing_points(CONFIG, studies)
+    rows = [*node_hours.rows(CONFIG, PROFILE), *node_hours.study_rows(CONFIG, points, PROFILE)]
+    sys.stderr.write(f"{node_hours.table(rows)}\n")
 
 
 def not_ready(jobs):
@@ -51,6 +60,11 @@ if SITE and only_plans():
     say_node_hours()
 
 
+def points_among(jobs):
+    """The points of studies among jobs (rule and wildcards of each)."""
+    return [names for rule, names in jobs if rule == "point"]
+
+
 @functools.cache
 def fits_site(run):
     """Refuse a run that the site would not take, with all others of `all` that it would not."""
@@ -59,6 +73,14 @@ def fits_site(run):
             SITE.refuse([run])
         except UserError:
             refuse_as_workflow_error(lambda: SITE.refuse([run, *wanted_runs(CONFIG)]))
+
+
+@functools.cache
+def fits_points(study):
+    """Refuse a study of which the site would not take a point that is not there yet."""
+    if SITE:
+        missing = missing_points(CONFIG, [study])
+        refuse_as_workflow_error(lambda: SITE.refuse([], missing))
 
 
 def refuse_to_submit(jobs):
@@ -70,7 +92,9 @@ def refuse_to_submit(jobs):
     if SITE is None:
         return
     refuse_as_workflow_error(
-        lambda: SITE.refuse(names[0] for rule, names in jobs if rule == "pretrain")
+        lambda: SITE.refuse(
+            [names[0] for rule, names in jobs if rule == "pretrain"], points_among(jobs)
+        )
     )
     unready = not_ready(jobs)
     if unready:

@@ -89,13 +89,13 @@ def test_neutral_modules_exist():
 @pytest.mark.parametrize(
     "stage",
     ["fetch", "tile", "pack", "weights", "pretrain", "export", "snapshot", "split", "features",
-     "probe", "finetune", "card", "report"],
+     "probe", "finetune", "card", "scaling", "study", "report"],
 )  # fmt: skip
 def test_no_stage_imports_the_config_models(stage):
     closure = import_closure(stage)
     assert f"workflow_scripts.{stage}.__main__" in closure
     assert not {name for name in closure if name.startswith("workflow_scripts.config")}
-    beside = {f"workflow_scripts.{name}" for name in ("recipes", "jobs")}
+    beside = {f"workflow_scripts.{name}" for name in ("recipes", "jobs", "studies")}
     assert not beside & set(closure)
 
 

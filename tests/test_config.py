@@ -167,3 +167,13 @@ def test_broken_config_file_is_named(tmp_path, text, words):
     with pytest.raises(UserError, match=words) as error:
         load_config(file)
     assert str(file) in str(error.value)
+
+
+def test_a_configuration_with_an_all_of_its_own_gets_no_study_of_the_sample(tmp_path):
+    own, changed = tmp_path / "own.yaml", tmp_path / "changed.yaml"
+    own.write_text("all: {runs: [scenes-mae], benchmarks: []}")
+    changed.write_text("name: other")
+    assert load_config(own).all.studies == []
+    assert load_config(changed).all.studies == load_config().all.studies
+    own.write_text("all: {runs: [], studies: [sample]}")
+    assert load_config(own).all.studies == ["sample"]

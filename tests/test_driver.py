@@ -236,6 +236,16 @@ def test_many_jobs_are_drawn_as_their_rules():
     assert list(graph.edges) == [(tiles, ("pack", "1 job"))]
 
 
+def test_points_of_a_study_are_one_node():
+    points = [
+        Planned("point", ("sample", f"p{n}"), frozenset(), frozenset([f"{n}.json"]), "")
+        for n in range(MOST_JOBS + 1)
+    ]
+    study = job("study", "sample", [f"{n}.json" for n in range(MOST_JOBS + 1)], ["s"])
+    node = ("point", "sample", f"{MOST_JOBS + 1} jobs")
+    assert list(job_graph([*points, study]).edges) == [(node, ("study", "sample"))]
+
+
 def test_long_edges_pass_between_the_boxes(tmp_path):
     graph = nx.DiGraph()
     nx.add_path(graph, [("a",), ("b",), ("c",)])

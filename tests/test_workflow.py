@@ -73,6 +73,8 @@ def test_mistyped_key_stops_before_any_job(workspace):
         "probe.table",
         "finetune",
         "card",
+        "scaling",
+        "study",
         "report",
         "catalogue",
         "mllog",

@@ -18,6 +18,7 @@ from workflow_scripts.config_models import broken_models
 from workflow_scripts.config_modis import Granules
 from workflow_scripts.config_origin import broken_origins, in_catalogue
 from workflow_scripts.config_runs import GfmRun, Launch
+from workflow_scripts.config_scaling import broken_studies
 from workflow_scripts.config_unfit import unfit_encoders
 from workflow_scripts.errors import UserError
 from workflow_scripts.pretrain.strategies import parts_of, shard_count, share_of
@@ -52,10 +53,34 @@ def load_config(*files: Path) -> Config:
     Raises:
         UserError: A file is missing, is not YAML, or the result is not valid.
     """
+    return check_config(merged_config(*files))
+
+
+def merged_config(*files: Path) -> dict[str, Any]:
+    """The embedded default with further files merged over it, not checked yet.
+
+    Raises:
+        UserError: A file is missing or is not YAML.
+    """
     merged: dict[str, Any] = {}
     for file in files:
         merged = _merge(merged, _loaded(file))
-    return check_config(_merge(_loaded(ROOT / "config.yaml"), merged))
+    return without_samples(_merge(_loaded(ROOT / "config.yaml"), merged), merged)
+
+
+def without_samples(merged: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration with an `all` of its own has the studies that this names.
+
+    Files are merged key by key; the sample's would stay in every experiment that names none.
+
+    Args:
+        merged: The embedded default with what was given over it.
+        given: What was given: files, and `--config`.
+    """
+    own = given.get("all")
+    if not isinstance(own, Mapping) or "studies" in own:
+        return merged
+    return {**merged, "all": {**merged["all"], "studies": []}}
 
 
 def _loaded(file: Path) -> dict[str, Any]:
@@ -179,6 +204,8 @@ def _broken_references(config: Config) -> Iterator[str]:
         yield from unknown("all.runs", name, config.runs, "run")
     for name in config.all.benchmarks:
         yield from unknown("all.benchmarks", name, config.benchmarks, "benchmark")
+    for name in config.all.studies:
+        yield from unknown("all.studies", name, config.studies, "study")
     for key, corpus in config.corpora.items():
         if key.startswith("bench-"):
             yield f"corpora.{key}: names that begin with bench- are kept for benchmarks"
@@ -196,6 +223,7 @@ def _broken_references(config: Config) -> Iterator[str]:
         yield from impossible_layout(f"runs.{key}", run.batch, run.launch)
     yield from broken_origins(config, _nearest)
     yield from broken_models(config, _nearest)
+    yield from broken_studies(config, unknown)
     yield from _broken_benchmarks(config, unknown)
     yield from _broken_chips(config, unknown)
 

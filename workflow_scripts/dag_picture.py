@@ -29,22 +29,28 @@ _WIDTH, _HEIGHT, _GAP_X, _GAP_Y = 2.3, 0.62, 0.25, 0.55  # inches
 
 
 MOST_JOBS = 60  # beyond this the graph of rules is drawn instead of the graph of jobs
+_POINT = "point"  # of a scaling study, which can have a hundred that all stand in one row
 _LEFT_OUT = frozenset({"all", "dag_figure"})  # they move no data
 
 
 def job_graph(jobs: Iterable[Planned]) -> nx.DiGraph:
     """Jobs joined by the files that one makes and another takes, without redundant edges.
 
-    More than `MOST_JOBS` jobs become a graph of their rules.
+    The points of a study are one node. More than `MOST_JOBS` nodes become a graph of rules.
     """
     jobs = [job for job in jobs if job.rule not in _LEFT_OUT]
-    by_rule = len(jobs) > MOST_JOBS
-    counts = Counter(job.rule for job in jobs)
+
+    def group(job: Planned) -> tuple[str, ...]:
+        """What is one node: a job, or all points of a study."""
+        return (job.rule, *(job.wildcards[:1] if job.rule == _POINT else job.wildcards))
+
+    by_rule = len({group(job) for job in jobs}) > MOST_JOBS
+    counts = Counter((job.rule,) if by_rule else group(job) for job in jobs)
 
     def name(job: Planned) -> tuple[str, ...]:
-        if not by_rule:
-            return (job.rule, *job.wildcards)
-        return (job.rule, f"{counts[job.rule]} job{'s' * (counts[job.rule] > 1)}")
+        if by_rule:
+            return (job.rule, _count(counts[job.rule,]))
+        return (*group(job), _count(counts[group(job)])) if job.rule == _POINT else group(job)
 
     maker = {file: name(job) for job in jobs for file in job.outputs}
     graph = nx.DiGraph()
@@ -53,6 +59,10 @@ def job_graph(jobs: Iterable[Planned]) -> nx.DiGraph:
         edges = ((maker[file], name(job)) for file in job.inputs if file in maker)
         graph.add_edges_from(edge for edge in edges if edge[0] != edge[1])
     return nx.transitive_reduction(graph)
+
+
+def _count(jobs: int) -> str:
+    return f"{jobs} job{'s' * (jobs > 1)}"
 
 
 Node = tuple[str, ...]  # a rule, and what tells its jobs apart

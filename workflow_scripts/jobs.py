@@ -22,7 +22,9 @@ from workflow_scripts.files import read_json
 from workflow_scripts.models.folder import CARD, content_digest, has_model
 from workflow_scripts.probed import probed_encoders, snapshots_of
 from workflow_scripts.protocol_settings import needs_features, needs_training
+from workflow_scripts.scaling.words import READING
 from workflow_scripts.split.lists import list_files
+from workflow_scripts.studies import points
 from workflow_scripts.wanted import judgement_file, wanted_runs
 
 
@@ -186,6 +188,22 @@ class Jobs:
         recipe = recipes.finetune(self.config, encoder, benchmark)
         return self._job("finetune", (encoder, benchmark), result, recipe)
 
+    def point(self, study: str, name: str) -> Job:
+        """A point of a scaling study; those of a pinned study keep the code they were made with."""
+        result = self.results / "scaling" / study / f"{name}.json"
+        code = None
+        if self.config.studies[study].pinned and result.is_file():
+            code = str(read_json(result)["digests"]["code"])
+        recipe = recipes.point(self.config, study, name)
+        corpus = self.config.studies[study].corpus if recipe["mode"] in READING else None
+        inputs = partial(_content, self.pack(corpus).result) if corpus else dict
+        return self._job("scaling", (study, name), result, recipe, code=code, inputs=inputs)
+
+    def study(self, name: str) -> Job:
+        """The table of a study's points."""
+        result = self.results / "scaling" / f"{name}.json"
+        return self._job("study", (name,), result, recipes.study(self.config, name))
+
     def card(self, run: str) -> Job:
         """The model card of a run."""
         result = self.results / "runs" / run / "card.json"
@@ -248,6 +266,10 @@ class Jobs:
             for step in snapshots_of(config, run):
                 yield self.snapshot(run, step)
             yield self.card(run)
+        for name in config.studies:
+            for one in points(config, name):
+                yield self.point(name, one.name)
+            yield self.study(name)
         for benchmark, judge in config.benchmarks.items():
             if not is_chips(config, f"{BENCH}{benchmark}"):
                 yield self.split(benchmark)

@@ -10,16 +10,18 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from workflow_scripts import studies
 from workflow_scripts.catalogue.words import cited
 from workflow_scripts.config import Config
 from workflow_scripts.config_check import load_config
 from workflow_scripts.config_data import Aicca, Corpus, ImagePacking
 from workflow_scripts.config_models import models_of, upstream
 from workflow_scripts.config_modis import Granules
-from workflow_scripts.config_runs import GfmRun
+from workflow_scripts.config_runs import GfmRun, RunBase
 from workflow_scripts.corpora import (
     BENCH,
     corpus_datasets,
@@ -113,7 +115,11 @@ def weights(config: Config, name: str) -> Recipe:
 
 def pretrain(config: Config, run: str) -> Recipe:
     """Recipe of a run."""
-    entry = config.runs[run]
+    return pretrain_of(config.runs[run])
+
+
+def pretrain_of(entry: RunBase) -> Recipe:
+    """Recipe of a pretraining, of a run or of a point of a study."""
     recipe = entry.model_dump(
         mode="json",
         exclude={"label", "corpus", "segments", "launch", "pinned", "teacher", "alpha", "start"},
@@ -132,6 +138,31 @@ def pretrain(config: Config, run: str) -> Recipe:
 def snapshot(config: Config, run: str, step: int) -> Recipe:
     """Recipe of a run's encoder at a step."""
     return {"pretrain": pretrain(config, run), "step": int(step)}
+
+
+def point(config: Config, study: str, name: str) -> Recipe:
+    """Recipe of a point of a scaling study: here the layout over ranks is what is measured."""
+    entry, one = config.studies[study], studies.point(config, study, name)
+    return {
+        "study": study,
+        "point": name,
+        **asdict(one),
+        "channels": studies.channels_of(config, study),
+        "pretrain": pretrain_of(studies.run_of_point(config, study, one)),
+        **entry.model_dump(
+            mode="json",
+            include={"activation_checkpointing", "compile", "warmup", "steps", "repeats"},
+        ),
+    }
+
+
+def study(config: Config, name: str) -> Recipe:
+    """Recipe of the table of a study's points."""
+    return {
+        "study": name,
+        "label": config.studies[name].label or name,
+        "points": [one.name for one in studies.points(config, name)],
+    }
 
 
 def split(config: Config, benchmark: str) -> Recipe:
@@ -234,6 +265,8 @@ _OF_RULES: dict[str, Callable[..., Recipe]] = {
     "features": features,
     "probe": probe,
     "finetune": finetune,
+    "point": point,
+    "study": study,
     "card": card,
     "report": report,
 }

@@ -10,7 +10,18 @@ from workflow_scripts import slurm
 from workflow_scripts.config import Config
 from workflow_scripts.config_check import impossible_layout
 from workflow_scripts.errors import UserError
-from workflow_scripts.sites import Geometry, Limit, Profile, Site, geometry, limits, load_site
+from workflow_scripts.site_points import beyond, beyond_qos, point_jobs
+from workflow_scripts.sites import (
+    Geometry,
+    Limit,
+    Profile,
+    Site,
+    geometry,
+    limits,
+    load_site,
+    nodes_text,
+    too_many_nodes,
+)
 
 FETCH = "snakemake --profile profiles/local-fetch"
 _WARNING = re.compile(r"--signal=(?:[A-Z]+:)?\w+@(\d+)")
@@ -88,13 +99,18 @@ class OnSite:
     def _found(self) -> dict[str, slurm.Partition]:
         return slurm.partitions()
 
-    def refuse(self, runs: Iterable[str]) -> None:
-        """Refuse runs that the site would not take, or that could not start.
+    def refuse(self, runs: Iterable[str], points: Iterable[tuple[str, str]] = ()) -> None:
+        """Refuse runs and points that the site would not take, or that could not start.
+
+        Args:
+            runs: Names.
+            points: Of studies: study and name of each.
 
         Raises:
             UserError: All that is wrong, one line a mistake, with what to write instead.
         """
-        found = [*self._of_runs(list(dict.fromkeys(runs))), *self._of_other_jobs()]
+        found = [*self._of_runs(list(dict.fromkeys(runs))), *self._of_points(points)]
+        found += self._of_other_jobs()
         if found:
             head = f"profile {self.profile.site} cannot run this configuration:"
             raise UserError("\n".join([head, *_indented(dict.fromkeys(found))]))
@@ -104,7 +120,7 @@ class OnSite:
             entry, laid = self.config.runs[run], self.geometry(run)
             shape = {"nodes": laid.nodes, "ranks_per_node": laid.ranks_per_node}
             launch = entry.launch.model_copy(update=shape)
-            per_node = f"{_nodes(laid.nodes)} × {laid.ranks_per_node} ranks"
+            per_node = f"{nodes_text(laid.nodes)} × {laid.ranks_per_node} ranks"
             for mistake in impossible_layout(f"runs.{run}", entry.batch, launch):
                 yield f"{mistake} ({per_node})"
             yield from self._beyond_qos(laid)
@@ -114,9 +130,26 @@ class OnSite:
             names = self._partitions(self.profile.of_runs("slurm_partition"))
             yield from min((list(self._beyond(laid, name)) for name in names), key=len, default=())
 
+    def _of_points(self, points: Iterable[tuple[str, str]]) -> Iterator[str]:
+        asked = self.profile.of_jobs("slurm_partition", "point")
+        qos = str(self.profile.of_jobs("qos", "point") or "")
+        for job in point_jobs(self.config, points, self.profile):
+            if limit := self.site.qos.get(qos):
+                yield from beyond_qos(job, qos, limit.minutes)
+            try:
+                tables = {name: self._table(name) for name in self._partitions(asked)}
+            except UserError as error:
+                yield f"slurm_partition: {error}"
+                continue
+            # Of several partitions Slurm takes the one that a job fits.
+            found = [list(beyond(job, name, table)) for name, table in tables.items()]
+            yield from min(found, key=len, default=())
+
     def _of_other_jobs(self) -> Iterator[str]:
         """Time limits of the other rules, whose jobs have one node."""
         for rule, own in {"": {}, **self.profile.others}.items():
+            if rule == "point":  # `_of_points`: their time limit is the study's
+                continue
             key = f"set-resources.{rule}" if "runtime" in own else "default-resources"
             names = self._partitions(self.profile.of_jobs("slurm_partition", rule))
             minutes = self.profile.of_jobs("runtime", rule)
@@ -156,10 +189,7 @@ class OnSite:
         if not table:
             return
         if laid.nodes > table[-1].nodes:
-            yield (
-                f"{self._key(laid, 'nodes')}: {_nodes(laid.nodes)}, but partition "
-                f"{partition} gives a job {table[-1].nodes} at most; use fewer, or another one"
-            )
+            yield too_many_nodes(self._key(laid, "nodes"), laid.nodes, partition, table)
             return
         own = next(limit for limit in table if laid.nodes <= limit.nodes)
         if own.minutes is None or laid.minutes <= own.minutes:
@@ -170,8 +200,8 @@ class OnSite:
         more = f", or {below[longer[0]] + 1} nodes and more" if longer else ""
         yield (
             f"{self._key(laid, 'runtime')}: {laid.minutes} minutes, but partition {partition} "
-            f"gives jobs of {_nodes(laid.nodes)} {own.minutes} at most; use {own.minutes} and more "
-            f"segments{more}"
+            f"gives jobs of {nodes_text(laid.nodes)} {own.minutes} at most; use {own.minutes} and "
+            f"more segments{more}"
         )
 
     def _beyond_qos(self, laid: Geometry) -> Iterator[str]:
@@ -213,10 +243,6 @@ class OnSite:
 
 def _is_below(folder: str, top: str) -> bool:
     return os.path.commonpath([folder, top]) == top
-
-
-def _nodes(count: int) -> str:
-    return f"{count} node{'s' * (count != 1)}"
 
 
 def _indented(lines: Iterable[str]) -> list[str]:

@@ -203,3 +203,23 @@ def limits(site: Site, partition: str, found: Mapping[str, slurm.Partition]) -> 
 
 def _shorter(*minutes: int | None) -> int | None:
     return min((limit for limit in minutes if limit is not None), default=None)
+
+
+def nodes_text(count: int) -> str:
+    """`1 node`, `8 nodes`."""
+    return f"{count} node{'s' * (count != 1)}"
+
+
+def too_many_nodes(key: str, nodes: int, partition: str, table: list[Limit]) -> str:
+    """What to say of a job of more nodes than its partition gives.
+
+    Args:
+        key: Where its nodes are written.
+        nodes: How many they are.
+        partition: Its name.
+        table: The partition's limits, small jobs first.
+    """
+    return (
+        f"{key}: {nodes_text(nodes)}, but partition {partition} gives a job {table[-1].nodes} at "
+        "most; use fewer, or another one"
+    )

@@ -14,6 +14,7 @@ from workflow_scripts.corpora import (
 )
 from workflow_scripts.probed import probed_encoders, run_of
 from workflow_scripts.protocol_settings import needs_features, needs_training
+from workflow_scripts.studies import points
 
 
 def wanted_probes(config: Config) -> list[tuple[str, str]]:
@@ -51,6 +52,11 @@ def wanted_runs(config: Config) -> list[str]:
     return list(dict.fromkeys(wanted))
 
 
+def wanted_studies(config: Config) -> list[str]:
+    """Studies of `all`."""
+    return list(dict.fromkeys(config.all.studies))
+
+
 def wanted_weights(config: Config) -> list[str]:
     """Entries of `weights` that the runs of `all` are made from, and that its probes judge."""
     names = [name for run in wanted_runs(config) for name in models_of(config, run).values()]
@@ -62,6 +68,7 @@ def wanted_corpora(config: Config) -> list[str]:
     """Corpora of the wanted runs, then those of the benchmarks."""
     names = [config.runs[run].corpus for run in wanted_runs(config)]
     names += [f"{BENCH}{name}" for name in config.all.benchmarks]
+    names += [corpus for name in wanted_studies(config) if (corpus := config.studies[name].corpus)]
     return list(dict.fromkeys(names))
 
 
@@ -88,6 +95,7 @@ def shape(config: Config) -> dict[str, Any]:
             for benchmark, encoder in wanted_probes(config)
             for entry in [config.benchmarks[benchmark]]
         ],
+        "points": {name: len(points(config, name)) for name in wanted_studies(config)},
         "runs": {
             name: [run.corpus, run.segments, models_of(config, name)] for name, run in runs.items()
         },

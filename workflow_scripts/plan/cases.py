@@ -9,13 +9,12 @@ import yaml
 from workflow_scripts import recipes
 from workflow_scripts.config import Config
 from workflow_scripts.config_check import ROOT, check_config, load_config
-from workflow_scripts.config_modis import Granules
-from workflow_scripts.corpora import corpus_datasets
 from workflow_scripts.errors import UserError
 from workflow_scripts.jobs import Jobs
 from workflow_scripts.models.folder import CARD
 from workflow_scripts.models.library import LIBRARY
 from workflow_scripts.plan.predict import Case
+from workflow_scripts.studies import bands
 
 _NAME = "planned"  # of a run that is only on the command line
 
@@ -59,7 +58,7 @@ def _of_run(config: Config, name: str, arguments: argparse.Namespace) -> Case:
     recipe["batch"] = arguments.batch or recipe["batch"]
     recipe["precision"] = arguments.precision or recipe["precision"]
     return Case(
-        recipe=recipe, channels=_channels(config, name),
+        recipe=recipe, channels=bands(config, config.runs[name].corpus),
         teacher=teacher,
         strategy=arguments.strategy or launch.strategy,
         ranks=arguments.ranks or launch.nodes * launch.ranks_per_node,
@@ -67,15 +66,6 @@ def _of_run(config: Config, name: str, arguments: argparse.Namespace) -> Case:
         recompute=arguments.activation_checkpointing or launch.activation_checkpointing,
         gpu=not arguments.cpu,
     )  # fmt: skip
-
-
-def _channels(config: Config, run: str) -> int:
-    """Bands of a run's corpus: those of its granules, or an image's three."""
-    for name in corpus_datasets(config, config.runs[run].corpus):
-        dataset = config.datasets[name]
-        if isinstance(dataset, Granules):
-            return len(dataset.tile.bands)
-    return 3
 
 
 def _run_of(arguments: argparse.Namespace) -> dict[str, Any]:

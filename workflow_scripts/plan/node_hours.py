@@ -6,7 +6,7 @@ and is started again.
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from workflow_scripts.config_encoders import Swin, Vit, named_encoder
 from workflow_scripts.config_runs import RunBase
 from workflow_scripts.errors import UserError
 from workflow_scripts.models.library import LIBRARY
+from workflow_scripts.site_points import PointJob, point_jobs
 from workflow_scripts.sites import NO_PROFILE, Geometry, Profile, geometry
 from workflow_scripts.wanted import wanted_runs
 
@@ -42,6 +43,60 @@ class Row:
     def node_hours(self) -> float:
         """The most that all segments take."""
         return self.laid.nodes * self.laid.segments * self.laid.minutes / 60
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """What the table says of it, below `_HEAD`."""
+        laid = self.laid
+        return (
+            laid.run, self.encoder, f"{laid.nodes}", f"{laid.ranks}", f"{self.batch:g}",
+            self.strategy, f"{laid.segments} × {laid.minutes} min", f"{self.node_hours:,.1f}",
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyRow:
+    """Points of a study that would be measured.
+
+    Attributes:
+        study: Its name.
+        jobs: What they ask for, and how many ask for it.
+    """
+
+    study: str
+    jobs: tuple[tuple[PointJob, int], ...]
+
+    @property
+    def node_hours(self) -> float:
+        """The most that all of them take."""
+        return sum(count * job.nodes * job.minutes / 60 for job, count in self.jobs)
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """What the table says of them, below `_HEAD`."""
+        nodes = [job.nodes for job, _ in self.jobs]
+        ranks = [job.nodes * job.ranks_per_node for job, _ in self.jobs]
+        count = sum(count for _, count in self.jobs)
+        return (
+            f"study {self.study}", "", _range(nodes), _range(ranks), "", "",
+            f"{count} × {_range([job.minutes for job, _ in self.jobs])} min",
+            f"{self.node_hours:,.1f}",
+        )  # fmt: skip
+
+
+def _range(numbers: Sequence[int]) -> str:
+    low, high = min(numbers), max(numbers)
+    return f"{low}" if low == high else f"{low}–{high}"
+
+
+def study_rows(
+    config: Config, points: Iterable[tuple[str, str]], profile: Profile = NO_PROFILE
+) -> list[StudyRow]:
+    """A row for each study that some points (study and name of each) are of."""
+    found: dict[str, list[tuple[PointJob, int]]] = {}
+    for job, count in point_jobs(config, points, profile).items():
+        found.setdefault(job.study, []).append((job, count))
+    return [StudyRow(study=study, jobs=tuple(jobs)) for study, jobs in found.items()]
 
 
 def rows(config: Config, profile: Profile = NO_PROFILE) -> list[Row]:
@@ -75,15 +130,9 @@ def _in_words(encoder: Vit | Swin) -> str:
     return f"{encoder.family} {encoder.width} × {'-'.join(map(str, plain['depths']))}, {size} px"
 
 
-def table(rows: Sequence[Row]) -> str:
+def table(rows: Sequence[Row | StudyRow]) -> str:
     """The rows and their sum, as text."""
-    lines: list[tuple[str, ...]] = [_HEAD]
-    for row in rows:
-        laid = row.laid
-        lines.append(
-            (laid.run, row.encoder, f"{laid.nodes}", f"{laid.ranks}", f"{row.batch:g}",
-             row.strategy, f"{laid.segments} × {laid.minutes} min", f"{row.node_hours:,.1f}")
-        )  # fmt: skip
+    lines: list[tuple[str, ...]] = [_HEAD, *(row.cells for row in rows)]
     lines.append(("sum, at most", *[""] * 6, f"{sum(row.node_hours for row in rows):,.1f}"))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     to_the_left = {0, 1, 5}

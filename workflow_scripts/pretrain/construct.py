@@ -1,7 +1,7 @@
 """What a recipe builds: its order, its objective and its optimizer."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -11,6 +11,17 @@ from workflow_scripts.models.scaling import STANDARDIZE, normalisation
 from workflow_scripts.objectives import build_objective
 from workflow_scripts.objectives.base import Objective
 from workflow_scripts.shards.corpus import Corpus
+
+
+class Described(Protocol):
+    """What an objective has to know of a corpus."""
+
+    index: dict[str, Any]
+    classes: list[str]
+
+    @property
+    def channels(self) -> int:
+        """Bands of its images."""
 
 
 def order_of(recipe: dict[str, Any], corpus: Corpus) -> Order:
@@ -28,7 +39,7 @@ def scaling_of(recipe: dict[str, Any]) -> str:
 
 
 def meta_objective(
-    recipe: dict[str, Any], corpus: Corpus, teacher: Path | None, start: Path | None = None
+    recipe: dict[str, Any], corpus: Described, teacher: Path | None, start: Path | None = None
 ) -> Objective:
     """The objective without memory; `parallel.laid_out` gives it some.
 

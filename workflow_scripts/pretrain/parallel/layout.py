@@ -21,7 +21,7 @@ float32 everywhere.
 Prefetch is by default fully_shard's own: in the backward pass the next block is gathered while one
 is computed, in the forward pass as soon as the host is there. `gather_ahead` blocks instead are
 gathered from explicit lists (`set_modules_to_forward_prefetch`), earlier on a slow host, for the
-memory of so many whole blocks; a measurement says whether that pays.
+memory of so many whole blocks; a scaling study says whether that pays.
 """
 
 import inspect

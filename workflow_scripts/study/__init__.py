@@ -1,0 +1,1 @@
+"""The table of a scaling study, one row a point."""
