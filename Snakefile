@@ -20,6 +20,7 @@ include: "rules/weights.smk"
 include: "rules/pretrain.smk"
 include: "rules/probe.smk"
 include: "rules/scaling.smk"
+include: "rules/plan.smk"
 include: "rules/card.smk"
 include: "rules/report.smk"
 include: "rules/ask.smk"
@@ -35,6 +36,7 @@ rule all:
     input:
         [f"{RESULTS}/runs/{run}/README.md" for run in wanted_runs(CONFIG)],
         study_files(wanted_studies(CONFIG)),
+        [f"{RESULTS}/plans/{plan}.json" for plan in CONFIG.all.plans],
         f"{RESULTS}/report.html",
 
 

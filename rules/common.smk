@@ -144,6 +144,7 @@ wildcard_constraints:
     weights=one_of(CONFIG.weights),
     study=one_of(CONFIG.studies),
     point=r"[a-z0-9_-]+",
+    plan=one_of(CONFIG.plans),
     benchmark=one_of(CONFIG.benchmarks),
     corpus=one_of([*CONFIG.corpora, *(f"{BENCH}{name}" for name in CONFIG.benchmarks)]),
     folder=one_of(datasets_of("image-folder", "image-list", "files", "aicca")),

@@ -182,7 +182,7 @@ def judgements_of(benchmarks):
 TABLE_BASELINE = option("--baseline", CONFIG.report.arp_baseline or "")
 
 
-# --- scaling -----------------------------------------------------------------------------------
+# --- scaling and plan --------------------------------------------------------------------------
 
 
 # What `snakemake scaling` makes: the studies that `all` names; where it names none, every one.
@@ -219,6 +219,18 @@ def study_files(names):
 def tables_of(names):
     """Tables of studies."""
     return [f"{RESULTS}/scaling/{name}.json" for name in names]
+
+
+def planned_index(w):
+    """The corpus whose images a plan counts, unless it says how many there are."""
+    entry = CONFIG.plans[w.plan]
+    return [] if entry.images else [run_index(entry.run)]
+
+
+def planned_study(w):
+    """The study that a plan's machine was measured by."""
+    machine = CONFIG.machines.get(CONFIG.plans[w.plan].machine)
+    return [f"{RESULTS}/scaling/{machine.study}.json"] if machine and machine.study else []
 
 
 # --- card --------------------------------------------------------------------------------------

@@ -89,7 +89,7 @@ def test_neutral_modules_exist():
 @pytest.mark.parametrize(
     "stage",
     ["fetch", "tile", "pack", "weights", "pretrain", "export", "snapshot", "split", "features",
-     "probe", "finetune", "card", "scaling", "study", "report"],
+     "probe", "finetune", "card", "scaling", "study", "forecast", "report"],
 )  # fmt: skip
 def test_no_stage_imports_the_config_models(stage):
     closure = import_closure(stage)
@@ -111,6 +111,12 @@ def test_how_granules_come_to_be_there_is_no_part_of_the_chips():
     assert {"tile.day", "tile.granules", "tile.chips"} <= closure
     absent = ("tile.at_hand", "tile.room", "transfer", "fetch.laads")
     assert not [name for name in closure if name.startswith(absent)]
+
+
+def test_counted_operations_are_a_measure_of_a_run_and_the_result_of_a_plan():
+    counts = "workflow_scripts.models.flops"
+    assert counts not in import_closure("pretrain")
+    assert counts in import_closure("forecast")
 
 
 def test_digest_is_the_same_from_another_place(tmp_path):

@@ -94,3 +94,20 @@ def test_a_study_that_cannot_be_is_refused(study, told):
     with pytest.raises(UserError, match=r"the configuration cannot be used") as raised:
         config(**study)
     assert told in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("plan", "told"),
+    [
+        ({"run": "scenes-mae", "encoder": "vit_1b"}, "expected either run or encoder"),
+        ({"encoder": "vit_1b"}, "encoder needs images"),
+        ({"run": "scenes-mea"}, "did you mean 'scenes-mae'?"),
+        ({"run": "scenes-mae", "machine": "fronteer"}, "did you mean 'frontier'?"),
+    ],
+)
+def test_a_plan_that_cannot_be_is_refused(plan, told):
+    raw = yaml.safe_load((ROOT / "config.yaml").read_text())
+    raw["plans"] = {"mine": plan}
+    with pytest.raises(UserError, match=r"the configuration cannot be used") as raised:
+        check_config(raw)
+    assert told in str(raised.value)

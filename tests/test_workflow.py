@@ -75,6 +75,7 @@ def test_mistyped_key_stops_before_any_job(workspace):
         "card",
         "scaling",
         "study",
+        "forecast",
         "report",
         "catalogue",
         "mllog",

@@ -13,9 +13,9 @@ from typing import Any
 
 PACKAGE = "workflow_scripts"
 
-# Modules, and whole packages, that cannot change a result, wherever they are imported: the one list
-# of them. What measures is among them: a measurement is not made again because the way of measuring
-# changed.
+# Modules, and whole packages, that cannot change a result, wherever they are imported but in
+# `RESULTS`: the one list of them. What measures is among them: a measurement is not made again
+# because the way of measuring changed.
 NEUTRAL = frozenset(
     f"{PACKAGE}.{name}"
     for name in (
@@ -63,6 +63,9 @@ NEUTRAL = frozenset(
         "transfer",
     )
 )
+
+# Of those, by stage, the ones whose numbers its result is computed from.
+RESULTS = {"forecast": frozenset({f"{PACKAGE}.models.flops"})}
 
 
 def _is_neutral(module: str) -> bool:
@@ -148,7 +151,7 @@ def _parsed(source: str, module: str, *, is_package: bool) -> _Module:
 
 
 def import_closure(stage: str, root: Path | None = None) -> dict[str, Path]:
-    """The modules that a stage's program can run, by name, less those in `NEUTRAL`.
+    """The modules that a stage's program can run, by name, less those that are neutral to it.
 
     Args:
         stage: The stage's module or package below `workflow_scripts`, such as `pack`.
@@ -165,7 +168,8 @@ def import_closure(stage: str, root: Path | None = None) -> dict[str, Path]:
     waiting = [start, f"{start}.__main__"]
     while waiting:
         module = waiting.pop()
-        if module in closure or _is_neutral(module):
+        neutral = _is_neutral(module) and module not in RESULTS.get(stage, ())
+        if module in closure or neutral:
             continue
         file = _module_file(module, root)
         if file is None:  # a function or class imported from its module

@@ -15,7 +15,7 @@ from workflow_scripts.config_benchmarks import Benchmark
 from workflow_scripts.config_data import Corpus, Dataset
 from workflow_scripts.config_runs import Run
 from workflow_scripts.config_sources import Transfer
-from workflow_scripts.config_studies import Energy, Study
+from workflow_scripts.config_studies import Energy, Machine, Plan, Study
 from workflow_scripts.config_weights import Weights
 
 
@@ -37,6 +37,7 @@ class All(Model):
     runs: list[Name] = Field(description="names of runs")
     benchmarks: list[Name] = Field([], description="names of benchmarks")
     studies: list[Name] = Field([], description="names of scaling studies")
+    plans: list[Name] = Field([], description="names of plans")
 
 
 class Report(Model):
@@ -65,5 +66,7 @@ class Config(Model):
     runs: dict[Name, Run] = Field(description="pretrainings, by name")
     benchmarks: dict[Name, Benchmark] = Field({}, description="labelled judges, by name")
     studies: dict[Name, Study] = Field({}, description="scaling studies, by name")
+    machines: dict[Name, Machine] = Field({}, description="machines to plan for, by name")
+    plans: dict[Name, Plan] = Field({}, description="what pretrainings would take, by name")
     energy: Energy = Field(Energy(), description="what energy means for the climate")
     report: Report = Field(Report(), description="the report")

@@ -69,7 +69,7 @@ def merged_config(*files: Path) -> dict[str, Any]:
 
 
 def without_samples(merged: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration with an `all` of its own has the studies that this names.
+    """A configuration with an `all` of its own has the studies and plans that this names.
 
     Files are merged key by key; the sample's would stay in every experiment that names none.
 
@@ -78,9 +78,10 @@ def without_samples(merged: dict[str, Any], given: Mapping[str, Any]) -> dict[st
         given: What was given: files, and `--config`.
     """
     own = given.get("all")
-    if not isinstance(own, Mapping) or "studies" in own:
+    if not isinstance(own, Mapping):
         return merged
-    return {**merged, "all": {**merged["all"], "studies": []}}
+    none: dict[str, Any] = {key: [] for key in ("studies", "plans") if key not in own}
+    return {**merged, "all": {**merged["all"], **none}}
 
 
 def _loaded(file: Path) -> dict[str, Any]:
@@ -206,6 +207,8 @@ def _broken_references(config: Config) -> Iterator[str]:
         yield from unknown("all.benchmarks", name, config.benchmarks, "benchmark")
     for name in config.all.studies:
         yield from unknown("all.studies", name, config.studies, "study")
+    for name in config.all.plans:
+        yield from unknown("all.plans", name, config.plans, "plan")
     for key, corpus in config.corpora.items():
         if key.startswith("bench-"):
             yield f"corpora.{key}: names that begin with bench- are kept for benchmarks"

@@ -1,4 +1,4 @@
-"""Studies that point at nothing or cannot be, found in the configuration."""
+"""Studies and plans that point at nothing or cannot be, found in the configuration."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -8,11 +8,12 @@ from pydantic import ValidationError
 
 from workflow_scripts.config import Config
 from workflow_scripts.config_masks import impossible_mask
-from workflow_scripts.studies import points, run_of_point
+from workflow_scripts.plan.machines import BUILT_IN
+from workflow_scripts.studies import points, run_of_plan, run_of_point
 
 
 def broken_studies(config: Config, unknown: Callable[..., Iterator[str]]) -> Iterator[str]:
-    """What is wrong with studies, a line each.
+    """What is wrong with studies, machines and plans, a line each.
 
     Args:
         config: The configuration, its types right.
@@ -25,6 +26,18 @@ def broken_studies(config: Config, unknown: Callable[..., Iterator[str]]) -> Ite
             if wrong:
                 continue
         yield from _unbuildable(config, key)
+    for key, machine in config.machines.items():
+        if key in BUILT_IN:
+            yield f"machines.{key}: a machine of that name is built in; take another"
+        if machine.study is not None:
+            yield from unknown(f"machines.{key}.study", machine.study, config.studies, "study")
+    for key, plan in config.plans.items():
+        if plan.run is not None:
+            yield from unknown(f"plans.{key}.run", plan.run, config.runs, "run")
+        else:
+            yield from _told(f"plans.{key}", partial(run_of_plan, plan))
+        machines = [*config.machines, *BUILT_IN]
+        yield from unknown(f"plans.{key}.machine", plan.machine, machines, "machine")
 
 
 def _unbuildable(config: Config, study: str) -> Iterator[str]:

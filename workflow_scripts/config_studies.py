@@ -1,4 +1,4 @@
-"""Models of the configuration: scaling studies, and what energy costs."""
+"""Models of the configuration: scaling studies, machines, plans, and what energy costs."""
 
 from typing import Annotated, Literal
 
@@ -99,4 +99,115 @@ class Study(Model):
                 f"modes {', '.join(reading)} read a corpus, and none is named; set corpus, or "
                 "modes: [synthetic, no_communication]"
             )
+        return self
+
+
+class TimeLimit(Model):
+    """The time limit that jobs of up to so many nodes may have."""
+
+    nodes: Positive = Field(description="nodes of a job, at most")
+    minutes: Positive = Field(description="time limit of such jobs")
+
+
+class Machine(Model):
+    """A machine as a few numbers, for plans."""
+
+    label: str = Field("", description="name in the report; the key if empty")
+    devices_per_node: Positive = Field(description="devices (GPUs, GCDs, CPU ranks) of a node")
+    memory_gb: float = Field(gt=0, description="of a device, GB (10^9 bytes)")
+    peak_tflops: float = Field(gt=0, description="of a device, dense, at the plan's precision")
+    memory_gb_s: float = Field(gt=0, description="bandwidth of a device's own memory, GB/s")
+    node_gb_s: float = Field(
+        gt=0, description="between a device and the others of its node, each way, GB/s"
+    )
+    network_gb_s: float = Field(
+        gt=0, description="between a node and the others, each way, all its adapters, GB/s"
+    )
+    node_watts: float | None = Field(
+        None, gt=0, description="power of a node that trains; null: energy is not planned"
+    )
+    idle_watts: float | None = Field(None, gt=0, description="power of a node that waits")
+    limits: list[TimeLimit] = Field([], description="time limits, small jobs first; empty: none")
+    start_minutes: float = Field(
+        3.0, ge=0, description="from the start of a job to its first step; not paid once, but by "
+        "each segment",
+    )  # fmt: skip
+    storage_gb_s: float = Field(
+        1.0, gt=0, description="what a node writes to the file system of the checkpoints, GB/s"
+    )
+    study: Name | None = Field(
+        None, description="a study made on it, to which the planner's constants are fitted"
+    )
+    constants: dict[str, float] = Field(
+        {}, description="of the planner, as `python -m workflow_scripts.plan refit` writes them; "
+        "empty: those built in",
+    )  # fmt: skip
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Machine":
+        if self.node_watts and self.idle_watts and self.idle_watts > self.node_watts:
+            raise ValueError(
+                f"idle_watts {self.idle_watts:g} is more than node_watts {self.node_watts:g}"
+            )
+        nodes = [limit.nodes for limit in self.limits]
+        if nodes != sorted(set(nodes)):
+            raise ValueError(f"limits are for {nodes} nodes; expected small jobs first, each once")
+        if self.constants and self.study:
+            raise ValueError("expected either constants or a study to which they are fitted")
+        return self
+
+
+class Plan(Model):
+    """What a pretraining would take of a machine, by strategy and number of nodes."""
+
+    label: str = Field("", description="name in the report; the key if empty")
+    run: Name | None = Field(
+        None, description="a run, whose encoder, objective, corpus and epochs are planned"
+    )
+    encoder: Encoder | None = Field(None, description="instead of a run; see docs/encoders.md")
+    objective: Literal["mae", "simmim"] | None = Field(
+        None, description="with `encoder`; null: mae for a ViT, simmim for a Swin"
+    )
+    decoder: MaeDecoder = Field(MaeDecoder(), description="of mae, with `encoder`; as in a run")
+    images: Positive | None = Field(
+        None,
+        le=10**15,
+        description="of the corpus; null with a run: as its corpus holds, once it is packed",
+    )
+    channels: Positive | None = Field(
+        None, description="bands of the images; null: 3, or the run's"
+    )
+    epochs: Positive | None = Field(
+        None, le=10**9, description="passes over them; null: the run's, or 100"
+    )
+    machine: str = Field("frontier", description="an entry of `machines`, or one that is built in")
+    nodes: Annotated[list[Positive], _ONCE] = Field(
+        [1, 2, 4, 8, 16, 32, 64, 128], min_length=1, description="numbers of nodes to compare"
+    )
+    strategies: Annotated[list[Strategy], _ONCE] = Field(
+        [], description="to compare; empty: ddp, no_shard, hybrids in and over a node, "
+        "shard_grad_op, full_shard",
+    )  # fmt: skip
+    batch: Positive = Field(32, description="samples of a device in a step")
+    precision: Literal["fp32", "bf16"] = Field("bf16", description="arithmetic of the forward pass")
+    activation_checkpointing: bool = Field(False, description="as in a run's launch")
+    checkpoint_every: Positive | None = Field(
+        None, description="steps between checkpoints; null: as in the run's launch"
+    )
+    budget_node_hours: float | None = Field(
+        None, gt=0, description="what may be spent; the recommended layout stays below it"
+    )
+    deadline_days: float | None = Field(
+        None, gt=0, description="when it has to be done, waiting in queues not counted"
+    )
+    largest_batch: Positive | None = Field(
+        None, description="images of a step, over all devices, beyond which you would not train"
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "Plan":
+        if (self.run is None) == (self.encoder is None):
+            raise ValueError("expected either run or encoder")
+        if self.encoder is not None and self.images is None:
+            raise ValueError("encoder needs images, the number of images of the corpus")
         return self

@@ -204,6 +204,15 @@ class Jobs:
         result = self.results / "scaling" / f"{name}.json"
         return self._job("study", (name,), result, recipes.study(self.config, name))
 
+    def forecast(self, plan: str) -> Job:
+        """What a plan says."""
+        result = self.results / "plans" / f"{plan}.json"
+        recipe = recipes.forecast(self.config, plan)
+        files = {"study": self.study(recipe["study"]).result} if recipe["study"] else {}
+        if not recipe["images"]:
+            files["index"] = self.pack(self.config.runs[recipe["run"]].corpus).result
+        return self._job("forecast", (plan,), result, recipe, inputs=partial(_digests, files))
+
     def card(self, run: str) -> Job:
         """The model card of a run."""
         result = self.results / "runs" / run / "card.json"
@@ -270,6 +279,8 @@ class Jobs:
             for one in points(config, name):
                 yield self.point(name, one.name)
             yield self.study(name)
+        for name in config.plans:
+            yield self.forecast(name)
         for benchmark, judge in config.benchmarks.items():
             if not is_chips(config, f"{BENCH}{benchmark}"):
                 yield self.split(benchmark)

@@ -165,6 +165,34 @@ def study(config: Config, name: str) -> Recipe:
     }
 
 
+def forecast(config: Config, name: str) -> Recipe:
+    """Recipe of a plan: what is to be trained, on what machine, and how it may be laid over it."""
+    entry = config.plans[name]
+    run = config.runs[entry.run] if entry.run else studies.run_of_plan(entry)
+    own = studies.bands(config, config.runs[entry.run].corpus) if entry.run else None
+    machine = config.machines.get(entry.machine)
+    return {
+        "plan": name,
+        "label": entry.label or name,
+        "run": entry.run,
+        "pretrain": pretrain_of(run) | {"precision": entry.precision},
+        "channels": entry.channels or own or 3,
+        "epochs": entry.epochs or run.epochs,
+        "images": entry.images,
+        "checkpoint_every": entry.checkpoint_every or run.launch.checkpoint_every,
+        # Numbers of a machine of the configuration, or the name of one that is built in.
+        "machine": entry.machine,
+        "numbers": machine.model_dump(mode="json", exclude={"study"}) if machine else None,
+        "study": machine.study if machine else None,
+        "energy": config.energy.model_dump(mode="json"),
+        **entry.model_dump(
+            mode="json",
+            include={"nodes", "strategies", "batch", "activation_checkpointing",
+                     "budget_node_hours", "deadline_days", "largest_batch"},
+        ),
+    }  # fmt: skip
+
+
 def split(config: Config, benchmark: str) -> Recipe:
     """Recipe of a benchmark's splits."""
     entry = config.benchmarks[benchmark]
@@ -267,6 +295,7 @@ _OF_RULES: dict[str, Callable[..., Recipe]] = {
     "finetune": finetune,
     "point": point,
     "study": study,
+    "forecast": forecast,
     "card": card,
     "report": report,
 }

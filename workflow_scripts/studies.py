@@ -13,9 +13,10 @@ from workflow_scripts.config import Config
 from workflow_scripts.config_encoders import Swin, Vit
 from workflow_scripts.config_modis import Granules
 from workflow_scripts.config_runs import MaeDecoder, MaeRun, RunBase, SimmimRun
-from workflow_scripts.config_studies import Study
+from workflow_scripts.config_studies import Plan, Study
 from workflow_scripts.corpora import corpus_datasets
 from workflow_scripts.errors import UserError
+from workflow_scripts.forecast.layouts import divides
 from workflow_scripts.pretrain.strategies import shard_count
 from workflow_scripts.scaling.words import IO, NO_COMMUNICATION, READING
 
@@ -96,7 +97,7 @@ def _combinations(study: Study) -> Iterator[Point]:
     )  # fmt: skip
     for mode, encoder, patch, nodes, local, batch, strategy, workers, prefetch, ahead in factors:
         ranks = nodes * local
-        if not _divides(strategy, ranks) or (ranks == 1 and mode == NO_COMMUNICATION):
+        if not divides(strategy, ranks) or (ranks == 1 and mode == NO_COMMUNICATION):
             continue
         reads = mode in READING
         trains = mode != IO
@@ -113,15 +114,6 @@ def _combinations(study: Study) -> Iterator[Point]:
             prefetch=prefetch if reads and workers else None,
             gather_ahead=ahead if trains and cuts else None,
         )
-
-
-def _divides(strategy: str, ranks: int) -> bool:
-    """Whether so many ranks can have a strategy."""
-    try:
-        shard_count(strategy, ranks)
-    except UserError:
-        return False
-    return True
 
 
 def _first_of_size(study: Study, encoder: str) -> str:
@@ -154,6 +146,14 @@ def encoder_of(study: Study, one: Point) -> Vit | Swin:
     if one.patch is None:
         return encoder
     return type(encoder).model_validate({**encoder.model_dump(), "patch": one.patch})
+
+
+def run_of_plan(plan: Plan) -> RunBase:
+    """The run that a plan with an encoder of its own is made for."""
+    assert plan.encoder is not None
+    return _run(
+        plan.encoder, plan.objective, plan.decoder, batch=plan.batch, precision=plan.precision
+    )
 
 
 def _run(

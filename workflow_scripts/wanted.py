@@ -53,8 +53,12 @@ def wanted_runs(config: Config) -> list[str]:
 
 
 def wanted_studies(config: Config) -> list[str]:
-    """Studies of `all`."""
-    return list(dict.fromkeys(config.all.studies))
+    """Studies of `all`, and those that machines of its plans were measured by."""
+    names = [*config.all.studies]
+    for plan in config.all.plans:
+        machine = config.machines.get(config.plans[plan].machine)
+        names += [machine.study] if machine and machine.study else []
+    return list(dict.fromkeys(names))
 
 
 def wanted_weights(config: Config) -> list[str]:
@@ -96,6 +100,7 @@ def shape(config: Config) -> dict[str, Any]:
             for entry in [config.benchmarks[benchmark]]
         ],
         "points": {name: len(points(config, name)) for name in wanted_studies(config)},
+        "plans": config.all.plans,
         "runs": {
             name: [run.corpus, run.segments, models_of(config, name)] for name, run in runs.items()
         },

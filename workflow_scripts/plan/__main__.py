@@ -2,11 +2,13 @@
 
 python -m workflow_scripts.plan memory --run scenes-mae
 python -m workflow_scripts.plan node-hours --configfile examples/frontier.yaml
+python -m workflow_scripts.plan run --encoder vit_3b --images 1e6 --epochs 100 --machine frontier
+python -m workflow_scripts.plan refit --study results/scaling/mine.json --machine frontier
 """
 
 import argparse
 
-from workflow_scripts.plan import memory, node_hours
+from workflow_scripts.plan import judge, memory, node_hours, refit, run
 from workflow_scripts.stage import add_log, run_program
 
 
@@ -17,6 +19,9 @@ def parser() -> argparse.ArgumentParser:
     for name, what, module in (
         ("memory", "bytes a device needs", memory),
         ("node-hours", "what the runs of `all` may take", node_hours),
+        ("run", "time, node-hours and energy of a pretraining, by strategy and nodes", run),
+        ("refit", "fit the planner to a scaling study of your own", refit),
+        ("judge", "hold the planner against published points that it has not seen", judge),
     ):
         part = parts.add_parser(name, help=what, description=module.__doc__)
         module.add_options(part)

@@ -69,7 +69,7 @@ def _of_run(config: Config, name: str, arguments: argparse.Namespace) -> Case:
 
 
 def _run_of(arguments: argparse.Namespace) -> dict[str, Any]:
-    encoder = _encoder(arguments)
+    encoder = encoder_of(arguments)
     arguments.objective = arguments.objective or usual_objective(encoder)
     arguments.channels = arguments.channels or 3
     run = {"objective": arguments.objective, "encoder": encoder}
@@ -89,8 +89,12 @@ def usual_objective(encoder: Any) -> str:
     return "simmim" if family in ("swin", "swinv2") else "mae"
 
 
-def _encoder(arguments: argparse.Namespace) -> Any:
-    """The encoder as the configuration would have it, with the size of the images if named."""
+def encoder_of(arguments: argparse.Namespace) -> Any:
+    """The encoder as the configuration would have it, with the size of the images if named.
+
+    Raises:
+        UserError: It begins like JSON and is none.
+    """
     text = arguments.encoder
     found: Any = text
     if text.lstrip().startswith("{"):

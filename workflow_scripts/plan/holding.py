@@ -63,15 +63,26 @@ class Sizes:
         return sum(self.part.values())
 
 
-def sizes(objective: Objective, shards: int) -> Sizes:
-    """Sizes of an objective whose parameters are cut along their first dimension."""
+def sizes(objective: Objective, shards: int, *, flat: bool = False) -> Sizes:
+    """Sizes of an objective whose parameters are cut along their first dimension.
+
+    Args:
+        objective: On any device.
+        shards: Over how many ranks.
+        flat: The parameters of a unit are one row of numbers and cut so, as the older
+            FullyShardedDataParallel did: nothing is padded but the row.
+    """
     units: dict[int, list[nn.Parameter]] = {}
     seen: set[int] = set()
     for unit, block in enumerate(objective.wrap_blocks()):
         units[unit] = [p for p in block.parameters() if p.requires_grad]
         seen |= {id(p) for p in units[unit]}
     units[ROOT] = [p for p in objective.parameters() if p.requires_grad and id(p) not in seen]
-    part = {unit: sum(_part(p, shards) for p in group) for unit, group in units.items()}
+    if flat:
+        rows = {unit: sum(p.numel() for p in group) for unit, group in units.items()}
+        part = {unit: math.ceil(count / shards) for unit, count in rows.items()}
+    else:
+        part = {unit: sum(_part(p, shards) for p in group) for unit, group in units.items()}
     frozen = 0
     if isinstance(objective, Gfm):
         held = (*objective.teacher.parameters(), *objective.teacher.buffers())

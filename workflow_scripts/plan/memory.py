@@ -10,13 +10,12 @@ from typing import Any
 from workflow_scripts.errors import UserError
 from workflow_scripts.plan.cases import case_of
 from workflow_scripts.plan.holding import ORDER, Moment
+from workflow_scripts.plan.machines import USABLE
 from workflow_scripts.plan.predict import Case, every_strategy, predicted, remedy
 
 GIB = 2**30
 # Memory of one device, as its maker states it. A GCD is half of an MI250X.
 DEVICES = {"frontier": 64 * GIB, "a100-40": 40 * GIB, "a100-80": 80 * GIB, "h100": 80 * GIB}
-# Of a device's memory; the rest is the driver's, the libraries' and what lies between allocations.
-USABLE = 0.9
 _UNITS = {"GIB": GIB, "GB": 10**9, "MIB": 2**20, "MB": 10**6}
 
 

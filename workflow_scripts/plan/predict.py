@@ -38,6 +38,7 @@ class Case:
         accumulate: Parts in which a rank's batch goes through.
         recompute: Activation checkpointing of every block.
         gpu: Whether the device is a GPU; a CPU's autocast keeps other things.
+        flat: As of `holding.sizes`.
     """
 
     recipe: dict[str, Any]
@@ -48,6 +49,7 @@ class Case:
     accumulate: int = 1
     recompute: bool = False
     gpu: bool = True
+    flat: bool = False
 
     @property
     def share(self) -> int:
@@ -110,8 +112,9 @@ def _moments(case: Case) -> Iterator[Moment]:
         recompute=case.recompute,
         gradients=gradients,
     )
-    pieces = _pieces(_Recipe(case.recipe), case.channels, case.teacher, how)
-    model = sizes(_built(_Recipe(case.recipe), case.channels, case.teacher), shards)
+    recipe = _Recipe(case.recipe | {"batch": how.batch})  # more ranks change nothing in one of them
+    pieces = _pieces(recipe, case.channels, case.teacher, how)
+    model = sizes(_built(recipe, case.channels, case.teacher), shards, flat=case.flat)
     if not case.is_sharded:
         return replicated(pieces, model, gradients_wait=gradients_wait)
     reshard = not stays_whole(case.strategy, case.ranks)
@@ -120,12 +123,12 @@ def _moments(case: Case) -> Iterator[Moment]:
     )
 
 
-@functools.lru_cache(maxsize=1)
+@functools.lru_cache(maxsize=8)
 def _built(recipe: _Recipe, channels: int, teacher: Path | None) -> Objective:
     return Case(recipe=recipe, channels=channels, teacher=teacher).build()
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=32)
 def _pieces(recipe: _Recipe, channels: int, teacher: Path | None, how: How) -> list[Piece]:
     case = Case(recipe=recipe, channels=channels, teacher=teacher)
     side = recipe["encoder"]["image_size"]
