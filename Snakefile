@@ -35,8 +35,6 @@ rule all:
     default_target: True
     input:
         [f"{RESULTS}/runs/{run}/README.md" for run in wanted_runs(CONFIG)],
-        study_files(wanted_studies(CONFIG)),
-        [f"{RESULTS}/plans/{plan}.json" for plan in CONFIG.all.plans],
         f"{RESULTS}/report.html",
 
 

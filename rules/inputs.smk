@@ -264,6 +264,8 @@ def reported(w):
         for rule, result in judgements(CONFIG, encoder, benchmark):
             files += [str(result), str(provenance_path(result))]
             files += [str(result.with_suffix(".npz"))] if rule == "probe" else []
+    files += study_files(wanted_studies(CONFIG))
+    files += [f"{RESULTS}/plans/{name}.json" for name in CONFIG.all.plans]
     return list(dict.fromkeys(files))
 
 

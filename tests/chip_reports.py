@@ -48,7 +48,7 @@ def report_recipe(corpora, days):
             {"name": name, "label": name, "kind": "chips", "cut_from": list(days)}
             for name in corpora
         ],
-        "benchmarks": [], "runs": [], "probes": [],
+        "benchmarks": [], "runs": [], "probes": [], "studies": [], "plans": [],
         "arp_baseline": None,
         "energy": {"grid_g_co2_per_kwh": 473.0, "grid_source": "a source", "pue": 1.0},
         "days": {name: dates.compress(found) for name, found in days.items()},

@@ -389,6 +389,7 @@ def make_tree(root: Path, *, class_names=None, title="Orbweaver on its built-in 
             probe_entry("scenes-gfm", "scenes"),
             probe_entry("scenes-mae@300", "scenes"),
         ],
+        "studies": [], "plans": [],
         "days": {"modis": "2026-01-01", "modis-aqua": "2026-01-01"},
         "digests": {"runs": {"scenes-gfm": {"current": "a" * 64, "stored": "b" * 64}}},
     }  # fmt: skip

@@ -22,9 +22,9 @@ from workflow_scripts.report.style import plain, pretty_units
 from workflow_scripts.report.templates import FOLDERS
 
 FIGURES = [
-    "accuracy_scenes", "along_scenes-mae_scenes", "bands_modis", "data_modis", "data_scenes",
-    "dropped_modis", "embedding_scenes-gfm_scenes", "embedding_scenes-mae_scenes",
-    "energy_accuracy", "map_modis",
+    "accuracy_parameters", "accuracy_scenes", "along_scenes-mae_scenes", "bands_modis",
+    "data_modis", "data_scenes", "dropped_modis", "embedding_scenes-gfm_scenes",
+    "embedding_scenes-mae_scenes", "energy_accuracy", "losses", "map_modis",
     "mistakes_scenes-gfm_scenes", "mistakes_scenes-mae_scenes", "power_modis-simmim",
     "power_scenes-gfm", "power_scenes-mae", "power_scenes-teacher", "probe_scenes-gfm_scenes",
     "probe_scenes-mae_scenes", "reconstruction_modis-simmim", "reconstruction_scenes-gfm",
@@ -108,8 +108,9 @@ def test_synthetic_is_written_into_every_picture_and_beside_every_number(tree):
         assert "SYNTHETIC DATA" in text, name
     # Headline cards, datasets and what they are cited by, granules (columns, tables below),
     # corpora, class tables, runs; the benchmark, its rows, its steps (summary, row) and each
-    # encoder's figures; energy's three parts; and the note.
-    tags = 3 + (3 + 3) + (2 + 3) + 2 + 2 + 4 + (1 + 2 + 2 + 2) + 3 + 1
+    # encoder's figures; losses together and accuracy against parameters; energy's three parts; and
+    # the note.
+    tags = 3 + (3 + 3) + (2 + 3) + 2 + 2 + 4 + (1 + 2 + 2 + 2) + 2 + 3 + 1
     assert html.count('<span class="tag">synthetic</span>') == tags
 
 

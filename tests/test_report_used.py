@@ -125,7 +125,8 @@ def shown(sums, **entry):
     row = {"name": "ucm", "label": "UCM", "kind": "x", "synthetic": False, **UNCITED, **entry}
     recipe = {
         "title": "t", "name": "n", "config_digest": "f" * 64, "config_yaml": "", "days": {},
-        "datasets": [row], "corpora": [], "benchmarks": [], "runs": [], "probes": [], "digests": {},
+        "datasets": [row], "corpora": [], "benchmarks": [], "runs": [], "probes": [],
+        "studies": [], "plans": [], "digests": {},
     }  # fmt: skip
     return recipe, [(row, sums)]
 

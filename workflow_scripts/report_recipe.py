@@ -21,7 +21,8 @@ from workflow_scripts.digests import digest
 from workflow_scripts.probed import run_of, split_name
 from workflow_scripts.protocol_settings import needs_features, needs_training
 from workflow_scripts.published import key_of
-from workflow_scripts.wanted import wanted_corpora, wanted_probes, wanted_runs
+from workflow_scripts.study_shape import study_shape
+from workflow_scripts.wanted import wanted_corpora, wanted_probes, wanted_runs, wanted_studies
 
 Recipe = dict[str, Any]
 
@@ -100,6 +101,15 @@ def shown(config: Config) -> Recipe:
             for row in _named(config, "runs", wanted_runs(config))
         ],
         "probes": reported_probes(config),
+        "studies": [
+            {**row, **study_shape(config, row["name"])}
+            for row in _named(config, "studies", wanted_studies(config))
+        ],
+        "plans": [
+            {**row, "study": getattr(config.machines.get(machine), "study", None)}
+            for row in _named(config, "plans", config.all.plans)
+            for machine in [config.plans[row["name"]].machine]
+        ],
     }
 
 

@@ -9,6 +9,7 @@ from workflow_scripts.logs import log
 from workflow_scripts.report.chosen_probes import judged_runs, whole_probes
 from workflow_scripts.report.collect import Collected, collect
 from workflow_scripts.report.data_tables import data_tables
+from workflow_scripts.report.draw_scaling import draw_plans, draw_studies, draw_together
 from workflow_scripts.report.figure_data import Table
 from workflow_scripts.report.figure_names import runs_along
 from workflow_scripts.report.figures_accuracy import accuracy_figure
@@ -24,6 +25,7 @@ from workflow_scripts.report.figures_power import accuracy_energy_figure, power_
 from workflow_scripts.report.figures_probes import probe_figure
 from workflow_scripts.report.figures_runs import reconstruction_figure, run_figure
 from workflow_scripts.report.page import render
+from workflow_scripts.report.page_scaling import scaling_tables
 from workflow_scripts.report.photographs import photographs_as_jpeg
 from workflow_scripts.report.probe_tables import probe_tables
 from workflow_scripts.report.run_tables import co2_table, job_tables, runs_table
@@ -52,6 +54,9 @@ def draw(collected: Collected, folder: Path) -> None:
             reconstruction_figure(run, folder, units=units.get(run.model["corpus"], ""))
             power_figure(run, folder)
         draw_probes(collected, folder)
+        draw_together(collected, folder)
+        draw_studies(collected, folder)
+        draw_plans(collected, folder)
         if judged := judged_runs(collected):
             runs = {run.name: run for run in collected.runs}
             accuracy_energy_figure(judged, runs, collected.recipe["energy"], folder)
@@ -84,6 +89,7 @@ def all_tables(collected: Collected) -> list[Table]:
         runs_table(collected),
         co2_table(collected),
         *probe_tables(collected),
+        *scaling_tables(collected),
     ]
 
 

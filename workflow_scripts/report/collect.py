@@ -15,6 +15,7 @@ from workflow_scripts.errors import UserError
 from workflow_scripts.files import read_json
 from workflow_scripts.report.days import MOST_SINGLE_DAYS, DaySums, sum_days, sum_manifests
 from workflow_scripts.report.probe_data import ProbeData, read_probe, result_paths
+from workflow_scripts.report.study_data import PlanData, StudyData, read_plan, read_study
 from workflow_scripts.results import provenance_path
 from workflow_scripts.shards.corpus import Corpus
 
@@ -82,6 +83,8 @@ class Collected:
     corpora: list[CorpusData] = field(default_factory=list)
     runs: list[RunData] = field(default_factory=list)
     probes: list[ProbeData] = field(default_factory=list)
+    studies: list[StudyData] = field(default_factory=list)
+    plans: list[PlanData] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
     provenances: list[Json] = field(default_factory=list)
 
@@ -209,10 +212,12 @@ def collect(recipe: Json, *, results: Path, data: Path, records: Path) -> Collec
         paths.append(data / "shards" / entry["name"] / "index.json")
     for entry in recipe["probes"]:
         paths += result_paths(entry, results)
+    for kind, folder in (("studies", "scaling"), ("plans", "plans")):
+        paths += [results / folder / f"{entry['name']}.json" for entry in recipe[kind]]
     pins = recipe.get("digests", {}).get("runs", {})
     runs = [_run(entry, results, pins) for entry in recipe["runs"]]
     paths += tiles + [results / "runs" / run.name / "summary.json" for run in runs]
-    kinds = ("datasets", "corpora", "runs", "benchmarks")
+    kinds = ("datasets", "corpora", "runs", "benchmarks", "studies", "plans")
     names = {entry["name"] for kind in kinds for entry in recipe[kind]}
     names |= {entry["encoder"] for entry in recipe["probes"]}
     made = [optional_json(provenance_path(path)) for path in paths]
@@ -225,6 +230,8 @@ def collect(recipe: Json, *, results: Path, data: Path, records: Path) -> Collec
         probes=[
             read_probe(entry, recipe, results=results, data=data) for entry in recipe["probes"]
         ],
+        studies=[read_study(entry, results) for entry in recipe["studies"]],
+        plans=[read_plan(entry, results) for entry in recipe["plans"]],
         records=read_records(records, names) if records.is_dir() else [],
         provenances=[p for p in made if p is not None],
     )

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from workflow_scripts.report import study_names
+
 Json = dict[str, Any]
 
 
@@ -24,11 +26,13 @@ def figures(shown: Json) -> dict[str, list[str]]:
             data += [f"{kind}_{corpus['name']}" for kind in kinds]
     return {
         "Data": data,
-        "Runs": [f"run_{run['name']}" for run in runs],
+        "Runs": [*study_names.together_figures(shown), *(f"run_{run['name']}" for run in runs)],
         "Reconstructions": [
             f"reconstruction_{run['name']}" for run in runs if run["objective"] != "supervised"
         ],
         "Probes": probe_figures(shown["probes"]),
+        "Scaling": study_names.study_figures(shown),
+        "Plans": study_names.plan_figures(shown),
         "Energy": [f"power_{run['name']}" for run in runs]
         + (["energy_accuracy"] if ends_of_runs(shown["probes"]) else []),
     }
@@ -47,6 +51,7 @@ def tables(shown: Json) -> list[str]:
         names += [f"classes_{corpus['name']}", f"set-aside_{corpus['name']}"]
     names += ["runs", "co2"]
     names += [f"probes_{name}" for name in dict.fromkeys(p["benchmark"] for p in shown["probes"])]
+    names += study_names.scaling_tables(shown)
     return [*names, *(["arp"] if shown["arp_baseline"] else []), "published"]
 
 

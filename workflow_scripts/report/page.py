@@ -5,7 +5,14 @@ from typing import Any
 
 from workflow_scripts import dates
 from workflow_scripts.published import groups, trained_on, value
-from workflow_scripts.report import page_energy, page_probes, tables, tables_days, tables_probes
+from workflow_scripts.report import (
+    page_energy,
+    page_probes,
+    page_scaling,
+    tables,
+    tables_days,
+    tables_probes,
+)
 from workflow_scripts.report.collect import Collected, CorpusData, RunData
 from workflow_scripts.report.embedded import data_uri
 from workflow_scripts.report.energy_data import energy_facts
@@ -16,8 +23,9 @@ from workflow_scripts.shards.layout import IMAGES
 Json = dict[str, Any]
 # Sections in their order: the file of `blocks` that shows it, its anchor too, and its name.
 SECTIONS = (
-    ("made", "What was run"), ("data", "Data"), ("runs", "Runs"), ("probes", "Probes"),
-    ("energy", "Energy"), ("published", "Published numbers"),
+    ("made", "What was run"), ("data", "Data"), ("together", "Runs together"), ("runs", "Runs"),
+    ("probes", "Probes"), ("scaling", "Scaling"), ("plans", "Plan"), ("energy", "Energy"),
+    ("published", "Published numbers"),
 )  # fmt: skip
 
 # How to read the figures of chips.
@@ -220,6 +228,9 @@ def context(collected: Collected, figures: Path) -> Json:
         "corpora": _corpora(collected, figures),
         "runs": [_run(run, figures, recipe["energy"]) for run in collected.runs],
         "benchmarks": page_probes.benchmarks(collected, picture),
+        "together": page_scaling.together(collected, picture),
+        "scaling": page_scaling.studies(collected, picture),
+        "plans": page_scaling.plans(collected, picture),
         "energy": page_energy.parts(collected, picture),
         "arp": tables_probes.arp_table(collected.probes, recipe.get("arp_baseline")),
         "published": published(),
