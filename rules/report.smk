@@ -23,6 +23,7 @@ rule report:
         dag=f"{RESULTS}/figures/dag.svg",
     output:
         page=report(f"{RESULTS}/report.html", category="Report"),
+        json=f"{RESULTS}/report.json",
         figures=figures(),
         data=figure_data(),
         tables=tables(),
@@ -40,6 +41,7 @@ rule report:
     shell:
         "python -m workflow_scripts.report --recipe {params.recipe:q}"
         " --results {resources.results_folder:q} --data {resources.data_folder:q}"
-        " --html {output.page:q} --figures {resources.results_folder:q}/figures"
+        " --html {output.page:q} --json {output.json:q}"
+        " --figures {resources.results_folder:q}/figures"
         " --tables {resources.results_folder:q}/tables"
         " --records {resources.results_folder:q}/records 2> {log:q}"

@@ -405,7 +405,8 @@ def make_page(root: Path, recipe: dict, *, dag=True) -> str:
     work(
         argparse.Namespace(
             results=results, data=root / "data", html=results / "report.html",
-            figures=figures, tables=results / "tables", records=results / "records",
+            json=results / "report.json", figures=figures, tables=results / "tables",
+            records=results / "records",
         ),
         recipe,
     )  # fmt: skip

@@ -108,3 +108,10 @@ def test_names_that_are_no_unicode_are_written_all_the_same(tmp_path):
 )  # fmt: skip
 def test_values_for_people(value, spec, shown):
     assert Column("x", spec=spec).shown(value) == shown
+
+
+def test_data_for_json_are_plain():
+    data = table(rows=[["a", float("-inf"), None]], note="so").as_data()
+    assert data["rows"] == [["a", "-inf", None]]
+    assert data["columns"][1] == {"name": "speed", "unit": "images/s"}
+    assert (data["synthetic"], data["note"]) == (False, "so")

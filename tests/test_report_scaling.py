@@ -54,7 +54,7 @@ def made(tmp_path_factory):
     make_plan(results, "sample")
     folders = {name: results / name for name in ("figures", "tables", "records")}
     work(Namespace(results=results, data=root / "data", html=results / "report.html",
-                   **folders), recipe)  # fmt: skip
+                   json=results / "report.json", **folders), recipe)  # fmt: skip
     return results, recipe, (results / "report.html").read_text()
 
 

@@ -77,6 +77,7 @@ def test_mistyped_key_stops_before_any_job(workspace):
         "study",
         "forecast",
         "report",
+        "compare",
         "catalogue",
         "mllog",
         "plan",

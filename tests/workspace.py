@@ -99,7 +99,7 @@ def _varies(path: Path, name: str) -> bool:
         or ".provenance." in path.name
         or "/records/" in name
         or "/checkpoints/" in name
-        or path.name in ("report.html", "README.md", "identity.json", "run.json")
+        or path.name in ("report.html", "report.json", "README.md", "identity.json", "run.json")
         or path.name in ("mllog.txt", "power.jsonl")
         or ("/figures/" in name and path.name.startswith(("run_", "power_", "energy_accuracy")))
         or ("/tables/" in name and path.stem in _MEASURED_TABLES)

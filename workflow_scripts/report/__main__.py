@@ -1,10 +1,10 @@
-"""Make the report from all results: one self-contained page, its figures and its tables."""
+"""Make the report from all results: one self-contained page, its figures, and both as data."""
 
 import argparse
 from pathlib import Path
 from typing import Any
 
-from workflow_scripts.files import exclusive, write_text
+from workflow_scripts.files import exclusive, write_json, write_text
 from workflow_scripts.logs import log
 from workflow_scripts.report.chosen_probes import judged_runs, whole_probes
 from workflow_scripts.report.collect import Collected, collect
@@ -28,6 +28,7 @@ from workflow_scripts.report.page import render
 from workflow_scripts.report.page_scaling import scaling_tables
 from workflow_scripts.report.photographs import photographs_as_jpeg
 from workflow_scripts.report.probe_tables import probe_tables
+from workflow_scripts.report.report_data import report_data
 from workflow_scripts.report.run_tables import co2_table, job_tables, runs_table
 from workflow_scripts.report.style import styled
 from workflow_scripts.report.table_forms import write_table
@@ -100,9 +101,11 @@ def work(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
             recipe, results=arguments.results, data=arguments.data, records=arguments.records
         )
         draw(collected, arguments.figures)
-        for table in all_tables(collected):
+        shown = all_tables(collected)
+        for table in shown:
             write_table(table, arguments.tables)
         text = render(collected, arguments.figures)
+        write_json(arguments.json, report_data(collected, arguments.results, shown))
         write_text(arguments.html, text)
         log.info("%s: %.1f MB", arguments.html, len(text.encode()) / 1e6)
 
@@ -113,6 +116,7 @@ if __name__ == "__main__":
         ("--results", "the folder of results"),
         ("--data", "the folder of data"),
         ("--html", "the page"),
+        ("--json", "the same as data, for `python -m workflow_scripts.compare`"),
         ("--figures", "where the figures go; dag.svg there is shown"),
         ("--tables", "where the tables go, each as CSV, Markdown and LaTeX"),
         ("--records", "Snakemake's benchmark records"),

@@ -123,6 +123,20 @@ class Table:
         place = self.names.index(name)
         return [row[place] for row in self.rows]
 
+    def as_data(self) -> dict[str, Any]:
+        """The table for a JSON file; an infinite number, which JSON has none of, as text."""
+        return {
+            "name": self.name,
+            "title": self.title,
+            "columns": [{"name": one.name, "unit": one.unit} for one in self.heads],
+            "rows": [
+                [str(v) if isinstance(v, float) and math.isinf(v) else v for v in row]
+                for row in self.rows
+            ],
+            "synthetic": self.synthetic,
+            "note": self.note,
+        }
+
 
 def _plain(value: Any) -> Value:
     """A plain value of what numpy and Python have.

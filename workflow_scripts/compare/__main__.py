@@ -1,0 +1,39 @@
+"""Set two to eight folders of results side by side, on one page.
+
+python -m workflow_scripts.compare results-a results-b --html compare.html
+"""
+
+import argparse
+from pathlib import Path
+
+from workflow_scripts.compare.page import compare_page
+from workflow_scripts.compare.site import MOST, read_sites
+from workflow_scripts.files import exclusive, write_text
+from workflow_scripts.logs import log
+from workflow_scripts.stage import add_log, run_program
+
+
+def work(arguments: argparse.Namespace) -> None:
+    """Read all folders first, then write the page and, beside it, its figures and tables."""
+    page: Path = arguments.html
+    sites = read_sites(arguments.results)
+    with exclusive(page):
+        text = compare_page(sites, page.with_name(f"{page.stem}_files"))
+        write_text(page, text)
+    log.info("%s: %.1f MB", page, len(text.encode()) / 1e6)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        prog="python -m workflow_scripts.compare", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument(
+        "results", type=Path, nargs="+", metavar="RESULTS",
+        help=f"a folder of results that has a report.json; up to {MOST}",
+    )  # fmt: skip
+    parser.add_argument(
+        "--html", type=Path, required=True,
+        help="the page; figures and tables go into the folder <its name>_files beside it",
+    )  # fmt: skip
+    add_log(parser)
+    run_program(parser, work)
