@@ -36,6 +36,7 @@ rule all:
     input:
         [f"{RESULTS}/runs/{run}/README.md" for run in wanted_runs(CONFIG)],
         f"{RESULTS}/report.html",
+        f"{RESULTS}/ro-crate-metadata.json",
 
 
 rule fetch_all:

@@ -89,7 +89,7 @@ def test_neutral_modules_exist():
 @pytest.mark.parametrize(
     "stage",
     ["fetch", "tile", "pack", "weights", "pretrain", "export", "snapshot", "split", "features",
-     "probe", "finetune", "card", "scaling", "study", "forecast", "report", "compare"],
+     "probe", "finetune", "card", "scaling", "study", "forecast", "report", "crate", "compare"],
 )  # fmt: skip
 def test_no_stage_imports_the_config_models(stage):
     closure = import_closure(stage)

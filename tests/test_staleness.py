@@ -27,7 +27,7 @@ MAE_PROBES = probes("scenes-mae scenes", "scenes-mae photos")
 PROBES = MAE_PROBES | probes("scenes-gfm scenes")
 PACKS = {"pack scenes-train", "pack modis", "pack bench-scenes", "pack bench-photos"}
 TILE = {"tile sample-modis 2026-01-01"}
-REPORT = {"report"}
+REPORT = {"report", "crate"}
 NOTHING: set[str] = set()
 
 

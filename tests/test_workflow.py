@@ -78,6 +78,7 @@ def test_mistyped_key_stops_before_any_job(workspace):
         "forecast",
         "report",
         "compare",
+        "crate",
         "catalogue",
         "mllog",
         "plan",

@@ -13,7 +13,10 @@ from PIL import Image
 from tests.conftest import ROOT
 from workflow_scripts.planned import planned_jobs
 
-COPIED = ("Snakefile", "config.yaml", "rules", "profiles", "envs", "workflow_scripts")
+COPIED = (
+    "Snakefile", "config.yaml", "CITATION.cff", "LICENSE", "rules", "profiles", "envs",
+    "workflow_scripts",
+)  # fmt: skip
 
 
 class Workspace:
@@ -100,7 +103,7 @@ def _varies(path: Path, name: str) -> bool:
         or "/records/" in name
         or "/checkpoints/" in name
         or path.name in ("report.html", "report.json", "README.md", "identity.json", "run.json")
-        or path.name in ("mllog.txt", "power.jsonl")
+        or path.name in ("mllog.txt", "power.jsonl", "ro-crate-metadata.json")
         or ("/figures/" in name and path.name.startswith(("run_", "power_", "energy_accuracy")))
         or ("/tables/" in name and path.stem in _MEASURED_TABLES)
     )

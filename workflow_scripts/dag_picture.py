@@ -22,7 +22,7 @@ from workflow_scripts.report.figure_data import Table, write_csv
 _COLOURS = {
     "fetch": "#4477aa", "tile": "#66ccee", "pack": "#228833", "pretrain": "#ccbb44",
     "weights": "#332288", "export": "#ddaa66", "snapshot": "#ddaa66", "probe": "#ee6677",
-    "card": "#bb5566", "report": "#aa3377",
+    "card": "#bb5566", "report": "#aa3377", "crate": "#aa3377",
 }  # fmt: skip
 _OTHER, _LINE = "#999999", "#888888"
 _WIDTH, _HEIGHT, _GAP_X, _GAP_Y = 2.3, 0.62, 0.25, 0.55  # inches

@@ -223,6 +223,11 @@ class Jobs:
         recipe = recipes.report(self.config, self._pins())
         return self._job("report", (), self.results / "report.html", recipe)
 
+    def crate(self) -> Job:
+        """The RO-Crate over all results."""
+        recipe = recipes.crate(self.config, self._pins())
+        return self._job("crate", (), self.results / "ro-crate-metadata.json", recipe)
+
     def _pins(self) -> dict[str, Any]:
         pins = {}
         for run in wanted_runs(self.config):

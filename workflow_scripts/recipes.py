@@ -41,7 +41,7 @@ from workflow_scripts.protocol_settings import (
     needed_poolings,
     needed_views,
 )
-from workflow_scripts.report_recipe import report
+from workflow_scripts.report_recipe import crate, report
 from workflow_scripts.wanted import card_benchmarks
 
 Recipe = dict[str, Any]
@@ -298,6 +298,7 @@ _OF_RULES: dict[str, Callable[..., Recipe]] = {
     "forecast": forecast,
     "card": card,
     "report": report,
+    "crate": crate,
 }
 
 
@@ -311,7 +312,7 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         config = load_config(*arguments.configfile)
-        extra: list[Recipe] = [{}] if arguments.rule == "report" else []
+        extra: list[Recipe] = [{}] if arguments.rule in ("report", "crate") else []
         recipe = _OF_RULES[arguments.rule](config, *arguments.names, *extra)
     except UserError as error:
         sys.exit(str(error))

@@ -6,6 +6,7 @@ import yaml
 
 from workflow_scripts.catalogue.words import cited
 from workflow_scripts.config import Config
+from workflow_scripts.config_models import models_of
 from workflow_scripts.corpora import (
     BENCH,
     corpus_datasets,
@@ -22,7 +23,13 @@ from workflow_scripts.probed import run_of, split_name
 from workflow_scripts.protocol_settings import needs_features, needs_training
 from workflow_scripts.published import key_of
 from workflow_scripts.study_shape import study_shape
-from workflow_scripts.wanted import wanted_corpora, wanted_probes, wanted_runs, wanted_studies
+from workflow_scripts.wanted import (
+    wanted_corpora,
+    wanted_probes,
+    wanted_runs,
+    wanted_studies,
+    wanted_weights,
+)
 
 Recipe = dict[str, Any]
 
@@ -110,6 +117,32 @@ def shown(config: Config) -> Recipe:
             for row in _named(config, "plans", config.all.plans)
             for machine in [config.plans[row["name"]].machine]
         ],
+    }
+
+
+def crate(config: Config, pins: dict[str, Any]) -> Recipe:
+    """Recipe of the RO-Crate: that of the report, and what its things were made from.
+
+    Args:
+        config: The configuration.
+        pins: Stored and current digests of each pinned run.
+    """
+    told = report(config, pins)
+    return {
+        **told,
+        "corpora": [
+            {**row, "datasets": corpus_datasets(config, row["name"])} for row in told["corpora"]
+        ],
+        "studies": [
+            {**row, "corpus": config.studies[row["name"]].corpus} for row in told["studies"]
+        ],
+        "plans": [
+            {**row, "study": machine.study if machine else None}
+            for row in told["plans"]
+            for machine in [config.machines.get(config.plans[row["name"]].machine)]
+        ],
+        "weights": wanted_weights(config),
+        "models": {run: models_of(config, run) for run in wanted_runs(config)},
     }
 
 
