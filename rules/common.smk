@@ -42,6 +42,7 @@ from workflow_scripts.survivors import refuse_doubles
 from workflow_scripts.wanted import (
     card_benchmarks,
     judgements,
+    own_entries,
     shape,
     wanted_corpora,
     wanted_probes,

@@ -185,8 +185,8 @@ TABLE_BASELINE = option("--baseline", CONFIG.report.arp_baseline or "")
 # --- scaling and plan --------------------------------------------------------------------------
 
 
-# What `snakemake scaling` makes: the studies that `all` names; where it names none, every one.
-SCALED = CONFIG.all.studies or list(CONFIG.studies)
+SCALED = own_entries(CONFIG, "studies")
+PLANNED = own_entries(CONFIG, "plans")
 
 
 def point_of(w):
@@ -211,14 +211,14 @@ def points_of(study):
     return [f"{RESULTS}/scaling/{study}/{one.name}.json" for one in points(CONFIG, study)]
 
 
-def study_files(names):
-    """Tables of studies and their points: of either only what is asked for is made when it is lost."""
-    return [*tables_of(names), *(file for name in names for file in points_of(name))]
-
-
 def tables_of(names):
     """Tables of studies."""
     return [f"{RESULTS}/scaling/{name}.json" for name in names]
+
+
+def points_of_all(names):
+    """Points of studies: asked for beside the tables, for those that are lost to be made again."""
+    return [file for name in names for file in points_of(name)]
 
 
 def planned_index(w):
@@ -230,7 +230,7 @@ def planned_index(w):
 def planned_study(w):
     """The study that a plan's machine was measured by."""
     machine = CONFIG.machines.get(CONFIG.plans[w.plan].machine)
-    return [f"{RESULTS}/scaling/{machine.study}.json"] if machine and machine.study else []
+    return tables_of([machine.study] if machine and machine.study else [])
 
 
 # --- card --------------------------------------------------------------------------------------
@@ -264,7 +264,8 @@ def reported(w):
         for rule, result in judgements(CONFIG, encoder, benchmark):
             files += [str(result), str(provenance_path(result))]
             files += [str(result.with_suffix(".npz"))] if rule == "probe" else []
-    files += study_files(wanted_studies(CONFIG))
+    studies = wanted_studies(CONFIG)
+    files += [*tables_of(studies), *points_of_all(studies)]
     files += [f"{RESULTS}/plans/{name}.json" for name in CONFIG.all.plans]
     return list(dict.fromkeys(files))
 

@@ -26,7 +26,7 @@ rule forecast:
 
 rule plan:
     input:
-        [f"{RESULTS}/plans/{plan}.json" for plan in CONFIG.plans],
+        [f"{RESULTS}/plans/{plan}.json" for plan in PLANNED],
     log:
         "logs/ask/plan.log",
     localrule: True

@@ -68,8 +68,8 @@ rule study:
 
 rule scaling:
     input:
-        study_files(SCALED),
         tables=tables_of(SCALED),
+        points=points_of_all(SCALED),
     log:
         "logs/ask/scaling.log",
     localrule: True

@@ -12,6 +12,7 @@ from tests.conftest import ROOT
 from workflow_scripts.config_check import check_config, load_config
 from workflow_scripts.config_docs import generated
 from workflow_scripts.errors import UserError
+from workflow_scripts.wanted import own_entries
 
 DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text())
 
@@ -177,3 +178,15 @@ def test_a_configuration_with_an_all_of_its_own_gets_no_study_of_the_sample(tmp_
     assert load_config(changed).all.studies == load_config().all.studies
     own.write_text("all: {runs: [], studies: [sample]}")
     assert load_config(own).all.studies == ["sample"]
+
+
+def test_studies_and_plans_made_by_hand_are_the_users_own_or_else_the_samples(tmp_path):
+    sample, file = load_config(), tmp_path / "own.yaml"
+    assert own_entries(sample, "studies") == list(sample.studies)
+    assert own_entries(sample, "plans") == list(sample.plans)
+    file.write_text("plans: {mine: {label: Mine, encoder: vit_base, images: 100, epochs: 1, "
+                    "machine: frontier, nodes: [1]}}")  # fmt: skip
+    config = load_config(file)
+    assert own_entries(config, "plans") == ["mine"]
+    assert own_entries(config, "studies") == list(sample.studies)
+    assert config.all.plans == sample.all.plans

@@ -327,6 +327,10 @@ def test_refit_writes_a_machine_whose_constants_suit_the_study(tmp_path, capsys)
     out = capsys.readouterr().out
     assert int(re.search(r"images/s: 100% before, (\d+)% fitted", out)[1]) < 10
     assert "--machine mine" in out
+    assert "at its limit" not in out
+    asked("refit", "--study", write_study(tmp_path / "fast", speed=1e6),
+          "--output", tmp_path / "fast.yaml")  # fmt: skip
+    assert "matrix_share ended at its limit of 0.95: is a number of" in capsys.readouterr().out
     entry = yaml.safe_load(file.read_text())["machines"]["mine"]
     assert set(entry["constants"]) == set(vars(BUILT_IN))
     config = load_config(file)

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from workflow_scripts.config import Config
+from workflow_scripts.config_check import merged_config
 from workflow_scripts.config_models import models_of, runs_needed
 from workflow_scripts.corpora import (
     BENCH,
@@ -59,6 +60,20 @@ def wanted_studies(config: Config) -> list[str]:
         machine = config.machines.get(config.plans[plan].machine)
         names += [machine.study] if machine and machine.study else []
     return list(dict.fromkeys(names))
+
+
+def own_entries(config: Config, key: Literal["studies", "plans"]) -> list[str]:
+    """What `snakemake scaling` and `snakemake plan` make: what the user's configuration adds.
+
+    Args:
+        config: The embedded default, with what was given over it.
+        key: Of what.
+
+    Returns:
+        Names; where nothing was added, the sample's.
+    """
+    names, sample = list(getattr(config, key)), merged_config()[key]
+    return [name for name in names if name not in sample] or names
 
 
 def wanted_weights(config: Config) -> list[str]:

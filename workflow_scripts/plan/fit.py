@@ -31,6 +31,7 @@ from workflow_scripts.plan.workload import Workload
 Values = NDArray[np.float64]
 
 _SCATTER = 0.1  # of ln(measured), that the model does not explain
+_NEAR = 0.01  # of a limit: as far as the fit moves towards it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +119,15 @@ def fit(
     # soft_l1: a few points that are off, such as collapses, do not bend all the others.
     found: Any = least_squares(distances, first, bounds=bounds, loss="soft_l1", x_scale=spread)
     return _constants(found.x)
+
+
+def at_limits(constants: Constants) -> dict[str, float]:
+    """Constants that ended at the least or the most that they can be, and that limit.
+
+    Where one did, a number of the machine that it multiplies is probably wrong.
+    """
+    ends = [(name, end) for name, one in known().items() for end in (one.least, one.most)]
+    return {n: end for n, end in ends if abs(getattr(constants, n) / end - 1) < _NEAR}
 
 
 def _constants(at: Values) -> Constants:

@@ -31,7 +31,7 @@ from workflow_scripts.forecast.planned import constants_of, machine_of, numbers_
 from workflow_scripts.forecast.show import text_table
 from workflow_scripts.forecast.words import count as number
 from workflow_scripts.plan.cost import BUILT_IN, Constants
-from workflow_scripts.plan.fit import fit
+from workflow_scripts.plan.fit import at_limits, fit
 from workflow_scripts.plan.machine_options import add_machine, named_machine
 
 Json = dict[str, Any]
@@ -65,7 +65,12 @@ def plan(arguments: argparse.Namespace) -> None:
     own = arguments.name or f"{name}-{arguments.study.stem}"
     path = arguments.output or Path(f"{own}.yaml")
     write_text(path, _overlay(own, numbers, after, arguments.study, rows))
-    text = [*_constants(before, after), "", *_rates(rows), "", *_next(own, path, rows)]
+    limits = [
+        f"{constant} ended at its limit of {end:g}: is a number of the machine that it multiplies "
+        "(peak, bandwidth) far off?"
+        for constant, end in at_limits(after).items()
+    ]
+    text = [*_constants(before, after), *limits, "", *_rates(rows), "", *_next(own, path, rows)]
     sys.stdout.write("\n".join(text) + "\n")
 
 
