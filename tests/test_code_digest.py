@@ -113,10 +113,11 @@ def test_how_granules_come_to_be_there_is_no_part_of_the_chips():
     assert not [name for name in closure if name.startswith(absent)]
 
 
-def test_counted_operations_are_a_measure_of_a_run_and_the_result_of_a_plan():
-    counts = "workflow_scripts.models.flops"
-    assert counts not in import_closure("pretrain")
-    assert counts in import_closure("forecast")
+def test_counted_operations_and_times_to_stop_are_no_result_of_a_run_and_make_a_plan():
+    """A plan's jobs are as long as `pretrain.stop` lets them train."""
+    makes = {"workflow_scripts.models.flops", "workflow_scripts.pretrain.stop"}
+    assert not makes & set(import_closure("pretrain"))
+    assert not makes - set(import_closure("forecast"))
 
 
 def test_digest_is_the_same_from_another_place(tmp_path):

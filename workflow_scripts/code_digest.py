@@ -65,7 +65,7 @@ NEUTRAL = frozenset(
 )
 
 # Of those, by stage, the ones whose numbers its result is computed from.
-RESULTS = {"forecast": frozenset({f"{PACKAGE}.models.flops"})}
+RESULTS = {"forecast": frozenset({f"{PACKAGE}.models.flops", f"{PACKAGE}.pretrain.stop"})}
 
 
 def _is_neutral(module: str) -> bool:
