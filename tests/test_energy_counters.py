@@ -104,6 +104,13 @@ def test_gpus_are_read_where_their_module_is_installed(monkeypatch):
     assert nvidia("00000000:3b:00.0")[0] is None
 
 
+def test_a_module_whose_library_is_missing_is_as_one_that_is_not_installed(tmp_path, monkeypatch):
+    (tmp_path / "amdsmi.py").write_text("raise OSError('libamd_smi.so: no such file')")
+    monkeypatch.delitem(sys.modules, "amdsmi", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert amd(PCI) == (None, None)
+
+
 def test_nvml_tells_a_gpus_load(monkeypatch):
     nvml = SimpleNamespace(
         NVMLError=RuntimeError, nvmlInit=lambda: None,

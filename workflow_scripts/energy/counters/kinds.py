@@ -48,10 +48,10 @@ def working(source: _Read) -> _Read | None:
 
 
 def optional(module: str) -> Any:
-    """A module, or None where it is not installed."""
+    """A module, or None where it is not installed, or the vendor's library behind it is not."""
     try:
         return importlib.import_module(module)
-    except ImportError:
+    except Exception:  # amdsmi raises OSError or KeyError where it does not find its library
         return None
 
 
