@@ -39,7 +39,7 @@ from workflow_scripts.pretrain.step import NORM, Step
 from workflow_scripts.scaling import __main__ as stage
 from workflow_scripts.scaling import measure
 from workflow_scripts.scaling.rows import MEASURED
-from workflow_scripts.scaling.sources import Invented, steps_of, warmup_of
+from workflow_scripts.scaling.sources import Invented, described, steps_of, warmup_of
 from workflow_scripts.shards.corpus import Corpus
 
 KEYS = {
@@ -147,6 +147,25 @@ def test_the_log_has_the_lines_of_mlperf(mode, index, tmp_path):
              "block_start", "block_stop", "run_stop"]  # fmt: skip
     assert [key for key in keys if key in order] == order
     assert mllog.times(mllog.read(path))["status"] == "success"
+
+
+def test_initialisation_is_from_the_jobs_start_until_the_corpus_is_opened(
+    index, tmp_path, monkeypatch
+):
+    opened = []
+
+    def slow(*given):
+        opened.append(time.time() * 1e3)
+        time.sleep(0.05)
+        return described(*given)
+
+    monkeypatch.setattr(measure, "described", slow)
+    monkeypatch.setenv("ORBWEAVER_STARTED", str(time.time() - 100))
+    here(point("real"), tmp_path, index=index)
+    lines = mllog.read(tmp_path / "a_real.mllog")
+    (start,) = [line["time_ms"] for line in lines if line["key"] == "run_start"]
+    assert start <= opened[0]
+    assert mllog.times(lines)["init_s"] >= 100
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import os
 import statistics
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from workflow_scripts.mllog import MlLog, settings_of
 from workflow_scripts.pretrain import parallel
 from workflow_scripts.pretrain.construct import Described, adamw, meta_objective, scaling_of
 from workflow_scripts.pretrain.history import rounded
-from workflow_scripts.pretrain.launch import Ranks, threads
+from workflow_scripts.pretrain.launch import Ranks, seconds_since_start, threads
 from workflow_scripts.pretrain.schedule import learning_rate
 from workflow_scripts.pretrain.step import NORM, Step
 from workflow_scripts.pretrain.usage import usage_of
@@ -133,6 +134,7 @@ def measured(
     torch.set_num_threads(threads(ranks))
     device = parallel.join(ranks, timeout_s=_LONGEST_MESSAGE_S, patience_s=patience_s)
     cuda = device.type == "cuda"
+    touched = time.time()
     corpus = described(recipe, index)
     drawn = steps_of(recipe) * recipe["pretrain"]["batch"]
     images = len(corpus) if isinstance(corpus, Corpus) else drawn  # made up: seen once
@@ -142,9 +144,10 @@ def measured(
     )  # fmt: skip
     name = torch.cuda.get_device_name(device) if cuda else "cpu"
     with MlLog(
-        mllog if ranks.is_first else None, benchmark=BENCHMARK, platform=name, settings=settings
-    ) as lines:
-        lines.run_start()
+        mllog if ranks.is_first else None, benchmark=BENCHMARK, platform=name, settings=settings,
+        began=time.time() - seconds_since_start(),
+    ) as lines:  # fmt: skip
+        lines.run_start(at=touched)
         with lines.staging():  # nothing is copied to the nodes: a point reads where the corpus lies
             pass
         with lines.block(epochs=drawn / images):
