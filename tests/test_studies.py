@@ -64,6 +64,14 @@ def test_a_longer_list_adds_points_and_changes_none():
         assert recipes.point(mine, "mine", name) == recipes.point(other, "mine", name)
 
 
+def test_cores_change_what_is_measured_and_the_time_limit_and_the_label_do_not():
+    few, more = config(cores_per_rank=1), config(cores_per_rank=4)
+    same = config(cores_per_rank=1, minutes=99, label="Another")
+    for name in names():
+        assert recipes.point(few, "mine", name) != recipes.point(more, "mine", name)
+        assert recipes.point(few, "mine", name) == recipes.point(same, "mine", name)
+
+
 def test_a_patch_size_changes_the_encoder_of_the_recipe():
     mine = config(patches=[8, 4], modes=["synthetic"])
     recipe = recipes.point(mine, "mine", "tiny-p4_no_shard_1x1_b32_synthetic")

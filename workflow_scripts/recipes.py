@@ -148,6 +148,7 @@ def point(config: Config, study: str, name: str) -> Recipe:
         "point": name,
         **asdict(one),
         "channels": studies.channels_of(config, study),
+        "cores_per_rank": entry.cores_per_rank,
         "pretrain": pretrain_of(studies.run_of_point(config, study, one)),
         **entry.model_dump(
             mode="json",
