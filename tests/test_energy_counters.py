@@ -161,6 +161,7 @@ def test_the_command_rocm_smi_is_read_in_the_background_and_by_the_devices_place
     assert counter.name == gauge.name == "GPUs (rocm-smi)"
     assert counter.read() == pytest.approx(962825096.2974429)
     assert gauge.read() == (pytest.approx(0.99), 11132928)
+    assert counter.every_s == 0.01
     later = {**CARDS["card1"], "Accumulated Energy (uJ)": "962825097297442.9"}
     answers.append({"card0": later})
     until = time.monotonic() + 30

@@ -63,6 +63,15 @@ def test_without_counters_nothing_is_zero(tmp_path):
         assert (row["watts"], row["utilisation"], row["memory_bytes"]) == (None, None, None)
 
 
+def test_a_counter_slower_than_the_sampler_tells_energy_and_no_power_over_time(tmp_path):
+    slow = Counter(name="node", read=constant(250.0).read, every_s=30.0)
+    energy = Energy(Ranks(), node=[slow], own=None)
+    with sampling(tmp_path, energy):
+        wait_for(tmp_path, 3)
+    assert {row["watts"] for row in rows_of(tmp_path)} == {None}
+    assert energy.joules() > 0
+
+
 def test_a_counter_that_goes_away_leaves_gaps_and_comes_back(tmp_path):
     clock = constant(100.0)
     readings = itertools.count()

@@ -241,12 +241,20 @@ def test_what_loader_processes_read_beforehand_is_not_measured(changes, steps):
 
 def test_energy_is_that_of_the_repetitions_alone(tmp_path, monkeypatch):
     counted = iter([50.0, 62.0])  # after the warm-up, and at the end
-    counter = SimpleNamespace(source="made up", joules=lambda: next(counted))
+    counter = SimpleNamespace(source="made up", every_s=0.0, joules=lambda: next(counted))
     monkeypatch.setattr(usage, "energy_of", lambda ranks, device: counter)
     found = here(point(), tmp_path)
     assert (found["energy_j"], found["energy_counter"]) == (12.0, "made up")
     seconds = sum(2 * one for one in found["step_s"]["repeats"])
     assert found["watts"] == pytest.approx(12.0 / seconds, rel=1e-3, abs=0.1)
+
+
+def test_a_point_shorter_than_ten_values_of_the_counter_has_no_energy(tmp_path, monkeypatch):
+    counter = SimpleNamespace(source="rocm-smi", every_s=30.0, joules=lambda: 50.0)
+    monkeypatch.setattr(usage, "energy_of", lambda ranks, device: counter)
+    found = here(point(), tmp_path)
+    assert sum(2 * one for one in found["step_s"]["repeats"]) < 300
+    assert [found[key] for key in ("energy_j", "watts", "energy_counter")] == [None] * 3
 
 
 def test_the_time_of_a_repetition_is_that_of_the_slowest_rank(tmp_path):

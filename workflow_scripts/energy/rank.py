@@ -44,6 +44,7 @@ class Energy:
     Attributes:
         source: Which counters a rank of this node sees; None if there are none. A sum over ranks
             with other sources would have gaps.
+        every_s: Seconds from one value of them to the next.
         load: As given.
     """
 
@@ -52,6 +53,7 @@ class Energy:
     ) -> None:
         seen = [*node, *([own] if own else [])]
         self.source = " and ".join(counter.name for counter in seen) or None
+        self.every_s = max((counter.every_s for counter in seen), default=0.0)
         self.load = load
         read_here = seen if ranks.local_rank == 0 else seen[len(node) :]
         self._counters = [(counter, counter.read()) for counter in read_here]

@@ -90,7 +90,9 @@ class Sampler:
         self, ranks: Ranks, energy: Energy, *, counted: bool, folder: Path,
         progress: Callable[[], tuple[float, int]], period_s: float = PERIOD,
     ) -> None:  # fmt: skip
-        self.ranks, self.energy, self.counted, self.period = ranks, energy, counted, period_s
+        self.ranks, self.energy, self.period = ranks, energy, period_s
+        # Between two values of a slow counter power would be 0, and then several times what it was.
+        self.counted = counted and energy.every_s <= period_s
         self.path, self.progress = folder / POWER, progress
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._work, daemon=True)

@@ -29,6 +29,7 @@ BENCHMARK = "orbweaver_scaling"
 # Images of the run that a point's first steps could be, where the rate rises: as ImageNet's.
 _IMAGES_OF_RUN = 1_281_167
 _LONGEST_MESSAGE_S = 1800.0
+_FEWEST_VALUES = 10  # of a counter of energy, for a point to be measured by it
 
 
 @dataclass(kw_only=True)
@@ -191,7 +192,8 @@ def _measured(
     if recipe["mode"] == IO:
         achieved = dict.fromkeys(achieved)
     joules = None
-    if warm_j is not None and told.energy_j is not None:
+    long_enough = sum(slowest) >= _FEWEST_VALUES * usage.energy.every_s
+    if warm_j is not None and told.energy_j is not None and long_enough:
         joules = round(told.energy_j - warm_j, 1)
     row = {
         "row": work.known,

@@ -20,4 +20,4 @@ def cray(root: Path = PM_COUNTERS) -> Counter | None:
             raise ValueError(f"{root / 'energy'}: expected J, found {unit}")
         return float(number)
 
-    return working(Counter(name="node (Cray pm_counters)", read=read))
+    return working(Counter(name="node (Cray pm_counters)", read=read, every_s=0.1))

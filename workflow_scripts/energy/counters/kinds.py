@@ -9,10 +9,15 @@ from typing import Any, NamedTuple, TypeVar
 
 @dataclass(frozen=True, kw_only=True)
 class Counter:
-    """A counter of joules; `read` raises an exception when it cannot be read."""
+    """A counter of joules; `read` raises an exception when it cannot be read.
+
+    Attributes:
+        every_s: Seconds from one value to the next; over less, it tells nothing.
+    """
 
     name: str
     read: Callable[[], float]
+    every_s: float = 0.0
 
 
 class Load(NamedTuple):

@@ -102,4 +102,5 @@ def rocm(
 
     name = "GPUs (rocm-smi)"
     counted = "Accumulated Energy (uJ)" in kept.card()
-    return Counter(name=name, read=joules) if counted else None, Gauge(name=name, read=load)
+    counter = Counter(name=name, read=joules, every_s=period_s) if counted else None
+    return counter, Gauge(name=name, read=load)
