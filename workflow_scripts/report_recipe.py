@@ -136,11 +136,6 @@ def crate(config: Config, pins: dict[str, Any]) -> Recipe:
         "studies": [
             {**row, "corpus": config.studies[row["name"]].corpus} for row in told["studies"]
         ],
-        "plans": [
-            {**row, "study": machine.study if machine else None}
-            for row in told["plans"]
-            for machine in [config.machines.get(config.plans[row["name"]].machine)]
-        ],
         "weights": wanted_weights(config),
         "models": {run: models_of(config, run) for run in wanted_runs(config)},
     }
