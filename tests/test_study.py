@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.study_results import point, published_points, small_points, write_study
 from tests.test_sites import at_home, configured, mistakes, profile, slurm  # noqa: F401
 from workflow_scripts.errors import UserError
 from workflow_scripts.files import read_json, write_json
 from workflow_scripts.plan.node_hours import study_rows
+from workflow_scripts.report.study_data import read_study
+from workflow_scripts.report.tables_scaling import study_table
 from workflow_scripts.site_checks import OnSite
 from workflow_scripts.site_points import missing_points
 from workflow_scripts.studies import points
@@ -27,6 +30,7 @@ def row(name, speed, *, ranks, nodes=1, **changes):
         "point": name, "encoder": "a", "patch": None, "mode": "synthetic", "nodes": nodes,
         "strategy": "full_shard" if ranks > 1 else "no_shard", "ranks": ranks, "batch": 32,
         "workers": None, "prefetch": None, "gather_ahead": 0 if ranks > 1 else None,
+        "ranks_per_node": ranks // nodes, "device": "cpu" if done else None,
         "images_per_s": {"median": speed, "least": speed - 1, "most": speed + 2} if done else None,
         "data_wait": 0.0 if done else None, "peak_memory_bytes": 2_500_000_000 if done else None,
         "status": "done" if done else "out_of_memory",
@@ -45,6 +49,26 @@ def test_efficiency_is_held_against_the_fewest_ranks_of_the_same():
     assert efficiency(row("none", None, ranks=4), [alone]) is None
     other = row("other", 10.0, ranks=8, batch=16)
     assert efficiency(other, [alone, other]) == 1.0
+    elsewhere = row("elsewhere", 60.0, ranks=8, device="H100")
+    assert efficiency(elsewhere, [alone, elsewhere]) == 1.0
+
+
+_FAST = [point(rate, strategy="ddp", local=n, device="H100") for n, rate in ((2, 9e2), (4, 12e2))]
+_NODES = [point(rate, strategy="ddp", nodes=n, local=2) for n, rate in ((1, 140.0), (2, 250.0))]
+
+
+@pytest.mark.parametrize(
+    ("points", "fewest"),
+    [(small_points(), 20), (small_points() + _FAST, 20), (published_points(), 100),
+     ([*_NODES, point(100.0), point(350.0, strategy="ddp", nodes=2, local=4)], 4)],
+)  # fmt: skip
+def test_the_report_and_the_terminal_say_the_same_of_every_point(points, fewest, tmp_path):
+    table = study_table(read_study(write_study(tmp_path, "s", points), tmp_path))
+    told = [value and value / 100 for value in table.column("efficiency")]
+    pairs = [(one["point"], efficiency(one, points), share)
+             for one, share in zip(points, told, strict=True) if share is not None]  # fmt: skip
+    assert len(pairs) >= fewest
+    assert [one for one in pairs if one[1] != pytest.approx(one[2])] == []
 
 
 def test_a_table_shows_medians_with_their_spread_and_what_failed():

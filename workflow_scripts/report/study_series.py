@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from workflow_scripts.report.study_data import PointData, StudyData
-from workflow_scripts.scaling.words import DONE
+from workflow_scripts.scaling.words import DONE, NO_COMMUNICATION, SYNTHETIC
 
 # What tells points of one panel apart, and how it is written where it differs.
 _FACTORS = {
@@ -95,7 +95,8 @@ def series(study: StudyData, mode: str) -> list[Series]:
     """The lines of a mode, in the order of the study's points.
 
     On one rank every strategy is the plain model: such a point is the first of every line of its
-    variant (and reader), and a line of its own only where there is no other.
+    variant (and reader), and a line of its own only where there is no other. Nothing is sent on one
+    rank: lines of `no_communication` begin with the point on a batch in memory.
     """
     points = study.of(mode)
     factors = _varying(study, points)
@@ -103,7 +104,8 @@ def series(study: StudyData, mode: str) -> list[Series]:
     groups: dict[tuple[Any, ...], list[PointData]] = {}
     for one in points:
         groups.setdefault((variant(one), one.strategy, *_values(one, factors)), []).append(one)
-    single = [one for one in points if one.ranks == 1 and one.status == DONE]
+    alone = study.of(SYNTHETIC if mode == NO_COMMUNICATION else mode)
+    single = [one for one in alone if one.ranks == 1 and one.status == DONE]
     lines: list[Series] = []
     for key, members in groups.items():
         own = [one for one in members if one.ranks > 1]

@@ -19,9 +19,9 @@ SAME = 0.03
 def study_table(study: StudyData) -> Table:
     """Every point: what was measured, its spread, efficiency, memory, or how it ended.
 
-    Efficiency is that of weak scaling in the point's own mode, as in the figure: images/s over
-    those of the smallest number of ranks times the growth of ranks. A first point that several
-    strategies share has 100 %.
+    Efficiency is that of weak scaling along the lines of the figures: images/s over those of the
+    smallest number of ranks times the growth of ranks. A first point that several strategies share
+    has 100 %.
     """
     shares: dict[str, float] = {}
     for mode in dict.fromkeys(one.mode for one in study.points):

@@ -12,7 +12,10 @@ _HEAD = (
     "efficiency", "waiting", "memory (GB)", "status",
 )  # fmt: skip
 _TO_THE_LEFT = {"encoder", "mode", "strategy", "reader", "status"}
-_SAME = ("encoder", "mode", "strategy", "batch", "workers", "prefetch", "gather_ahead", "patch")
+_SAME = (
+    "encoder", "mode", "strategy", "batch", "workers", "prefetch", "gather_ahead", "patch",
+    "ranks_per_node", "device",
+)  # fmt: skip
 _PLAIN = "no_shard"  # what every strategy is on one rank
 
 
@@ -75,7 +78,8 @@ def efficiency(point: Row, points: Sequence[Row]) -> float | None:
     """Images a second and rank, over those of the same on the fewest ranks that were measured.
 
     On one rank there are no strategies, and nothing is sent: a strategy and `no_communication`
-    are held against the plain model there.
+    are held against the plain model there. Ranks a node are the same too where a study has several
+    numbers of nodes, as on the lines of the report (`report.study_series`).
 
     Args:
         point: The one.
@@ -83,13 +87,20 @@ def efficiency(point: Row, points: Sequence[Row]) -> float | None:
     """
     if point["images_per_s"] is None:
         return None
-    like = [one for one in points if one["images_per_s"] is not None and _is_like(one, point)]
+    by_nodes = len({one["nodes"] for one in points}) > 1
+    like = [
+        one
+        for one in points
+        if one["images_per_s"] is not None and _is_like(one, point, by_nodes=by_nodes)
+    ]
     first = min(like, key=lambda one: (one["ranks"], one["nodes"]))
     return _of_rank(point) / _of_rank(first)
 
 
-def _is_like(one: Row, point: Row) -> bool:
+def _is_like(one: Row, point: Row, *, by_nodes: bool) -> bool:
     alone = dict(point)
+    if one["ranks"] == 1 or not by_nodes:
+        alone["ranks_per_node"] = one["ranks_per_node"]
     if one["ranks"] == 1:
         alone["gather_ahead"] = one["gather_ahead"]
         if point["strategy"] is not None:
