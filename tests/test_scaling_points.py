@@ -195,6 +195,15 @@ def test_a_point_that_fails_is_a_point_with_that_status(
     assert mllog.times(mllog.read(tmp_path / "a_synthetic.mllog"))["status"] == "aborted"
 
 
+def test_where_ranks_met_that_were_killed_is_not_left_among_the_results(tmp_path):
+    place = tmp_path / ".a_synthetic"
+    place.mkdir()
+    (place / "meeting.json").write_text('{"host": "node7"}')
+    with pytest.raises(UserError, match="no result of the study"):
+        here(point(), tmp_path, "--ended", 1)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_fails_after_a_point_was_measured_takes_nothing_from_it(tmp_path):
     found = here(point(), tmp_path)
     log = tmp_path / "a.log"

@@ -47,10 +47,13 @@ def _mllog(output: Path) -> Path:
     return output.with_suffix(".mllog")
 
 
+def _place(output: Path) -> Path:
+    """The folder in which the ranks of this point meet, and those of no other."""
+    return output.parent / f".{output.stem}"
+
+
 @contextmanager
-def _place(output: Path) -> Iterator[Path]:
-    """A folder in which the ranks of this point meet, and those of no other."""
-    folder = output.parent / f".{output.stem}"
+def _made(folder: Path) -> Iterator[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     try:
         yield folder
@@ -118,12 +121,12 @@ def _as_rank(arguments: argparse.Namespace, recipe: dict[str, Any], ranks: Ranks
         if not ranks.step and not ranks.by_torchrun:
             _measure(arguments, recipe, ranks)
         elif ranks.is_first:
-            with _place(arguments.output) as place, meeting.held(ranks, place) as held:
+            with _made(_place(arguments.output)) as place, meeting.held(ranks, place) as held:
                 held.clear()
                 _measure(arguments, recipe, held.opened(_DECIDED))
         else:
-            folder = arguments.output.parent / f".{arguments.output.stem}"
-            word = meeting.word_of_first(ranks, folder, patience_s=_patience(arguments))
+            place = _place(arguments.output)
+            word = meeting.word_of_first(ranks, place, patience_s=_patience(arguments))
             if "refused" in word:
                 launch.leave_words_to_first()
             _measure(arguments, recipe, meeting.called(ranks, word))
@@ -155,6 +158,8 @@ def _ended(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
     Raises:
         UserError: That is no result.
     """
+    # What a first rank that was killed has left: it says on which host the ranks met.
+    shutil.rmtree(_place(arguments.output), ignore_errors=True)
     if arguments.output.is_file():  # of this attempt: the first rank deletes what is older
         log.warning(
             "%s was measured; something failed after that (exit status %d)",
