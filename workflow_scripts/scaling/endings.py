@@ -28,6 +28,12 @@ _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 _LONGEST = 300  # characters of an error
 _MOST_READ = 2**20  # of the log's end, bytes
 
+# Memory of a device or of the host: torch's own error, the runtime's and the collectives' (`HIP
+# error: out of memory`), BLAS's, the host allocator's, Linux's.
+_NO_MEMORY = re.compile(
+    r"OutOfMemoryError|out of memory|STATUS_ALLOC_FAILED|(?:can't|cannot) allocate memory",
+    re.IGNORECASE,
+)
 # What launchers, batch systems and kernels say of processes that could not say it themselves.
 _KILLED_FOR_MEMORY = re.compile(r"oom[-_ ]?kill|out[ _]of[ _]memory(?!, perhaps)", re.IGNORECASE)
 _TIME_IS_UP = re.compile(r"DUE TO TIME LIMIT")
@@ -60,15 +66,9 @@ def of_exception(error: BaseException) -> Ending:
         return Ending(status=NO_RESULT, error=text)
     if isinstance(error, OSError) and error.errno in _NO_ROOM:
         return Ending(status=NO_RESULT, error=text)
-    if isinstance(error, MemoryError) or _is_out_of_memory(error):
+    if isinstance(error, MemoryError) or _NO_MEMORY.search(f"{type(error).__name__} {error}"):
         return Ending(status=OUT_OF_MEMORY, error=text)
     return Ending(status=FAILED, error=one_line(f"{type(error).__name__}: {error}"))
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """Whether it is torch's error of GPUs, or the plain one of its allocator of host memory."""
-    words = f"{type(error).__name__} {error}"
-    return "OutOfMemoryError" in words or "can't allocate memory" in words
 
 
 def say(ending: Ending) -> None:
