@@ -97,6 +97,21 @@ def test_an_error_is_one_line_without_folders_and_secrets():
     assert len(one_line("x" * 5000)) <= 300
 
 
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (KILLED, "srun: error: task 3: Killed"),
+        ("srun: error: n1.site.org: tasks 0-7: Killed", "srun: error: tasks 0-7: Killed"),
+        (CANCELLED, CANCELLED.replace(" ON frontier00001", "")),
+        (f"{PARENT} SIGSEGV", "rank 1 (process 77) was ended by SIGSEGV"),
+        ("Connection closed by peer [10.128.4.7]:4512", "Connection closed by peer "),
+        ("to 10.128.4.7:4512 failed, RCCL 2.20.5.1", "to  failed, RCCL 2.20.5.1"),
+    ],
+)
+def test_an_error_names_no_host_and_no_address(line, told):
+    assert one_line(line) == told
+
+
 def test_of_a_long_log_the_end_is_read(tmp_path):
     log = tmp_path / "a.log"
     log.write_text("x\n" * 2**21 + marked("timeout", "late"))

@@ -46,6 +46,11 @@ _ENDED_BY_SIGNAL = re.compile(
 _SIGNALS = {128 + number for number in (4, 6, 7, 8, 9, 11)}  # ILL, ABRT, BUS, FPE, KILL, SEGV
 _STAMP = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [A-Z]+ ")  # of our own log
 _PATHS = re.compile(r"(?<![\w/])/(?:[^\s/:'\"]+/)+")
+# Hosts in what Slurm and we say, and addresses in what gloo and NCCL say.
+_HOSTS = re.compile(
+    r"(?<=error: )[\w.-]+: (?=tasks? )| ON [\w.-]+(?= CANCELLED)| on [\w.-]+(?=\) was ended)|"
+    r"\[(?:\d+\.){3}\d+\](?::\d+)?|\b(?:\d+\.){3}\d+:\d+"
+)
 _SECRETS = re.compile(
     r"(?i)\b(\w*(?:token|secret|password|passwd|api_?key|authorization)\w*\s*[=:]\s*)\S+"
 )
@@ -128,8 +133,8 @@ def end_of(path: Path) -> str:
 
 
 def one_line(text: str) -> str:
-    """The first line of a message, without time, folders of the machine and secrets."""
+    """The first line of a message, without time, folders and hosts of the machine, and secrets."""
     line = next((line.strip() for line in text.splitlines() if line.strip()), "")
     line = _STAMP.sub("", line)
-    line = _PATHS.sub("", _SECRETS.sub(r"\1…", line))
+    line = _HOSTS.sub("", _PATHS.sub("", _SECRETS.sub(r"\1…", line)))
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"
