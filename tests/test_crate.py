@@ -16,6 +16,7 @@ from tests.report_tree import PROVENANCE, make_tree, probe_entry
 from workflow_scripts import recipes
 from workflow_scripts.config_check import load_config
 from workflow_scripts.crate import __main__ as crate
+from workflow_scripts.crate.data import add_data
 from workflow_scripts.crate.names import licence_id, without_places
 from workflow_scripts.errors import UserError
 from workflow_scripts.files import write_json
@@ -279,6 +280,16 @@ def test_the_same_results_give_the_same_bytes(whole, tmp_path):
     shutil.copytree(root, tmp_path / "copy")
     made(tmp_path / "copy", recipe)
     assert (tmp_path / "copy/results/ro-crate-metadata.json").read_bytes() == before
+
+
+def test_model_folders_stand_in_one_order_whatever_pythons_hashes_are(tmp_path):
+    names = [f"/models/{letter}" for letter in "hbgadcfe"]
+    recipe: dict = {"datasets": [], "benchmarks": [], "corpora": [], "runs": [], "weights": []}
+    recipe["models"] = {f"run-{name}": {"start": name} for name in names}
+    found = ROCrate(version="1.1")
+    add_data(found, recipe, tmp_path)
+    told = [one.id for one in found.contextual_entities if one.id.startswith("#weights/")]
+    assert told == [f"#weights/{letter}" for letter in "abcdefgh"]
 
 
 def test_what_is_missing_is_left_out(whole, tmp_path):

@@ -45,14 +45,14 @@ def add_data(crate: ROCrate, recipe: Json, data: Path) -> None:
         _add_corpus(crate, corpus, data)
     for name in recipe["weights"]:
         _add_weights(crate, name, data)
-    for model in {one for models in recipe["models"].values() for one in models.values()}:
-        known = {run["name"] for run in recipe["runs"]} | set(recipe["weights"])
-        if model not in known:
-            name = Path(model).name
-            _add_work(
-                crate, data_id("weights", name), f"Model folder {name}",
-                "A model folder that the configuration names, made elsewhere.",
-            )  # fmt: skip
+    named = {one for models in recipe["models"].values() for one in models.values()}
+    known = {run["name"] for run in recipe["runs"]} | set(recipe["weights"])
+    for model in sorted(named - known):
+        name = Path(model).name
+        _add_work(
+            crate, data_id("weights", name), f"Model folder {name}",
+            "A model folder that the configuration names, made elsewhere.",
+        )  # fmt: skip
 
 
 def _add_work(crate: ROCrate, name: str, title: str, text: str, **more: Any) -> None:
