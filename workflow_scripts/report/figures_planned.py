@@ -9,10 +9,9 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from workflow_scripts.report.figure_data import Column, Table
-from workflow_scripts.report.panels import legend, strategy_handles
+from workflow_scripts.report.panels import legend, rate_axis, strategy_handles
 from workflow_scripts.report.strategy_looks import strategies_in_order, strategy_look
 from workflow_scripts.report.study_data import Json, PlanData
 from workflow_scripts.report.style import GREY, save
@@ -41,7 +40,8 @@ def planned_figure(plan: PlanData, folder: Path) -> Path:
     """`planned_<plan>.svg`: predicted over measured, for images/s and memory.
 
     On the line both are the same; the band is ±15 %. The planner's constants were fitted to these
-    very points: this shows how well its form fits, not what it makes of a model it has not seen.
+    points (`forecast.measured.to_fit`): this shows how well its form fits, not what it makes of a
+    model it has not seen.
     """
     figure, axes = plt.subplots(1, 2, figsize=(9, 4.6), layout="constrained")
     for one, (key, title, unit, divisor, where) in zip(axes, _QUANTITIES, strict=True):
@@ -75,14 +75,10 @@ def _scatter(
         colour, marker = strategy_look(row["strategy"])
         axes.plot(measured / divisor, predicted / divisor, marker, color=colour, ms=6, mec="white",
                   mew=0.5, alpha=0.9)  # fmt: skip
-    few = high / low > 200
-    for axis, scale in ((axes.xaxis, axes.set_xscale), (axes.yaxis, axes.set_yscale)):
-        scale("log")
-        axis.set_major_locator(LogLocator(10, subs=(1.0,) if few else (1.0, 2.0, 5.0)))
-        axis.set_minor_locator(NullLocator())
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
     axes.set_xlim(low, high)
     axes.set_ylim(low, high)
+    for axis in (axes.xaxis, axes.yaxis):
+        rate_axis(axes, axis)
     axes.set_aspect("equal")
     error = median_error(found) or 0.0
     count = f"{len(found):,} point{'s' if len(found) > 1 else ''}"
@@ -113,5 +109,6 @@ def planned_table(plan: PlanData) -> Table:
             for row in plan.measured
         ],
         synthetic=False,
-        note="The planner's constants were fitted to these points.",
+        note="The planner's constants were fitted to these points: to those fed from a batch in "
+        "memory, where there are any.",
     )  # fmt: skip
