@@ -96,12 +96,13 @@ def test_a_run_whose_log_is_lost_says_where_its_clock_starts(tmp_path, index):
     run = tmp_path / "run"
     train_here(RECIPE, index, run, steps=6)
     log_of(run).unlink()
-    train_here(RECIPE, index, run, number=2)
-    (block,) = [line for line in read(log_of(run)) if line["key"] == "block_start"]
-    assert (block["metadata"]["first_epoch_num"], block["metadata"]["step_num"]) == (2, 6)
-    export_here(RECIPE, index, run, number=2)
+    train_here(RECIPE, index, run, number=2, steps=2)
+    train_here(RECIPE, index, run, number=3)
+    block = [line["metadata"] for line in read(log_of(run)) if line["key"].startswith("block_")]
+    assert [(one["first_epoch_num"], one["step_num"]) for one in block] == [(2, 6), (2, 10)]
+    export_here(RECIPE, index, run, number=3)
     log_of(run).unlink()
-    export_here(RECIPE, index, run, number=2)  # a run from before times were kept
+    export_here(RECIPE, index, run, number=3)  # a run from before times were kept
     assert (run / TIMES).read_text().startswith("# No MLLOG lines")
     assert read(run / TIMES) == []
 

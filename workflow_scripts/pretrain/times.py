@@ -99,30 +99,34 @@ class Times:
         )  # fmt: skip
         if timed.staging:
             self._log.start(keys.STAGING_START, at=timed.staging.began)
-        if not _has(lines, keys.BLOCK_START):
+        begun = [line for line in lines if line["key"] == keys.BLOCK_START]
+        # Of a run whose first lines are lost the block begins here.
+        self._first = begun[-1]["metadata"]["first_epoch_num"] if begun else self._epoch(step)
+        if not begun:
             self._start_block(step)
         if step < self._order.total_steps and not _open_epoch(lines):
             self._start_epoch(step)
 
     def _start_block(self, step: int) -> None:
-        """The training as a whole; of a run whose first lines are lost, from here on."""
-        first = self._order.epoch_of(step)
+        """The training as a whole."""
         self._log.start(
-            keys.BLOCK_START, first_epoch_num=first + 1, epoch_count=self._order.epochs - first,
-            step_num=step,
+            keys.BLOCK_START, first_epoch_num=self._first,
+            epoch_count=self._order.epochs - self._first + 1, step_num=step,
         )  # fmt: skip
 
+    def _epoch(self, step: int) -> int:
+        """Number of a step's epoch, from 1."""
+        return self._order.epoch_of(step) + 1
+
     def _start_epoch(self, step: int) -> None:
-        number = self._order.epoch_of(step) + 1
-        self._log.start(keys.EPOCH_START, epoch_num=number, step_num=step)
+        self._log.start(keys.EPOCH_START, epoch_num=self._epoch(step), step_num=step)
 
     def stepped(self, step: int) -> None:
         """Note an epoch that is over after so many steps (on every rank, after each step)."""
         last = step == self._order.total_steps
         if not self._writes or (step % self._order.steps_per_epoch and not last):
             return
-        number = self._order.epoch_of(step - 1) + 1
-        self._log.stop(keys.EPOCH_STOP, epoch_num=number, step_num=step)
+        self._log.stop(keys.EPOCH_STOP, epoch_num=self._epoch(step - 1), step_num=step)
         if not last:
             self._start_epoch(step)
 
@@ -142,7 +146,7 @@ class Times:
             self._log.stop(keys.STAGING_STOP, status=keys.ABORTED)
         self._log.stop(SEGMENT_STOP, step_num=step, status=how)
         if how == attempts.DONE:
-            self._log.stop(keys.BLOCK_STOP, first_epoch_num=1, step_num=step)
+            self._log.stop(keys.BLOCK_STOP, first_epoch_num=self._first, step_num=step)
             self._log.run_stop(True)
 
 
