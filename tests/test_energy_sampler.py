@@ -5,6 +5,7 @@ import json
 import math
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from tiny_runs import run_ranks
@@ -45,13 +46,23 @@ def sampling(folder, energy, ranks=None, *, counted=True, period_s=0.02):
     )  # fmt: skip
 
 
-def test_power_is_the_slope_of_the_counter_and_load_is_as_read(tmp_path):
+def test_power_is_the_slope_of_the_counter_and_load_is_as_read(tmp_path, monkeypatch):
     load = Gauge(name="GPU", read=lambda: Load(0.75, 3e9))
-    with sampling(tmp_path, Energy(Ranks(), node=[constant(250.0)], own=None, load=load)):
+    ticks = itertools.count(1)  # one for each time that the sampler looks at its clock
+    seconds = [0]
+
+    def clock():
+        seconds[0] = next(ticks)
+        return seconds[0]
+
+    monkeypatch.setattr(sampler, "time", SimpleNamespace(monotonic=clock))
+    # It reads the counter, then looks at its clock.
+    counter = Counter(name="node", read=lambda: 1000.0 + 250.0 * (seconds[0] + 1))
+    with sampling(tmp_path, Energy(Ranks(), node=[counter], own=None, load=load)):
         wait_for(tmp_path, 3)
     for row in rows_of(tmp_path):
         assert list(row) == ["seconds", "step", "watts", "utilisation", "memory_bytes"]
-        assert row["watts"] == pytest.approx(250, rel=0.01)
+        assert row["watts"] == 250
         assert (row["seconds"], row["step"]) == (12.35, 7) or row["seconds"] == 12.34
         assert (row["utilisation"], row["memory_bytes"]) == (0.75, 3 * 10**9)
 
