@@ -1,6 +1,8 @@
 """Markdown and LaTeX of tables: whatever a name holds, it stays text and the table keeps form."""
 
 import re
+import shutil
+import subprocess
 import unicodedata
 
 import pytest
@@ -123,9 +125,45 @@ def test_many_rows_break_over_pages_and_long_texts_break_their_lines():
     text = latex(table([[f"row {n} " + 30 * "x", 1.0, None, None] for n in range(50)]))
     assert "longtable" in text
     assert len(check_latex(text)) == 51
-    assert r"\begin{longtable}{p{0.50\linewidth}r}" in text
+    assert re.search(r"begin\{longtable\}\{p\{0\.5\d+\\linewidth\}r\}", text)
 
 
 def test_an_empty_table_has_its_head():
     assert len(check_latex(latex(table([])))) == 1
     assert markdown(table([])).splitlines()[2] == "| who | top-1 (%) |"
+
+
+WORDS = "waiting for data in a step"
+
+
+def broad(columns, rows):
+    """A table of so many columns of numbers under long headings, and one of long texts."""
+    heads = ["job", *(Column(f"{WORDS} {n}", "images/s") for n in range(columns))]
+    texts = [[f"a_name_without_blanks_{n}_" + 20 * "x_", *[1234.5] * columns] for n in range(rows)]
+    return table(texts, columns=heads, title="50 % ± 2 × µ", note="– “so” ≥ 3°")
+
+
+@pytest.mark.parametrize(("columns", "turned"), [(2, False), (9, True), (12, True)])
+def test_a_table_of_many_columns_is_turned_and_its_headings_break(columns, turned):
+    for rows, around in ((3, "sidewaystable"), (60, "landscape")):
+        text = latex(broad(columns, rows))
+        assert (f"begin{{{around}}}" in text) == turned
+        assert ("longtable" in text) == (rows > 50)
+        assert WORDS not in text
+        assert len(check_latex(text)) == rows + 1
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex")
+@pytest.mark.parametrize("columns", [2, 6, 9, 12])
+@pytest.mark.parametrize("rows", [3, 60])
+def test_latex_sets_a_table_within_its_page(tmp_path, columns, rows):
+    text = latex(broad(columns, rows))
+    packages = re.match(r"% (.*)", text)[1]
+    page = rf"\documentclass{{article}}{packages}\begin{{document}}{chr(10)}{text}\end{{document}}"
+    (tmp_path / "page.tex").write_text(page, encoding="utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "page.tex"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=120, check=False)
+    log = (tmp_path / "page.log").read_text(encoding="latin-1")
+    assert run.returncode == 0, log[-2000:]
+    over = [float(found) for found in re.findall(r"Overfull \\hbox \(([\d.]+)pt", log)]
+    assert max(over, default=0) < 15, over  # points: less than the page's margin by far

@@ -12,9 +12,7 @@ from typing import Any
 
 from workflow_scripts.files import write_text
 from workflow_scripts.report.figure_data import SYNTHETIC, Column, Table, Value, write_csv
-
-MOST_ON_A_PAGE = 40  # rows; longer tables break over pages
-WIDE = 24  # characters: columns of longer texts break their lines
+from workflow_scripts.report.latex_fit import fit
 
 
 def write_table(table: Table, folder: Path) -> None:
@@ -168,38 +166,52 @@ def _accented(character: str) -> str:
 
 
 def latex(table: Table) -> str:
-    r"""A `table` of booktabs to be put in by `\input`; many rows make a `longtable`."""
+    r"""A table of booktabs to be put in by `\input`, set so that a page holds it.
+
+    Many rows make a `longtable`, many columns a smaller size or a page on its side.
+    """
     columns, rows = cells(table)
-    wide = [
-        place for place, column in enumerate(columns)
-        if not _numeric(table, column) and max((len(row[place]) for row in rows), default=0) > WIDE
-    ]  # fmt: skip
-    share = (0.5 if len(columns) > len(wide) else 1) / max(len(wide), 1)
-    kinds = "".join(
-        f"p{{{share:.2f}\\linewidth}}" if place in wide else "r" if _numeric(table, column) else "l"
-        for place, column in enumerate(columns)
+    form = fit(
+        [column.header for column in columns], rows, [_numeric(table, one) for one in columns]
     )
-    head = _line([column.header for column in columns])
-    body = [_line(row) for row in rows]
+    head = _row([_stacked(*pair) for pair in zip(form.heads, form.kinds, strict=True)])
+    body = [
+        _row([_cell_of(*pair) for pair in zip(row, form.kinds, strict=True)]) for row in rows
+    ]  # fmt: skip
     caption = f"\\caption{{{latex_text(table.title + _mark(table))}}}\\label{{tab:{table.name}}}"
     note = latex_text(table.note)
-    many = len(rows) > MOST_ON_A_PAGE
-    packages = "booktabs, longtable" if many else "booktabs"
-    lines = [f"% \\usepackage{{{packages}}}", *_script_note(caption, note, head, *body)]
-    if many:
+    lines = [f"% \\usepackage{{{form.packages}}}", *_script_note(caption, note, head, *body)]
+    lines += [f"\\begin{{{form.around}}}"] if form.around else []
+    kinds = "".join(form.kinds)
+    if form.many:
+        lines += [f"{{{form.before}"] if form.before else []
         lines += [f"\\begin{{longtable}}{{{kinds}}}", f"{caption}\\\\", "\\toprule", head]
         lines += ["\\midrule", "\\endhead", "\\bottomrule", "\\endfoot", *body, "\\end{longtable}"]
+        lines += ["}"] if form.before else []
         lines += [f"{{\\footnotesize {note}\\par}}"] if note else []
     else:
-        lines += ["\\begin{table}", "\\centering", caption, f"\\begin{{tabular}}{{{kinds}}}"]
+        lines += ["\\centering", caption, *([form.before] if form.before else [])]
+        lines += [f"\\begin{{tabular}}{{{kinds}}}"]
         lines += ["\\toprule", head, "\\midrule", *body, "\\bottomrule", "\\end{tabular}"]
         lines += [f"\\par\\medskip{{\\footnotesize {note}\\par}}"] if note else []
-        lines += ["\\end{table}"]
+    lines += [f"\\end{{{form.around}}}"] if form.around else []
     return "\n".join(lines) + "\n"
 
 
-def _line(texts: list[str]) -> str:
-    return " & ".join(map(latex_text, texts)) + r" \\"
+def _stacked(lines: list[str], kind: str) -> str:
+    """A heading of one or more lines, aligned as its column is."""
+    text = r"\\".join(map(latex_text, lines))
+    return text if len(lines) == 1 else f"\\shortstack[{kind}]{{{text}}}"
+
+
+def _cell_of(text: str, kind: str) -> str:
+    """A text; where lines break, after underscores too, for names of jobs have no blanks."""
+    found = latex_text(text)
+    return found.replace(r"\_", r"\_\allowbreak{}") if kind.startswith("p") else found
+
+
+def _row(texts: list[str]) -> str:
+    return " & ".join(texts) + r" \\"
 
 
 def _script_note(*texts: str) -> list[str]:
