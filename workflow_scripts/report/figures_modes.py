@@ -61,7 +61,7 @@ def modes_figure(study: StudyData, folder: Path) -> Path:
     """`modes_<study>.svg`: images/s over nodes or ranks, a line for each mode.
 
     The distance between two lines is what one thing costs: sending, reading. A panel for each
-    encoder and strategy.
+    encoder and strategy; those of one encoder share the axis of images/s.
     """
     nodes, reader = per_node(study), fastest_reader(study)
     with_it = replace(study, points=[
@@ -73,9 +73,12 @@ def modes_figure(study: StudyData, folder: Path) -> Path:
     figure, axes = panels(len(found), height=3.0)
     names = titles(list(dict.fromkeys(one for one, _ in found)))
     looks = dashes(lines)
+    first: dict[Variant, Axes] = {}
     for number, (((one, strategy), mine), (place,)) in enumerate(
         zip(found.items(), axes, strict=True)
     ):
+        if first.setdefault(one, place) is not place:
+            place.sharey(first[one])
         for line in mine:
             if line.points:
                 _mode_line(place, line, nodes=nodes, ls=looks[line.detail])

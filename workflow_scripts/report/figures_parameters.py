@@ -21,6 +21,7 @@ from workflow_scripts.report.probe_data import ProbeData
 from workflow_scripts.report.style import GREY, INK, mark_synthetic, plain, save
 
 _GAP = (0.02, 0.035, 0.045)  # of the axis, between two encoders: of one, two, three panels a row
+_MOST_TICKS = 6  # of the axis; where there were more, powers of ten alone
 _OTHER = "*"  # a published protocol that is none of ours
 
 
@@ -130,6 +131,8 @@ def _panel(
     axes.set_xlim(min(low, min(place) - 0.1), max(high, max(place) + 0.1))
     ticks = [10.0**power * step for power in range(2, 12) for step in (1, 2, 5)]
     inside = [np.log10(tick) for tick in ticks if low <= np.log10(tick) <= high]
+    if len(inside) > _MOST_TICKS:
+        inside = [tick for tick in inside if tick == round(tick)]
     axes.xaxis.set_major_locator(FixedLocator(inside or [low, high]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: count(10**value)))

@@ -14,7 +14,7 @@ from workflow_scripts.report.figure_data import Column, Table
 from workflow_scripts.report.panels import legend, rate_axis, strategy_handles
 from workflow_scripts.report.strategy_looks import strategies_in_order, strategy_look
 from workflow_scripts.report.study_data import Json, PlanData
-from workflow_scripts.report.style import GREY, save
+from workflow_scripts.report.style import GREY, bare, save
 
 BAND = 0.15  # share by which the planner may be wrong, median of held-out models
 # Of a quantity: its key in the plan's rows, title, unit, what it is divided by, and where it was
@@ -45,7 +45,14 @@ def planned_figure(plan: PlanData, folder: Path) -> Path:
     """
     figure, axes = plt.subplots(1, 2, figsize=(9, 4.6), layout="constrained")
     for one, (key, title, unit, divisor, where) in zip(axes, _QUANTITIES, strict=True):
-        _scatter(one, pairs(plan, key), divisor, f"nothing was measured{where}")
+        found = pairs(plan, key)
+        if not found:
+            bare(one)
+            one.set_title(title)
+            one.text(0.5, 0.5, f"nothing was measured{where}", transform=one.transAxes,
+                     ha="center", color=GREY)  # fmt: skip
+            continue
+        _scatter(one, found, divisor)
         one.set_title(title)
         one.set_xlabel(f"measured ({unit})")
         one.set_ylabel(f"predicted ({unit})")
@@ -57,15 +64,7 @@ def planned_figure(plan: PlanData, folder: Path) -> Path:
     return save(figure, folder, f"planned_{plan.name}", planned_table(plan))
 
 
-def _scatter(
-    axes: Axes, found: Sequence[tuple[Json, float, float]], divisor: float, nothing: str
-) -> None:
-    if not found:
-        axes.text(0.5, 0.5, nothing, transform=axes.transAxes, ha="center",
-                  color=GREY)  # fmt: skip
-        axes.set_xticks([])
-        axes.set_yticks([])
-        return
+def _scatter(axes: Axes, found: Sequence[tuple[Json, float, float]], divisor: float) -> None:
     values = [value / divisor for _, *both in found for value in both]
     low, high = min(values) / 1.3, max(values) * 1.3
     line = np.array([low, high])

@@ -25,9 +25,9 @@ _COLUMNS = (
     Column("nodes"), Column("strategy"), Column("devices"), Column("images a step"),
     Column("memory a device", "GB", ".1f"), Column("fits"), Column("step", "s", ".3f"),
     Column("waiting in a step", "s", ".3f"), Column("speed", "images/s", ",.0f"),
-    Column("efficiency", "%", ".0f"), Column("epoch", "h", ".3g"), Column("time", "h", ".3g"),
-    Column("jobs"), Column("time limit of a job", "min"), Column("node-hours", "", ",.3g"),
-    Column("energy", "kWh", ",.3g"), Column("CO2", "kg", ",.3g"), Column("why not"),
+    Column("efficiency", "%", ".0f"), Column("epoch", "s"), Column("time", "h"),
+    Column("jobs"), Column("time limit of a job", "min"), Column("node-hours"),
+    Column("energy", "kWh"), Column("CO2", "kg"), Column("why not"),
     Column("recommended"),
 )  # fmt: skip
 
@@ -60,7 +60,7 @@ def _row(one: Json, *, is_best: bool) -> list[Any]:
     return [
         one["nodes"], one["strategy"], one["ranks"], one["batch"], over("memory_bytes", 1e9),
         one["fits"], one["step_s"], one["communication_s"], one["images_per_s"],
-        over("efficiency", 0.01), over("epoch_s", 3600), over("total_s", 3600), one["segments"],
+        over("efficiency", 0.01), over("epoch_s", 1), over("total_s", 3600), one["segments"],
         one["walltime_minutes"], one["node_hours"], one["kwh"], one["kg_co2"], one["refused"],
         is_best,
     ]  # fmt: skip
@@ -162,6 +162,7 @@ def _mark(costs: Axes, losses: Axes, plan: Json) -> None:
             f"{best['strategy']}, {best['nodes']} node{'s' if best['nodes'] > 1 else ''}",
             (best["total_s"] / 3600, best["node_hours"]), xytext=(0, 12),
             textcoords="offset points", ha=_inwards(costs, best["total_s"] / 3600), fontsize=8,
+            bbox={"fc": "white", "ec": "none", "alpha": 0.8, "pad": 1}, zorder=6,
         )  # fmt: skip
         losses.plot([best["nodes"]], [100 * best["efficiency"]], **ring, label="recommended")
     if any(one["refused"] for one in plan["options"]):

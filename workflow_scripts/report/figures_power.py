@@ -5,8 +5,8 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from numpy.typing import NDArray
 
 from workflow_scripts.energy.climate import NOT_MEASURED, co2_kg, kwh
@@ -17,6 +17,7 @@ from workflow_scripts.report.energy_data import is_sampled, thinned
 from workflow_scripts.report.figure_data import Column, Table
 from workflow_scripts.report.figures_accuracy import look
 from workflow_scripts.report.figures_accuracy import measured as judged
+from workflow_scripts.report.panels import rate_axis
 from workflow_scripts.report.probe_data import ProbeData
 from workflow_scripts.report.style import (
     BLUE,
@@ -163,6 +164,12 @@ def accuracy_energy_figure(
         axes.set_visible(False)
     for axes, name in zip(grid.flat, names, strict=False):
         _panel(axes, [probe for probe in probes if probe.benchmark == name], runs, looks)
+    entries: dict[str, Artist] = {}
+    for axes in grid.flat:
+        entries |= {name: one for one, name in zip(*axes.get_legend_handles_labels(), strict=True)}
+    if entries:
+        figure.set_figheight(3.4 * lines + 0.22 * -(-len(entries) // 3))
+        figure.legend(handles=list(entries.values()), loc="outside lower center", ncols=3)
     mark_synthetic(figure, any(probe.synthetic for probe in probes))
     return save(figure, folder, ACCURACY, accuracy_table(probes, runs, energy))
 
@@ -190,9 +197,5 @@ def _panel(
         return
     axes.set_xlabel("energy of pretraining (kWh)")
     axes.set_ylabel(f"{title} (%)")
-    axes.legend(fontsize=7.5)
-    axes.set_xscale("log")
     axes.set_xlim(min(used) / 2.5, max(used) * 2.5)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_locator(NullLocator())
+    rate_axis(axes, axes.xaxis)
