@@ -62,7 +62,7 @@ def forecast(recipe: Json, *, index: Path | None, study: Path | None) -> Json:
         "reference": None if best is None else vars(best),
         "options": [one.plain() for one in found],
         "recommended": _recommended(recipe, planned, found),
-        "measured": against(points, machine, constants),
+        "measured": against(to_fit(points), machine, constants),
     }
 
 
