@@ -79,9 +79,10 @@ def _tensors(objective: nn.Module, optimizer: torch.optim.Optimizer | None) -> d
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the warning that a single process is a single process."""
+    """Without warnings of no use: that one process is one, and older torch of its own storages."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+        for message in ("torch.distributed is disabled", "TypedStorage is deprecated"):
+            warnings.filterwarnings("ignore", message=message)
         yield
 
 
