@@ -28,7 +28,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tests.six_bands import BANDS
 from workflow_scripts import mllog
 from workflow_scripts.errors import UserError
-from workflow_scripts.files import read_json
+from workflow_scripts.files import exclusive, read_json
 from workflow_scripts.loader.normalise import Normalise
 from workflow_scripts.pretrain import parallel, usage
 from workflow_scripts.pretrain.construct import adamw, meta_objective
@@ -298,6 +298,17 @@ def test_a_killed_rank_ends_the_point_and_is_its_result(tmp_path):
     assert done.returncode == 0
     assert read_json(output)["status"] == "failed"
     assert read_json(output)["error"] == "rank 1 of 2 was ended by SIGKILL (out of memory, perhaps)"
+
+
+def test_a_point_is_measured_by_one_at_a_time(tmp_path, monkeypatch):
+    """What another process measures is left to it, and that is no result."""
+    monkeypatch.setattr(stage, "_WAIT_S", 0.0)
+    recipe = point()
+    output = tmp_path / f"{recipe['point']}.json"
+    with exclusive(output), pytest.raises(UserError, match="is being made by process"):
+        here(recipe, tmp_path)
+    assert not output.exists()
+    assert here(recipe, tmp_path)["status"] == "done"
 
 
 # --- what is measured without communication, and ahead of time -----------------------------------

@@ -1,5 +1,8 @@
 """A study as the workflow makes it: each point once, and only those that are missing."""
 
+import json
+from base64 import urlsafe_b64encode
+
 import pytest
 
 from tests.workspace import Workspace
@@ -34,8 +37,8 @@ def workspace(tmp_path_factory):
     return one
 
 
-def planned(workspace):
-    done = workspace.snakemake(TABLE, "-n")
+def planned(workspace, *more):
+    done = workspace.snakemake(TABLE, "-n", *more)
     return {job.title for job in planned_jobs(done.stdout + done.stderr) if job.outputs}
 
 
@@ -52,6 +55,35 @@ def test_the_target_measures_a_point_that_was_lost_and_prints_the_table(workspac
     done = workspace.snakemake("scaling")
     assert point.is_file()
     assert "(local)" in done.stdout
+    assert planned(workspace) == set()
+
+
+def test_a_point_that_outlived_its_driver_is_kept(workspace):
+    """The driver's mark that it is half made stands; only what it is now may be kept."""
+    path = workspace.folder / "results" / "scaling" / "local" / f"{ALONE}.json"
+    marks = [
+        workspace.folder / ".snakemake" / "incomplete"
+        / urlsafe_b64encode(str(file.relative_to(workspace.folder)).encode()).decode()
+        for file in (path, path.with_suffix(".mllog"))
+    ]  # fmt: skip
+    recorded = [mark.parent.with_name("metadata") / mark.name for mark in marks]
+    assert all(record.is_file() for record in recorded)  # this is where Snakemake would have them
+
+    def killed():
+        for mark in marks:
+            mark.write_text('{"external_jobid": null}')
+
+    before, name = path.read_bytes(), str(path.relative_to(workspace.folder))
+    killed()
+    told = json.loads(recorded[0].read_text())
+    recorded[0].write_text(json.dumps({**told, "params": ["of the point before"]}))
+    assert planned(workspace) == set()
+    assert not any(file.exists() for file in (*marks, *recorded))
+    killed()
+    write_json(path, {**json.loads(before), "digests": {}})
+    assert f"point local {ALONE}" in planned(workspace, "--forcerun", name)
+    assert all(mark.exists() for mark in marks)
+    path.write_bytes(before)
     assert planned(workspace) == set()
 
 

@@ -30,13 +30,13 @@ with exclusive(Path(sys.argv[1])):
 
 
 @contextmanager
-def trainer(run, *, job=None):
+def trainer(run, *, job=None, at=None):
     """A process that holds the lock of a run."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     if job:
         environment["SLURM_JOB_ID"] = job
     process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(RUNS / run / "run.json")], env=environment,
+        [sys.executable, "-c", HOLD, str(at or RUNS / run / "run.json")], env=environment,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
@@ -55,6 +55,13 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(place)
     monkeypatch.setenv("PATH", "/nowhere")
     return place
+
+
+@contextmanager
+def measuring(study, point):
+    """A process that holds the lock of a point."""
+    with trainer("", at=Path("results/scaling") / study / f"{point}.json") as process:
+        yield process
 
 
 def refusal(jobs=SEGMENTS, needed=SEGMENTS, *, submits=False):
@@ -88,6 +95,16 @@ def test_a_trainer_that_outlived_a_local_driver_is_refused_by_name():
         accept(SEGMENTS, [("probe", ("mae", "ucm"))])  # its segments are all there
         accept([("pretrain", ("other", "1"))], [("pretrain", ("other", "1"))])
     accept()
+
+
+def test_a_point_that_is_still_measured_is_refused_by_name():
+    point, other = ("point", ("sample", "a_1x2_b8")), ("point", ("sample", "b_1x2_b8"))
+    with measuring("sample", "a_1x2_b8") as process:
+        who = f"process {process.pid} on {socket.gethostname()}"
+        assert survivors.measured(Path("results/scaling")) == {point[1]: who}
+        assert f"point sample a_1x2_b8: measured by {who}" in refusal([point], [point])
+        accept([other], [other])
+    accept([point], [point])
 
 
 def test_a_job_of_the_own_graph_is_refused_whatever_its_segment(folder, tmp_path, monkeypatch):
@@ -145,9 +162,10 @@ def test_resume_waits_for_jobs_and_trainers_and_says_so(folder, tmp_path, monkey
             waiting.join(0.02)
             assert waiting.is_alive()
 
-    with trainer("local"):
+    with trainer("local"), measuring("sample", "a"):
         waiting.start()
         told("job 7, pretrain mae_3", "job 8, probe", "run local", "`scancel 7 8`, `kill")
+        told("point sample a")
         squeue(tmp_path, probing)
         told("job 8, probe", "run local", "`scancel 8`, `kill")
         program(tmp_path / "bin", "squeue", "exit 1")

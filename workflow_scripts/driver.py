@@ -9,7 +9,7 @@ from pathlib import Path
 from workflow_scripts.driver_notes import refuse_unlock
 from workflow_scripts.jobs import Jobs
 from workflow_scripts.run_state import run_states
-from workflow_scripts.staleness import refuse_unrecorded
+from workflow_scripts.staleness import keep_measured, refuse_unrecorded
 
 CONFIG_VARIABLE = "ORBWEAVER_CONFIG"  # the merged configuration as JSON, set for every job
 _HARMLESS = frozenset(
@@ -21,6 +21,7 @@ def guard(jobs: Jobs, argv: Sequence[str] = tuple(sys.argv)) -> None:
     """Refuse to start on unrecorded results of another configuration or other code.
 
     And to unlock the folder under a driver, as Snakemake proposes to whoever starts a second one.
+    Points that outlived their driver are kept.
 
     Raises:
         UserError: Says which, and the command that makes them again.
@@ -28,6 +29,7 @@ def guard(jobs: Jobs, argv: Sequence[str] = tuple(sys.argv)) -> None:
     if "--unlock" in argv:
         refuse_unlock()
     if not _HARMLESS & set(argv):
+        keep_measured(jobs.stamped())
         refuse_unrecorded(jobs.stamped(), _forced(argv), argv[1:])
 
 

@@ -2,7 +2,8 @@
 
 python -m workflow_scripts.resume        (make resume)
 
-Jobs and trainers that outlived the driver are left to end: their work is used, not done twice.
+Jobs, trainers and points that outlived the driver are left to end: their work is used, not done
+twice.
 """
 
 import argparse

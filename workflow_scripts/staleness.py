@@ -16,14 +16,44 @@ from workflow_scripts.errors import UserError
 from workflow_scripts.fetch.folder import LISTING
 from workflow_scripts.files import read_json
 from workflow_scripts.jobs import Job
+from workflow_scripts.results import provenance_path
 
 
 def has_record(path: Path, folder: Path = Path(".snakemake/metadata")) -> bool:
-    """Whether Snakemake recorded how a file was made (its file layout: base64 of the path)."""
+    """Whether Snakemake recorded how a file was made."""
+    return _record(path, folder).is_file()
+
+
+def _record(path: Path, folder: Path) -> Path:
+    """Where Snakemake tells something of a file (its file layout: base64 of the path)."""
     name = urlsafe_b64encode(os.fspath(path).encode()).decode()
     longest = (os.pathconf(folder, "PC_NAME_MAX") if folder.is_dir() else 255) - 1
     pieces = [name[i : i + longest] for i in range(0, len(name), longest)]
-    return folder.joinpath(*(f"@{piece}" for piece in pieces[:-1]), pieces[-1]).is_file()
+    return folder.joinpath(*(f"@{piece}" for piece in pieces[:-1]), pieces[-1])
+
+
+def keep_measured(jobs: Iterable[Job], folder: Path = Path(".snakemake/incomplete")) -> None:
+    """See that points which were measured after their driver was killed are not measured again.
+
+    For Snakemake all that such a driver had started is half made. A point's JSON is written last
+    and renamed: where it is there, and is what its job would make now, the point is whole. What
+    Snakemake recorded of the one before it goes, too; the stamp tells as much.
+
+    Args:
+        jobs: All jobs whose results carry a stamp.
+        folder: Where Snakemake marks what is half made; its records lie beside it.
+    """
+    if not any(folder.glob("*")):
+        return
+    for job in jobs:
+        if job.rule != "scaling" or not job.result.is_file():
+            continue
+        files = [job.result, provenance_path(job.result), job.result.with_suffix(".mllog")]
+        marked = any(_record(file, folder).is_file() for file in files)
+        if marked and all(file.is_file() for file in files) and not explain(job):
+            for file in files:
+                _record(file, folder.with_name("metadata")).unlink(missing_ok=True)
+                _record(file, folder).unlink(missing_ok=True)
 
 
 def explain(job: Job) -> list[str]:

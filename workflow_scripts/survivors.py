@@ -1,8 +1,9 @@
-"""Jobs and trainers that outlived their driver: found, refused or waited for, never doubled.
+"""Jobs that outlived their driver: found, refused or waited for, never doubled.
 
 Three things tell of them. Slurm knows the jobs, queued ones too, that drivers in this work folder
 submitted. The lock of a run tells that a trainer works on it, on whatever host, with Slurm or
-without. And a driver that was killed while it submitted leaves an sbatch behind for a moment.
+without; that of a point, that it is measured. And a driver that was killed while it submitted
+leaves an sbatch behind for a moment.
 """
 
 import re
@@ -50,6 +51,18 @@ def trainers(runs: Path) -> dict[str, str]:
     return {run: who for run, who in held if who is not None}
 
 
+def measured(studies: Path) -> dict[tuple[str, str], str]:
+    """Points (study, point) that are being measured now, each with the process that does it.
+
+    Args:
+        studies: The folder of all studies.
+    """
+    locks = sorted(studies.glob("*/.*.json.lock"))
+    points = [lock.with_name(lock.name[1:].removesuffix(".lock")) for lock in locks]
+    held = (((point.parent.name, point.stem), holder(point)) for point in points)
+    return {names: who for names, who in held if who is not None}
+
+
 def refuse_doubles(
     jobs: Iterable[Named], needed: Iterable[Named], *, folder: Path, runs: Path, submits: bool
 ) -> None:
@@ -73,7 +86,7 @@ def refuse_doubles(
     found = [
         one for one in _queued(folder, submits=submits) if one.work is None or one.work in planned
     ]
-    found += [one for one in _training(runs, found) if one.work in trained]
+    found += [one for one in _working(runs, found) if one.work in trained]
     if found:
         raise UserError(
             "jobs of an earlier driver have not ended and would be doubled:\n"
@@ -93,7 +106,7 @@ def wait_for_all(runs: Path, *, submitted: bool) -> None:
     while True:
         try:
             found = _queued(Path.cwd(), submits=submitted)
-            found += _training(runs, found)
+            found += _working(runs, found)
             text = f"waiting for jobs of an earlier driver:\n{_listed(found)}\n{_to_stop(found)}"
         except UserError as error:
             found, text = None, f"asking again until it does: {error}"
@@ -129,15 +142,22 @@ def _queued(folder: Path, *, submits: bool) -> list[Survivor]:
     return found
 
 
-def _training(runs: Path, queued: list[Survivor]) -> list[Survivor]:
-    """Trainers that hold the lock of a run, less those of the jobs found already."""
-    found = []
-    for run, who in trainers(runs).items():
-        stop = _stop(who)
-        if stop not in {one.stop for one in queued}:
-            work = _work(_comment(("pretrain", (run, "0"))))
-            found.append(Survivor(text=f"run {run}: trained by {who}", stop=stop, work=work))
-    return found
+def _working(runs: Path, queued: list[Survivor]) -> list[Survivor]:
+    """Who holds the lock of a run or of a point, less the jobs found already."""
+    held = [
+        (("pretrain", (run, "0")), f"run {run}: trained by", who)
+        for run, who in trainers(runs).items()
+    ]
+    held += [
+        (("point", names), f"point {' '.join(names)}: measured by", who)
+        for names, who in measured(runs.parent / "scaling").items()
+    ]
+    known = {one.stop for one in queued}
+    return [
+        Survivor(text=f"{text} {who}", stop=stop, work=_work(_comment(job)))
+        for job, text, who in held
+        if (stop := _stop(who)) not in known
+    ]
 
 
 def _stop(who: str) -> str:

@@ -5,12 +5,12 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from workflow_scripts.errors import UserError
-from workflow_scripts.files import read_json
+from workflow_scripts.files import exclusive, read_json
 from workflow_scripts.logs import log
 from workflow_scripts.pretrain import launch, meeting, spawn
 from workflow_scripts.pretrain.launch import Ranks
@@ -23,6 +23,7 @@ from workflow_scripts.stage import run_stage, stage_parser
 
 MODULE = "workflow_scripts.scaling"
 _DECIDED = "point"  # there is nothing that a parent decides for its ranks
+_WAIT_S = 10.0  # for another process that measures the same: its time is not this job's
 
 
 def parser() -> argparse.ArgumentParser:
@@ -82,6 +83,14 @@ def _limited(walltime_s: float, progress: Any) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+
+
+@contextmanager
+def _alone(output: Path) -> Iterator[None]:
+    """While this holds nobody else measures this point, and what was measured before is gone."""
+    with exclusive(output, wait_s=_WAIT_S, clear=True):
+        output.unlink(missing_ok=True)
+        yield
 
 
 def _measure(arguments: argparse.Namespace, recipe: dict[str, Any], ranks: Ranks) -> None:
@@ -180,8 +189,8 @@ def _ended(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
 
     objective = meta_objective(recipe["pretrain"], described(recipe, arguments.index), None)
     row = ended(known(recipe, objective), ending.status, ending.error)
+    end_aborted(_mllog(arguments.output))  # before the point: where that is there, all of it is
     _write(arguments, recipe, row, {"exit_status": arguments.ended})
-    end_aborted(_mllog(arguments.output))
     log.warning("%s: %s: %s", recipe["point"], ending.status, ending.error)
 
 
@@ -191,13 +200,14 @@ def work(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
         _ended(arguments, recipe)
         return
     ranks = launch.place(arguments.ranks)
-    if spawn.decided() is None and ranks.is_first:
+    decides = spawn.decided() is None and ranks.is_first
+    if decides:
         _check(recipe, ranks, arguments.ranks)
-        arguments.output.unlink(missing_ok=True)
-    if ranks.must_spawn:
-        spawn.start(ranks, MODULE, decided=_DECIDED)
-    else:
-        _as_rank(arguments, recipe, ranks)
+    with _alone(arguments.output) if decides else nullcontext():
+        if ranks.must_spawn:
+            spawn.start(ranks, MODULE, decided=_DECIDED)
+        else:
+            _as_rank(arguments, recipe, ranks)
 
 
 if __name__ == "__main__":
