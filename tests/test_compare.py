@@ -4,6 +4,7 @@ import copy
 import csv
 import json
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -11,6 +12,7 @@ from html.parser import HTMLParser
 import pytest
 
 from tests.conftest import ROOT
+from workflow_scripts.compare.beside import MADE, made_anew
 from workflow_scripts.compare.differing import differing
 from workflow_scripts.compare.page import compare_page
 from workflow_scripts.compare.pairs import corresponding
@@ -79,6 +81,7 @@ def two():
 
 
 def folders(root, reports):
+    root.mkdir(exist_ok=True)
     places = []
     for number, found in enumerate(reports):
         place = root / f"site{number}"
@@ -277,6 +280,66 @@ def test_command_line_writes_the_page_or_says_why_not(tmp_path, two):
     assert (done.returncode, page.is_file()) == (1, False)
     assert b"no report.json" in done.stderr
     assert b"Traceback" not in done.stderr
+
+
+def test_the_folder_beside_the_page_holds_what_the_page_is_of_and_what_is_somebody_elses(
+    tmp_path, two
+):
+    beside = tmp_path / "out" / "c_files"
+
+    def compared(reports):
+        with made_anew(beside) as folder:
+            compare_page(read_sites(folders(tmp_path / "a", reports)), folder)
+        shutil.rmtree(tmp_path / "a")
+        return {path.name for path in beside.iterdir()}
+
+    first = compared(two)
+    assert {"recipe_mae.csv", "losses.svg"} <= first
+    (beside / "notes.txt").write_text("mine")
+    alone = report("other", [run("lone", {})])
+    second = compared([two[0], alone])
+    assert "recipe_mae.csv" not in second
+    fresh = compared([two[0], alone])
+    assert second == fresh
+    assert (beside / "notes.txt").read_text() == "mine"
+    assert [path.name for path in beside.parent.iterdir()] == ["c_files"]
+
+
+def test_a_comparison_that_fails_leaves_the_folder_as_it_was(tmp_path):
+    with made_anew(tmp_path / "f") as folder:
+        (folder / "a.csv").write_text("a")
+    with pytest.raises(FileNotFoundError), made_anew(tmp_path / "f") as folder:
+        (folder / "b.csv").rename(folder / "c.csv")
+    assert {path.name for path in (tmp_path / "f").iterdir()} == {"a.csv", MADE}
+
+
+@pytest.mark.parametrize("names", ['["../keep"]', '{"a": 1}', "[3, null, [1]]"])
+def test_a_list_of_made_files_that_is_none_deletes_nothing(tmp_path, names):
+    (tmp_path / "keep").write_text("mine")
+    (tmp_path / "f").mkdir()
+    (tmp_path / "f" / MADE).write_text(names)
+    with pytest.raises(UserError, match=MADE), made_anew(tmp_path / "f"):
+        pass
+    assert (tmp_path / "keep").read_text() == "mine"
+
+
+def test_no_name_of_a_run_leads_out_of_the_folder(tmp_path):
+    two = [report(site, [run("../../x", {"seed": seed})]) for seed, site in enumerate("ab")]
+    folder = tmp_path / "in" / "files"
+    compare_page(read_sites(folders(tmp_path, two)), folder)
+    assert {path.parent for path in tmp_path.rglob("*.tex")} == {folder}
+    assert (folder / "recipe_.._.._x.csv").is_file()
+
+
+@pytest.mark.parametrize(
+    "damage", [{"runs": [1]}, {"probes": [{}]}, {"studies": [{"study": "s", "points": [{}]}]},
+               {"made": {}}],
+)  # fmt: skip
+def test_rows_that_are_not_those_of_a_report_are_refused_by_name(tmp_path, two, damage):
+    two[1].update(damage)
+    places = folders(tmp_path, two)
+    with pytest.raises(UserError, match=re.escape(str(places[1] / "report.json"))):
+        read_sites(places)
 
 
 def test_site_is_synthetic_if_anything_in_it_is(tmp_path, two):

@@ -6,19 +6,29 @@ python -m workflow_scripts.compare results-a results-b --html compare.html
 import argparse
 from pathlib import Path
 
+from workflow_scripts.compare.beside import made_anew
 from workflow_scripts.compare.page import compare_page
 from workflow_scripts.compare.site import MOST, read_sites
+from workflow_scripts.errors import UserError
 from workflow_scripts.files import exclusive, write_text
 from workflow_scripts.logs import log
 from workflow_scripts.stage import add_log, run_program
 
 
 def work(arguments: argparse.Namespace) -> None:
-    """Read all folders first, then write the page and, beside it, its figures and tables."""
+    """Read all folders first, then write the page and, beside it, its figures and tables.
+
+    Raises:
+        UserError: A folder cannot be compared, or the page cannot be written there.
+    """
     page: Path = arguments.html
+    if page.is_dir():
+        raise UserError(f"--html {page}: a folder; name the page in it, such as {page / 'x.html'}")
     sites = read_sites(arguments.results)
+    beside = page.with_name(f"{page.stem}_files")
     with exclusive(page):
-        text = compare_page(sites, page.with_name(f"{page.stem}_files"))
+        with made_anew(beside) as folder:
+            text = compare_page(sites, folder, beside.name)
         write_text(page, text)
     log.info("%s: %.1f MB", page, len(text.encode()) / 1e6)
 

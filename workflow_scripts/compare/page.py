@@ -68,8 +68,14 @@ def _alone(groups: Sequence[Group], sites: Sequence[Site]) -> list[Json]:
     ]
 
 
-def compare_page(sites: Sequence[Site], folder: Path) -> str:
-    """The page as text; its figures and tables are written into `folder` too."""
+def compare_page(sites: Sequence[Site], folder: Path, name: str | None = None) -> str:
+    """The page as text; its figures and tables are written into `folder` too.
+
+    Args:
+        sites: What is compared.
+        folder: Where the files go.
+        name: What the page calls their folder; its own name by default.
+    """
     groups = corresponding(sites)
     pairs = [group for group in groups if len(group.members) > 1]
     rows, points = tables.judged(groups, sites), measured(sites)
@@ -112,6 +118,6 @@ def compare_page(sites: Sequence[Site], folder: Path) -> str:
             "Scaling", _picture(drawn["scaling"], "Throughput of points of studies"), scaling
         ),
         "alone": _alone(groups, sites),
-        "files": folder.name,
+        "files": name or folder.name,
     }  # fmt: skip
     return fill_in("compare.html.j2", context, _HERE)

@@ -17,6 +17,20 @@ _KEYS = {
     "title": str, "name": str, "config_digest": str, "config": dict, "made": dict, "runs": list,
     "probes": list, "studies": list,
 }  # fmt: skip
+# What is read of each row of its lists.
+_ROWS = {
+    "runs": (
+        "name", "label", "synthetic", "recipe", "recipe_digest", "loss", "loss_last", "seconds",
+        "images_per_s", "peak_memory_bytes", "energy_j",
+    ),
+    "probes": (
+        "encoder", "label", "run", "step", "benchmark", "benchmark_label", "protocol", "headline",
+        "metric", "mean", "std", "trials", "splits", "synthetic",
+    ),
+    "studies": ("study", "points"),
+}  # fmt: skip
+_POINT = ("point", "status", "images_per_s", "peak_memory_bytes", "energy_j")
+_MADE = ("machines", "commits", "versions")
 
 Json = dict[str, Any]
 
@@ -68,7 +82,22 @@ def read_report(folder: Path) -> Json:
                 f"{path}: {key!r} is {'missing' if key not in found else 'not as expected'}: "
                 "it is of another version, or was cut off; make the report there again"
             )
+    points = [row for study in found["studies"] for row in _rows_of(study)]
+    checked = [("made", [found["made"]], _MADE), ("studies", points, _POINT)]
+    checked += [(key, found[key], needed) for key, needed in _ROWS.items()]
+    for key, rows, needed in checked:
+        if any(not isinstance(row, dict) or set(needed) - set(row) for row in rows):
+            raise UserError(
+                f"{path}: {key!r} is not as expected: it is of another version, or was changed; "
+                "make the report there again"
+            )
     return found
+
+
+def _rows_of(study: Any) -> list[Any]:
+    """The points of a study; one that is none where it has no list of them."""
+    points = study.get("points") if isinstance(study, dict) else None
+    return points if isinstance(points, list) else [None]
 
 
 def read_sites(folders: Sequence[Path]) -> list[Site]:

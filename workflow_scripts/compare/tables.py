@@ -1,5 +1,6 @@
 """Tables of a comparison: a row for each thing compared, a column for each folder of results."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -86,7 +87,8 @@ def recipe_tables(groups: Sequence[Group], sites: Sequence[Site]) -> list[Table]
         places = sorted(group.members)
         runs = [sites[place].run(group.members[place]) for place in places]
         table = _keys(
-            f"recipe_{runs[0]['name']}", f"Recipe of {group.label}",
+            # Of a file, so that no name from elsewhere leads out of its folder.
+            "recipe_" + re.sub(r"[^\w.-]", "_", runs[0]["name"]), f"Recipe of {group.label}",
             [run["recipe"] for run in runs], [sites[place] for place in places],
         )  # fmt: skip
         found += [table] if table.rows else []
