@@ -309,6 +309,30 @@ def test_what_is_missing_is_left_out(whole, tmp_path):
     assert "runs/scenes-mae/mllog.txt" not in found
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("results/scaling/s.json", "[1]"),
+        ("results/scaling/s.json", '{"digests": {"code": "c"}, "points": [3]}'),
+        ("results/scaling/s/one.json", "{}"),
+        ("results/scaling/s/one.json", '{"digests": {}}'),
+        ("results/scaling/s/one.provenance.json", '{"started": "x", "seconds": 1, "versions": {}}'),
+        ("results/scaling/s/one.provenance.json", '{"started": 5, "seconds": 1, "versions": {}}'),
+        ("results/plans/p.json", "null"),
+        ("results/runs/scenes-mae/summary.json", '{"run_digest": 3}'),
+        ("results/runs/scenes-mae/segments/1.json", "{}"),
+        ("data/splits/scenes.json", "[]"),
+        ("data/shards/scenes/index.json", "{}"),
+    ],
+)
+def test_damaged_results_are_refused_by_name(whole, tmp_path, path, body):
+    root = tmp_path / "copy"
+    shutil.copytree(whole[0], root)
+    (root / path).write_text(body)
+    with pytest.raises(UserError, match=re.escape(str(root / path))):
+        made(root, whole[1])
+
+
 def test_results_without_any_provenance_are_refused(whole, tmp_path):
     with pytest.raises(UserError, match="no result with its provenance"):
         made(tmp_path, whole[1])

@@ -186,6 +186,13 @@ def test_the_stage_writes_the_same_bytes_and_shows_them(tmp_path, monkeypatch, c
         stage.show(stage.show_parser().parse_args(["--show", str(index)]))
 
 
+def test_a_damaged_plan_is_told_and_not_shown(tmp_path):
+    path = tmp_path / "p.json"
+    path.write_text('{"stage": "forecast", "machine": 5}')
+    with pytest.raises(UserError, match=r"p\.json: damaged"):
+        stage.show(stage.show_parser().parse_args(["--show", str(path)]))
+
+
 def asked(*options):
     """What `python -m workflow_scripts.plan` does with these options."""
     arguments = command.parser().parse_args([str(option) for option in options])
@@ -370,6 +377,12 @@ def test_a_study_that_cannot_be_fitted_to_is_told(tmp_path):
         fitted(tmp_path / "missing.json")
     with pytest.raises(UserError, match="no study"):
         fitted(tmp_path / "wide" / "sample" / "tiny_1x1_b16_io_w0.json")
+    whole = json.loads((tmp_path / "wide" / "sample.json").read_text())
+    for damage in ({"points": []}, {"points": [1]}, {"points": [{}]}, {"digests": 3},
+                   {"digests": {"inputs": {}}}):  # fmt: skip
+        (tmp_path / "odd.json").write_text(json.dumps({**whole, **damage}))
+        with pytest.raises(UserError, match=r"odd\.json: damaged"):
+            fitted(tmp_path / "odd.json")
     other = tmp_path / "wide" / "sample" / "tiny_ddp_1x2_b16_real_w0.json"
     other.write_text(other.read_text().replace('"images_per_s": {', '"images_per_s": { "x": 1, '))
     with pytest.raises(UserError, match="not the point that"):

@@ -8,7 +8,7 @@ import pytest
 from mllog_rules import complaints
 
 from workflow_scripts.errors import UserError
-from workflow_scripts.mllog import TOKEN, MlLog, end_aborted, read, settings_of, times
+from workflow_scripts.mllog import TOKEN, MlLog, end_aborted, main, read, settings_of, times
 
 RECIPE = {
     "batch": 512, "seed": 3,
@@ -121,6 +121,29 @@ def test_a_broken_line_in_the_middle_is_told(tmp_path):
     path.write_text(path.read_text().replace('"init_start"', '"init_start', 1))
     with pytest.raises(UserError, match="line 1 of"):
         read(path)
+
+
+@pytest.mark.parametrize("line", ["{}", '{"key": 3, "time_ms": 1}', "[1, 2]", '{"key": "x"}'])
+def test_lines_of_json_that_are_no_mllog_are_told(tmp_path, line):
+    path = written(tmp_path / "a.mllog")
+    path.write_text(f"{line}\n{path.read_text()}")
+    with pytest.raises(UserError, match="line 1 of"):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"), [(None, "no such file"), ("", "no MLLOG line"), ("odd", "no MLLOG line")]
+)
+def test_a_file_without_times_is_told_and_no_time_is_printed(
+    tmp_path, monkeypatch, capsys, text, told
+):
+    path = tmp_path / "a.mllog"
+    if text is not None:
+        path.write_text(text)
+    monkeypatch.setattr("sys.argv", ["mllog", str(written(tmp_path / "good.mllog")), str(path)])
+    with pytest.raises(SystemExit, match=rf"a\.mllog: {told}"):
+        main()
+    assert capsys.readouterr().out == ""
 
 
 def test_times_are_from_run_start_to_run_stop(tmp_path):

@@ -202,6 +202,24 @@ def test_missing_or_broken_results_are_named(tmp_path, path):
         collect(recipe, **options)
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("results/runs/scenes-mae/power.jsonl", b"\x00\xff nonsense\n"),
+        ("results/runs/scenes-mae/summary.json", b"[]"),
+        ("results/runs/scenes-mae/summary.json", b"{}"),
+        ("results/runs/scenes-mae/model.json", b"null"),
+        ("results/runs/scenes-mae/summary.provenance.json", b"[1, 2]"),
+    ],
+)
+def test_results_of_another_kind_are_named(tmp_path, path, body):
+    recipe = make_tree(tmp_path)
+    (tmp_path / path).write_bytes(body)
+    results = tmp_path / "results"
+    with pytest.raises(UserError, match=re.escape(path)):
+        collect(recipe, results=results, data=tmp_path / "data", records=results / "records")
+
+
 def test_configuration_without_probes_still_has_a_page(tmp_path):
     recipe = make_tree(tmp_path) | {"probes": [], "benchmarks": [], "runs": []}
     html = make(tmp_path, recipe)

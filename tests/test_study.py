@@ -110,6 +110,17 @@ def test_the_table_is_made_from_points_that_failed_too_and_these_are_forgotten(t
         forget_failed(tmp_path / "s.json")
 
 
+@pytest.mark.parametrize("body", [[1], {}, {"point": "two", "status": "done"}, {"point": "one"}])
+def test_a_table_is_made_of_its_own_points_alone(tmp_path, body):
+    write_json(tmp_path / "s" / "one.json", body)
+    recipe = json.dumps({"study": "s", "label": "L", "points": ["one"]})
+    output = tmp_path / "s.json"
+    words = ["--recipe", recipe, "--points", str(tmp_path / "s"), "--output", str(output)]
+    with pytest.raises(UserError, match=r"one\.json: .* delete"):
+        work(parser().parse_args(words))
+    assert not output.exists()
+
+
 @pytest.mark.parametrize(
     ("study", "told"),
     [

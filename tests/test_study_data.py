@@ -224,7 +224,7 @@ def test_a_result_that_is_no_study_is_refused(tmp_path):
         read_study(entry, tmp_path)
     (tmp_path / "plans").mkdir()
     (tmp_path / "plans" / "p.json").write_text("{}")
-    with pytest.raises(UserError, match="no machine, options"):
+    with pytest.raises(UserError, match=r"p\.json: 'machine' is missing"):
         read_plan({"name": "p", "label": "p", "study": None}, tmp_path)
 
 

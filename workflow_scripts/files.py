@@ -70,14 +70,42 @@ def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        UserError: The file is missing or is not JSON.
+        UserError: The file is missing, cannot be read or is not JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     except ValueError as error:
         raise UserError(f"{path}: not valid JSON ({error}); delete it and make it again") from None
+
+
+def read_object(path: Path, **kinds: type | tuple[type, ...]) -> dict[str, Any]:
+    """Read a JSON file that holds an object.
+
+    Args:
+        path: The file.
+        kinds: Keys that it has to have, and of which type.
+
+    Raises:
+        UserError: The file is missing, is not JSON, or is something else.
+    """
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise UserError(
+            f"{path}: holds {json.dumps(found)[:40]}, expected an object; delete it and make it "
+            "again"
+        )
+    for key, kind in kinds.items():
+        if not isinstance(found.get(key), kind):
+            seen = json.dumps(found[key])[:40] if key in found else "missing"
+            raise UserError(
+                f"{path}: {key!r} is {seen}, which is not what the workflow writes; delete the "
+                "file and make it again"
+            )
+    return found
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from workflow_scripts.config_modis import Granules
 from workflow_scripts.corpora import BENCH, dataset_days, is_chips
 from workflow_scripts.digests import digest, file_sha256
 from workflow_scripts.errors import UserError
-from workflow_scripts.files import read_json
+from workflow_scripts.files import read_json, read_object
 from workflow_scripts.models.folder import CARD, content_digest, has_model
 from workflow_scripts.probed import probed_encoders, snapshots_of
 from workflow_scripts.protocol_settings import needs_features, needs_training
@@ -193,7 +193,7 @@ class Jobs:
         result = self.results / "scaling" / study / f"{name}.json"
         code = None
         if self.config.studies[study].pinned and result.is_file():
-            code = str(read_json(result)["digests"]["code"])
+            code = str(read_object(result, digests=dict)["digests"].get("code"))
         recipe = recipes.point(self.config, study, name)
         corpus = self.config.studies[study].corpus if recipe["mode"] in READING else None
         inputs = partial(_content, self.pack(corpus).result) if corpus else dict

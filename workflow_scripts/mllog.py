@@ -17,6 +17,7 @@ import argparse
 import json
 import logging
 import re
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -222,8 +223,11 @@ def read(path: Path) -> list[dict[str, Any]]:
         if line.startswith(b"#"):
             continue
         try:
-            rows.append(dict(json.loads(line.decode().removeprefix(TOKEN))))
-        except (ValueError, TypeError):
+            row = dict(json.loads(line.decode().removeprefix(TOKEN)))
+            if not isinstance(row["key"], str) or not isinstance(row["time_ms"], int | float):
+                raise ValueError
+            rows.append(row)
+        except (KeyError, ValueError, TypeError):
             if number < len(lines):
                 raise UserError(
                     f"{path}: line {number} of {len(lines)} is no MLLOG line; delete this line (of "
@@ -256,12 +260,25 @@ def times(lines: list[dict[str, Any]]) -> dict[str, Any]:
     ends = [line for line in lines if line["key"] == keys.RUN_STOP]
     return {
         **{f"{name}_s": total(name) for name in ("init", "staging", "segment", "run")},
-        "status": ends[-1]["metadata"].get("status") if ends else None,
+        "status": (ends[-1].get("metadata") or {}).get("status") if ends else None,
     }
 
 
 def _seconds(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
+
+
+def _timed(file: Path) -> dict[str, Any]:
+    """The times of a log that has to be there.
+
+    Raises:
+        UserError: There is no such file, or not one MLLOG line in it.
+    """
+    lines = read(file)
+    if not lines:
+        what = "no MLLOG line in it" if file.is_file() else "no such file"
+        raise UserError(f"{file}: {what}; name a point's .mllog or a run's mllog.txt")
+    return times(lines)
 
 
 def main() -> None:
@@ -270,9 +287,13 @@ def main() -> None:
         prog="python -m workflow_scripts.mllog", description=main.__doc__
     )
     parser.add_argument("file", type=Path, nargs="+", help="a point's .mllog, a run's mllog.txt")
+    files = parser.parse_args().file
+    try:
+        logs = [_timed(file) for file in files]
+    except UserError as error:
+        sys.exit(str(error))
     print("time to train (s)  of it running  staging  initialisation  status   file")
-    for file in parser.parse_args().file:
-        one = times(read(file))
+    for file, one in zip(files, logs, strict=True):
         print(
             f"{_seconds(one['run_s']):>17}  {_seconds(one['segment_s']):>13}"
             f"  {_seconds(one['staging_s']):>7}  {_seconds(one['init_s']):>14}"

@@ -13,7 +13,7 @@ from workflow_scripts.errors import UserError
 from workflow_scripts.files import read_json
 from workflow_scripts.logs import log, start_logging
 
-_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+_OF_THE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
 
 
 def stage_parser(stage: str, description: str) -> argparse.ArgumentParser:
@@ -84,8 +84,10 @@ def run_program(
         log.error("%s", error)
         sys.exit(1)
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in _NO_ROOM:
-            log.error("%s; make room, or mend the file system, and start again", error)
+        if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+            log.error(
+                "%s; make room, or mend the file system or its rights, and start again", error
+            )
         else:
             log.exception("%s failed", parser.prog)
         sys.exit(1)

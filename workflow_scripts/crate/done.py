@@ -8,7 +8,8 @@ from typing import Any
 
 from workflow_scripts import dates
 from workflow_scripts.crate.names import corpus_id, data_id
-from workflow_scripts.files import read_json
+from workflow_scripts.errors import UserError
+from workflow_scripts.files import read_object
 from workflow_scripts.results import provenance_path
 from workflow_scripts.scaling.words import READING
 
@@ -76,14 +77,35 @@ def done(
     there = [one for one in results if one.is_file() and provenance_path(one).is_file()]
     if not there:
         return
-    bodies = [read_json(one) for one in there]
+    bodies = [_stamped(one) for one in there]
     files = [file for one in there for file in (one, provenance_path(one))] if inside else []
     files += [file for file in also or [] if file.is_file()]
     yield Done(
         stage=stage, name=name, files=list(dict.fromkeys(files)),
         code=sorted({body["digests"]["code"] for body in bodies}),
-        ran=[read_json(provenance_path(one)) for one in there], **more,
+        ran=[_ran(provenance_path(one)) for one in there], **more,
     )  # fmt: skip
+
+
+def _stamped(path: Path) -> Json:
+    """A result that says which code made it."""
+    body = read_object(path, digests=dict)
+    if not isinstance(body["digests"].get("code"), str):
+        raise UserError(f"{path}: without the digest of its code; delete it and make it again")
+    return body
+
+
+def _ran(path: Path) -> Json:
+    """A provenance file."""
+    body = read_object(path, started=str, seconds=(int, float), versions=dict)
+    try:
+        _end(body)
+    except (ValueError, OverflowError) as error:
+        raise UserError(
+            f"{path}: `started` and `seconds` are no time ({error}); delete it with the result "
+            "beside it, and make both again"
+        ) from None
+    return body
 
 
 def jobs(recipe: Json, *, results: Path, data: Path) -> list[Done]:
@@ -113,7 +135,8 @@ def _data_jobs(recipe: Json, data: Path) -> Iterator[Done]:
     for benchmark in recipe["benchmarks"]:
         name = benchmark["name"]
         table = data / "splits" / f"{name}.json"
-        used = [data_id("dataset", read_json(table)["dataset"])] if table.is_file() else []
+        told = read_object(table, dataset=str) if table.is_file() else {}
+        used = [data_id("dataset", told["dataset"])] if told else []
         yield from done(
             "split", name, [table], inside=False, uses=used, makes=[data_id("splits", name)]
         )
@@ -126,7 +149,7 @@ def _packed(corpus: Json, data: Path) -> Iterator[Done]:
     if not index.is_file():
         return
     cut = set(corpus["cut_from"])
-    datasets = read_json(index)["datasets"]
+    datasets = read_object(index, datasets=list)["datasets"]
     uses = [data_id("chips" if name in cut else "dataset", name) for name in datasets]
     yield from done(
         "pack", corpus["name"], [index], inside=False, uses=uses, makes=[corpus_id(corpus["name"])]
@@ -163,11 +186,13 @@ def _run_jobs(recipe: Json, results: Path) -> Iterator[Done]:
 def _segments(run: Path) -> list[int]:
     """Numbers of the segments of what a run's folder holds; those of another run may lie there."""
     summary = run / "summary.json"
-    digest = read_json(summary)["run_digest"] if summary.is_file() else None
+    digest = _run_digest(summary) if summary.is_file() else None
     found = [path for path in (run / "segments").glob("*.json") if path.stem.isdecimal()]
-    return sorted(
-        int(path.stem) for path in found if digest in (None, read_json(path)["run_digest"])
-    )
+    return sorted(int(path.stem) for path in found if digest in (None, _run_digest(path)))
+
+
+def _run_digest(path: Path) -> str:
+    return str(read_object(path, run_digest=str)["run_digest"])
 
 
 def _model(recipe: Json, results: Path, name: str) -> str:
@@ -208,7 +233,7 @@ def _study_jobs(recipe: Json, results: Path) -> Iterator[Done]:
     for study in recipe.get("studies", []):
         name = study["name"]
         table = results / "scaling" / f"{name}.json"
-        rows = read_json(table)["points"] if table.is_file() else []
+        rows = _points(table) if table.is_file() else []
         points = [results / "scaling" / name / f"{row['point']}.json" for row in rows]
         for row, point in zip(rows, points, strict=True):
             yield from done(
@@ -221,6 +246,18 @@ def _study_jobs(recipe: Json, results: Path) -> Iterator[Done]:
         study = plan["study"]
         uses = [str(results / "scaling" / f"{study}.json")] if study else []
         yield from done("forecast", plan["name"], [result], uses=uses)
+
+
+def _points(table: Path) -> list[Json]:
+    """The rows of a study's table."""
+    rows: list[Json] = read_object(table, points=list)["points"]
+    for row in rows:
+        if not isinstance(row, dict) or {"point", "mode", "status"} - set(row):
+            raise UserError(
+                f"{table}: a point is {row!r:.60}, which is not what `snakemake scaling` writes; "
+                "delete the table and make it again: points that are there are not measured again"
+            )
+    return rows
 
 
 def _read_by(study: Json, row: Json) -> list[str]:

@@ -60,7 +60,13 @@ def show(arguments: argparse.Namespace) -> None:
         plan = read_json(path)
         if not isinstance(plan, dict) or plan.get("stage") != STAGE:
             raise UserError(f"{path}: no plan; expected what `snakemake plan` writes")
-        texts.append("\n".join(lines(plan)))
+        try:
+            texts.append("\n".join(lines(plan)))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{path}: damaged, it is not as `snakemake plan` writes it ({error!r}); delete it "
+                "and make it again"
+            ) from error
     sys.stdout.write("\n\n".join(texts or ["The configuration has no plans."]) + "\n")
 
 

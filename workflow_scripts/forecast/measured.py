@@ -16,6 +16,10 @@ from workflow_scripts.scaling.words import DONE, STEPS, SYNTHETIC
 
 Json = dict[str, Any]
 
+_NEEDED = (
+    "point", "encoder", "patch", "mode", "status", "strategy", "nodes", "ranks_per_node", "batch",
+    "precision", "device", "images_per_s", "peak_memory_bytes",
+)  # fmt: skip
 _SAME = 0.1  # most by which peaks of one device differ between sources
 
 
@@ -81,7 +85,7 @@ def study_precision(path: Path) -> str:
     """The arithmetic of a study, one for all its points.
 
     Raises:
-        UserError: It is no study.
+        UserError: It is no study, or not a whole one.
     """
     return str(_study(path)["points"][0]["precision"])
 
@@ -90,7 +94,29 @@ def _study(path: Path) -> Json:
     study: Json = read_json(path)
     if not isinstance(study, dict) or study.get("stage") != "study":
         raise UserError(f"{path}: no study; expected what `snakemake scaling` writes")
+    if not _is_whole(study):
+        raise UserError(
+            f"{path}: damaged, its points are not as `snakemake scaling` writes them; delete it "
+            "and make it again: points that are there are not measured again"
+        )
     return study
+
+
+def _is_whole(study: Json) -> bool:
+    """Whether all points of a study have what is asked of them below."""
+    rows, digests = study.get("points"), study.get("digests")
+    stored = digests.get("inputs") if isinstance(digests, dict) else None
+    return (
+        isinstance(rows, list)
+        and bool(rows)
+        and isinstance(stored, dict)
+        and all(
+            isinstance(row, dict)
+            and not set(_NEEDED) - set(row)
+            and f"point:{row['point']}" in stored
+            for row in rows
+        )
+    )
 
 
 def _check_machine(path: Path, rows: Sequence[Json], machine: Machine) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from workflow_scripts import dates
 from workflow_scripts.errors import UserError
-from workflow_scripts.files import read_json
+from workflow_scripts.files import read_object
 from workflow_scripts.report.days import MOST_SINGLE_DAYS, DaySums, sum_days, sum_manifests
 from workflow_scripts.report.probe_data import ProbeData, read_probe, result_paths
 from workflow_scripts.report.study_data import PlanData, StudyData, read_plan, read_study
@@ -90,8 +90,8 @@ class Collected:
 
 
 def optional_json(path: Path) -> Json | None:
-    """A JSON file, or None if there is none."""
-    return read_json(path) if path.is_file() else None
+    """A JSON object in a file, or None if there is none."""
+    return read_object(path) if path.is_file() else None
 
 
 def read_history(path: Path) -> list[Json]:
@@ -103,13 +103,17 @@ def read_history(path: Path) -> list[Json]:
     if not path.is_file():
         raise UserError(f"{path}: no such file; export the run before the report is made")
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
         try:
             row = json.loads(line)
         except ValueError as error:
-            raise UserError(f"{path} line {number}: not JSON ({error}); export it again") from None
+            raise UserError(
+                f"{path} line {number}: not JSON ({error}); export the run again"
+            ) from None
         if not isinstance(row, dict):
-            raise UserError(f"{path} line {number}: expected an object, found {line[:40]!r}")
+            raise UserError(
+                f"{path} line {number}: expected an object, found {line[:40].decode()!r}"
+            )
         rows.append(row)
     return rows
 
@@ -173,8 +177,8 @@ def _run(entry: Json, results: Path, digests: Json) -> RunData:
         label=entry["label"],
         objective=entry["objective"],
         pinned=bool(entry["pinned"]),
-        summary=read_json(folder / "summary.json"),
-        model=read_json(folder / "model.json"),
+        summary=read_object(folder / "summary.json", synthetic=bool, steps=int),
+        model=read_object(folder / "model.json"),
         history=read_history(folder / "history.jsonl"),
         power=read_history(folder / "power.jsonl"),
         pictures=read_pictures(folder / "reconstructions.npz"),

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from workflow_scripts.errors import UserError
-from workflow_scripts.files import read_json
+from workflow_scripts.files import read_json, read_object
 from workflow_scripts.scaling.words import DONE, REAL, SYNTHETIC
 from workflow_scripts.study.words import STATUS_TEXTS
 
@@ -185,10 +185,5 @@ def read_plan(entry: Json, results: Path) -> PlanData:
         UserError: No such result, or not one of a plan.
     """
     path = results / "plans" / f"{entry['name']}.json"
-    found = read_json(path)
-    missing = [
-        key for key in ("machine", "options") if not isinstance(found, dict) or key not in found
-    ]
-    if missing:
-        raise UserError(f"{path}: no result of a plan (no {', '.join(missing)}); plan again")
+    found = read_object(path, machine=dict, options=list, recommended=dict)
     return PlanData(name=entry["name"], label=entry["label"], study=entry["study"], result=found)

@@ -12,7 +12,7 @@ from pathlib import Path
 from workflow_scripts.code_digest import code_digest
 from workflow_scripts.digests import digest
 from workflow_scripts.errors import UserError
-from workflow_scripts.files import read_json
+from workflow_scripts.files import read_json, read_object
 from workflow_scripts.results import stamp, write_result
 from workflow_scripts.stage import add_log, read_recipe, run_program
 from workflow_scripts.study.forget import forget_failed
@@ -43,7 +43,16 @@ def _make(arguments: argparse.Namespace) -> None:
         raise UserError("--recipe needs --points and --output as well")
     code_digest("study")
     recipe = read_recipe(arguments.recipe)
-    points = [read_json(arguments.points / f"{name}.json") for name in recipe["points"]]
+    points = [
+        read_object(arguments.points / f"{name}.json", point=str, status=str)
+        for name in recipe["points"]
+    ]
+    for name, point in zip(recipe["points"], points, strict=True):
+        if point["point"] != name:
+            raise UserError(
+                f"{arguments.points / f'{name}.json'}: of point {point['point']}; delete it and "
+                "measure it again"
+            )
     rows = [{k: value for k, value in row.items() if k not in _OF_STAMP} for row in points]
     inputs = {f"point:{row['point']}": digest(row) for row in points}
     body = {"study": recipe["study"], "label": recipe["label"], "points": rows}
