@@ -96,6 +96,11 @@ def test_the_batch_of_the_recipe_is_that_of_all_ranks():
         ({"strategies": ["zero3"]}, "expected ddp, no_shard"),
         ({"nodes": [2, 2]}, "2 is listed twice"),
         ({"batch": []}, "studies.mine.batch"),
+        (
+            {"batch": [10**30]},
+            "studies.mine.batch.0: Input should be less than or equal to 1000000",
+        ),
+        ({"strategies": ["hybrid_shard_3"]}, "studies.mine: no combination of its lists"),
     ],
 )
 def test_a_study_that_cannot_be_is_refused(study, told):
@@ -111,6 +116,10 @@ def test_a_study_that_cannot_be_is_refused(study, told):
         ({"encoder": "vit_1b"}, "encoder needs images"),
         ({"run": "scenes-mea"}, "did you mean 'scenes-mae'?"),
         ({"run": "scenes-mae", "machine": "fronteer"}, "did you mean 'frontier'?"),
+        # Numbers with which the planner's products would be no numbers any more.
+        ({"run": "scenes-mae", "nodes": [10**30]}, "plans.mine.nodes.0: Input should be less"),
+        ({"run": "scenes-mae", "batch": 10**30}, "plans.mine.batch: Input should be less"),
+        ({"run": "scenes-mae", "channels": 10**30}, "plans.mine.channels: Input should be less"),
     ],
 )
 def test_a_plan_that_cannot_be_is_refused(plan, told):
@@ -119,3 +128,11 @@ def test_a_plan_that_cannot_be_is_refused(plan, told):
     with pytest.raises(UserError, match=r"the configuration cannot be used") as raised:
         check_config(raw)
     assert told in str(raised.value)
+
+
+@pytest.mark.parametrize("key", ["pue", "grid_g_co2_per_kwh"])
+def test_a_factor_of_energy_that_no_grid_or_centre_has_is_refused(key):
+    raw = yaml.safe_load((ROOT / "config.yaml").read_text())
+    raw["energy"][key] = 1e308
+    with pytest.raises(UserError, match=rf"energy\.{key}: Input should be less than"):
+        check_config(raw)

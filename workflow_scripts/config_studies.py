@@ -9,6 +9,8 @@ from workflow_scripts.config_encoders import Encoder
 from workflow_scripts.config_runs import MaeDecoder, Strategy
 
 Mode = Literal["real", "synthetic", "no_communication", "io"]
+# More than any machine has; the planner computes with products of these.
+Count = Annotated[int, Field(gt=0, le=10**6)]
 NotNegative = Annotated[int, Field(ge=0)]
 _ONCE = AfterValidator(each_once)
 
@@ -17,14 +19,17 @@ class Energy(Model):
     """What the energy that was measured, or planned, means for the climate."""
 
     grid_g_co2_per_kwh: float = Field(
-        473.0, ge=0, description="of the grid that feeds the machine, g CO2 equivalent a kWh"
-    )
+        473.0,
+        ge=0,
+        le=10_000,
+        description="of the grid that feeds the machine, g CO2 equivalent a kWh",
+    )  # fmt: skip
     grid_source: str = Field(
         "world average of 2024, Ember, Global Electricity Review 2025",
         description="where that number is from, shown beside every figure of CO2",
     )
     pue: float = Field(
-        1.0, ge=1, description="energy of the whole centre over that of its computers (PUE)"
+        1.0, ge=1, le=100, description="energy of the whole centre over that of its computers (PUE)"
     )
 
 
@@ -39,7 +44,7 @@ class Study(Model):
     corpus: Name | None = Field(
         None, description="what `real` and `io` read; null: neither is measured"
     )
-    channels: Positive = Field(3, description="bands of the images where there is no corpus")
+    channels: Count = Field(3, description="bands of the images where there is no corpus")
     objective: Literal["mae", "simmim"] | None = Field(
         None, description="null: mae for a ViT, simmim for a Swin"
     )
@@ -54,8 +59,8 @@ class Study(Model):
         ["no_shard"], min_length=1,
         description="ddp, no_shard, hybrid_shard_<k>, shard_grad_op, full_shard",
     )  # fmt: skip
-    nodes: Annotated[list[Positive], _ONCE] = Field([1], min_length=1, description="nodes")
-    ranks_per_node: Annotated[list[Positive], _ONCE] = Field(
+    nodes: Annotated[list[Count], _ONCE] = Field([1], min_length=1, description="nodes")
+    ranks_per_node: Annotated[list[Count], _ONCE] = Field(
         [1], min_length=1, description="processes a node, one a GPU"
     )
     modes: Annotated[list[Mode], _ONCE] = Field(
@@ -63,7 +68,7 @@ class Study(Model):
         description="real: from the corpus; synthetic: one batch in memory again and again; "
         "no_communication: the same, nothing sent between ranks; io: reading alone",
     )  # fmt: skip
-    batch: Annotated[list[Positive], _ONCE] = Field(
+    batch: Annotated[list[Count], _ONCE] = Field(
         [32], min_length=1, description="samples of a rank in a step"
     )
     workers: Annotated[list[NotNegative], _ONCE] = Field(
@@ -113,8 +118,8 @@ class Machine(Model):
     """A machine as a few numbers, for plans."""
 
     label: str = Field("", description="name in the report; the key if empty")
-    devices_per_node: Positive = Field(description="devices (GPUs, GCDs, CPU ranks) of a node")
-    memory_gb: float = Field(gt=0, description="of a device, GB (10^9 bytes)")
+    devices_per_node: Count = Field(description="devices (GPUs, GCDs, CPU ranks) of a node")
+    memory_gb: float = Field(gt=0, le=1e6, description="of a device, GB (10^9 bytes)")
     peak_tflops: float = Field(gt=0, description="of a device, dense, at the plan's precision")
     memory_gb_s: float = Field(gt=0, description="bandwidth of a device's own memory, GB/s")
     node_gb_s: float = Field(
@@ -174,21 +179,19 @@ class Plan(Model):
         le=10**15,
         description="of the corpus; null with a run: as its corpus holds, once it is packed",
     )
-    channels: Positive | None = Field(
-        None, description="bands of the images; null: 3, or the run's"
-    )
+    channels: Count | None = Field(None, description="bands of the images; null: 3, or the run's")
     epochs: Positive | None = Field(
         None, le=10**9, description="passes over them; null: the run's, or 100"
     )
     machine: str = Field("frontier", description="an entry of `machines`, or one that is built in")
-    nodes: Annotated[list[Positive], _ONCE] = Field(
+    nodes: Annotated[list[Count], _ONCE] = Field(
         [1, 2, 4, 8, 16, 32, 64, 128], min_length=1, description="numbers of nodes to compare"
     )
     strategies: Annotated[list[Strategy], _ONCE] = Field(
         [], description="to compare; empty: ddp, no_shard, hybrids in and over a node, "
         "shard_grad_op, full_shard",
     )  # fmt: skip
-    batch: Positive = Field(32, description="samples of a device in a step")
+    batch: Count = Field(32, description="samples of a device in a step")
     precision: Literal["fp32", "bf16"] = Field("bf16", description="arithmetic of the forward pass")
     activation_checkpointing: bool = Field(False, description="as in a run's launch")
     checkpoint_every: Positive | None = Field(
