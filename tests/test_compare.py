@@ -274,6 +274,12 @@ def test_command_line_writes_the_page_or_says_why_not(tmp_path, two):
     done = subprocess.run([*command, str(page)], cwd=ROOT, check=False, capture_output=True)
     assert (done.returncode, page.is_file()) == (0, True), done.stderr
     assert (tmp_path / "out" / "compare_files" / "losses.svg").is_file()
+    (tmp_path / "file").touch()
+    for place, said in ((tmp_path / "file" / "x.html", b"cannot be made"), (tmp_path, b"a folder")):
+        done = subprocess.run([*command, place], cwd=ROOT, check=False, capture_output=True)
+        assert done.returncode == 1
+        assert said in done.stderr
+        assert b"Traceback" not in done.stderr
     (places[1] / "report.json").unlink()
     page.unlink()
     done = subprocess.run([*command, str(page)], cwd=ROOT, check=False, capture_output=True)

@@ -25,6 +25,10 @@ def work(arguments: argparse.Namespace) -> None:
     if page.is_dir():
         raise UserError(f"--html {page}: a folder; name the page in it, such as {page / 'x.html'}")
     sites = read_sites(arguments.results)
+    try:
+        page.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--html {page}: its folder cannot be made ({error})") from None
     beside = page.with_name(f"{page.stem}_files")
     with exclusive(page):
         with made_anew(beside) as folder:

@@ -1,9 +1,9 @@
 """The folder of figures and tables beside the page: what the last comparison made, and no older."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from workflow_scripts.errors import UserError
 from workflow_scripts.files import read_json, write_json
@@ -26,10 +26,12 @@ def made_anew(folder: Path) -> Iterator[Path]:
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: a file, where the folder of figures and tables goes; move it")
     before = _made(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
-        yield Path(temporary)
-        made = sorted(Path(temporary).iterdir())
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)  # of one that was killed
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        made = sorted(temporary.iterdir())
         names = {path.name for path in made}
         folder.mkdir(exist_ok=True)
         write_json(folder / MADE, sorted(before | names))  # should this be killed before it is done
@@ -38,6 +40,8 @@ def made_anew(folder: Path) -> Iterator[Path]:
         for name in before - names:
             (folder / name).unlink(missing_ok=True)
         write_json(folder / MADE, sorted(names))
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _made(folder: Path) -> set[str]:
