@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import ROOT
 from workflow_scripts.errors import UserError
-from workflow_scripts.files import atomic, exclusive, read_json, write_json
+from workflow_scripts.files import atomic, exclusive, read_json, read_object, write_json
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -40,6 +40,15 @@ parser = argparse.ArgumentParser()
 add_log(parser)
 run_program(parser, lambda _: write_json(Path("result.json"), [1]))
 """
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_lock_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    lock = tmp_path / ".a.json.lock"
+    lock.symlink_to("/dev/full")
+    monkeypatch.setattr("workflow_scripts.files.fcntl.flock", lambda *_: None)
+    with pytest.raises(OSError, match=r"\.a\.json\.lock"), exclusive(tmp_path / "a.json"):
+        pass
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
@@ -167,3 +176,24 @@ def test_a_lock_that_is_removed_at_the_end_still_lets_one_work_at_a_time(tmp_pat
         thread.join()
     assert (most, done) == (1, 400)
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[1]", r"holds \[1\], expected an object"),
+        ('{"a": "x"}', "'a' is \"x\""),
+        ("{}", "'a' is missing"),
+        (None, "cannot be read"),
+    ],
+)
+def test_an_object_of_another_kind_is_told(tmp_path, text, told):
+    path = tmp_path / "a.json"
+    if text is None:
+        path.mkdir()
+    else:
+        path.write_text(text)
+    with pytest.raises(UserError, match=rf"a\.json: {told}"):
+        read_object(path, a=int)
+    write_json(tmp_path / "b.json", {"a": 1, "more": None})
+    assert read_object(tmp_path / "b.json", a=int) == {"a": 1, "more": None}

@@ -139,10 +139,19 @@ def exclusive(
             file.close()  # the one before removed it, and the next may hold a new one
         if clear:
             open_files.callback(name.unlink, missing_ok=True)  # while it is still held
+        _say_holder(file)
+        yield
+
+
+def _say_holder(file: TextIO) -> None:
+    """Write into a lock's file who holds it."""
+    try:
         file.truncate(0)
         file.write(this_process())
         file.flush()
-        yield
+    except OSError as error:
+        error.filename = file.name  # a write to an open file says not which
+        raise
 
 
 def this_process() -> str:
