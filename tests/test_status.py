@@ -106,6 +106,14 @@ def test_an_attempt_without_a_step_yet_is_starting():
         assert run_state(MAE, []).state == "starting"
 
 
+def test_a_point_of_a_study_is_told_while_it_is_measured():
+    point = Path("results/scaling/mine/a_1x2_b8.json")
+    with exclusive(point, clear=True):
+        text = status.page(Path("results/runs"), [], None)
+        assert f"point mine a_1x2_b8 is being measured by process {os.getpid()} on" in text
+    assert "measured" not in status.page(Path("results/runs"), [], None)
+
+
 def test_a_driver_whose_jobs_failed_says_where_to_look():
     told(attempts=[attempt(outcome="failed", log="logs/pretrain/mae/3.attempts/4711.log")])
     told(MAE.with_name("other"), attempts=[attempt(outcome="walltime")])

@@ -20,6 +20,7 @@ from workflow_scripts.driver_notes import lives, notes
 from workflow_scripts.errors import UserError
 from workflow_scripts.pretrain.earlier import in_words, told
 from workflow_scripts.run_state import RunState, latest_checkpoints, run_states
+from workflow_scripts.survivors import measured
 
 _COLUMNS = (
     "run", "state", "seg", "step", "img/s", "wait", "MFU", "loss", "left", "nodes", "node-h",
@@ -163,6 +164,10 @@ def page(runs: Path, states: list[RunState], jobs: list[slurm.Job] | None) -> st
     notes = [one.trouble for one in states if one.trouble]
     notes += [line for one in states if not one.trouble for line in anew(runs / one.run)]
     notes += drivers()
+    notes += [
+        f"point {' '.join(names)} is being measured by {who}"
+        for names, who in measured(runs.parent / "scaling").items()
+    ]
     return "\n".join([*lines, *([""] if notes else []), *notes, *why(states)]) + "\n"
 
 
