@@ -66,6 +66,6 @@ for probed, benchmarks in PROBED.items():
         conda:
             "envs/environment.yaml"
         params:
-            baseline=TABLE_BASELINE,
+            baseline=table_baseline(benchmarks),
         shell:
             "python -m workflow_scripts.probe.table {params.baseline} {input:q} 2> {log:q}"

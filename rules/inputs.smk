@@ -179,7 +179,11 @@ def judgements_of(benchmarks):
     ]
 
 
-TABLE_BASELINE = option("--baseline", CONFIG.report.arp_baseline or "")
+def table_baseline(names):
+    """The option for the encoder that ARP is told over, where it and others are among those judged."""
+    judged = {encoder for name in names for encoder in probed_encoders(CONFIG, name)}
+    baseline = CONFIG.report.arp_baseline
+    return option("--baseline", baseline) if baseline in judged and len(judged) > 1 else ""
 
 
 # --- scaling and plan --------------------------------------------------------------------------

@@ -180,6 +180,20 @@ def test_a_configuration_with_an_all_of_its_own_gets_no_study_of_the_sample(tmp_
     assert load_config(own).all.studies == ["sample"]
 
 
+def test_the_samples_baseline_of_arp_stays_with_its_benchmarks(tmp_path):
+    file = tmp_path / "own.yaml"
+    file.write_text("benchmarks: {scenes: {encoders: [scenes-gfm]}}")
+    assert load_config(file).report.arp_baseline is None
+    file.write_text("name: other")
+    assert load_config(file).report.arp_baseline == load_config().report.arp_baseline
+    file.write_text("{all: {runs: []}, report: {arp_baseline: scenes-gmf}}")
+    with pytest.raises(UserError, match=r"arp_baseline: no judged encoder .* mean 'scenes-gfm'"):
+        load_config(file)
+    file.write_text("{all: {benchmarks: [ucm]}, report: {arp_baseline: scenes-gfm}}")
+    with pytest.raises(UserError, match="arp_baseline: no judged encoder is called 'scenes-gfm'"):
+        load_config(file)
+
+
 def test_studies_and_plans_made_by_hand_are_the_users_own_or_else_the_samples(tmp_path):
     sample, file = load_config(), tmp_path / "own.yaml"
     assert own_entries(sample, "studies") == list(sample.studies)

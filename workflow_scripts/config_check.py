@@ -22,7 +22,7 @@ from workflow_scripts.config_scaling import broken_studies
 from workflow_scripts.config_unfit import unfit_encoders
 from workflow_scripts.errors import UserError
 from workflow_scripts.pretrain.strategies import parts_of, shard_count, share_of
-from workflow_scripts.probed import broken_encoders
+from workflow_scripts.probed import broken_encoders, probed_encoders
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -71,17 +71,21 @@ def merged_config(*files: Path) -> dict[str, Any]:
 def without_samples(merged: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration with an `all` of its own has the studies and plans that this names.
 
-    Files are merged key by key; the sample's would stay in every experiment that names none.
+    Files are merged key by key; the sample's would stay in every experiment that names none. So
+    would the sample's baseline of ARP, where benchmarks judge other encoders.
 
     Args:
         merged: The embedded default with what was given over it.
         given: What was given: files, and `--config`.
     """
-    own = given.get("all")
-    if not isinstance(own, Mapping):
-        return merged
-    none: dict[str, Any] = {key: [] for key in ("studies", "plans") if key not in own}
-    return {**merged, "all": {**merged["all"], **none}}
+    out, own, report = dict(merged), given.get("all"), given.get("report")
+    if isinstance(own, Mapping):
+        none: dict[str, Any] = {key: [] for key in ("studies", "plans") if key not in own}
+        out["all"] = {**merged["all"], **none}
+    told = isinstance(report, Mapping) and "arp_baseline" in report
+    if given.keys() & {"all", "benchmarks"} and not told and isinstance(merged["report"], Mapping):
+        out["report"] = {k: v for k, v in merged["report"].items() if k != "arp_baseline"}
+    return out
 
 
 def _loaded(file: Path) -> dict[str, Any]:
@@ -209,6 +213,10 @@ def _broken_references(config: Config) -> Iterator[str]:
         yield from unknown("all.studies", name, config.studies, "study")
     for name in config.all.plans:
         yield from unknown("all.plans", name, config.plans, "plan")
+    if baseline := config.report.arp_baseline:
+        shown = config.benchmarks.keys() & (config.all.benchmarks or config.benchmarks)
+        judged = [name for key in sorted(shown) for name in probed_encoders(config, key)]
+        yield from unknown("report.arp_baseline", baseline, judged, "judged encoder")
     for key, corpus in config.corpora.items():
         if key.startswith("bench-"):
             yield f"corpora.{key}: names that begin with bench- are kept for benchmarks"
