@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.test_config import DEFAULT
-from workflow_scripts.config_check import check_config
+from workflow_scripts.config_check import check_config, without_samples
 from workflow_scripts.errors import UserError
 from workflow_scripts.jobs import Jobs
 from workflow_scripts.probed import (
@@ -30,7 +30,7 @@ def configured(**benchmarks):
     raw["weights"] = WEIGHTS
     for name, keys in benchmarks.items():
         raw["benchmarks"][name] |= keys
-    return raw
+    return without_samples(raw, {"benchmarks": benchmarks})
 
 
 def test_along_a_run_and_steps_in_its_name_are_the_same_encoders_each_once_in_order():
