@@ -12,8 +12,10 @@ from workflow_scripts.errors import UserError
 from workflow_scripts.files import read_object
 from workflow_scripts.results import provenance_path
 from workflow_scripts.scaling.words import READING
+from workflow_scripts.study.table import read_table
 
 Json = dict[str, Any]
+_OF_POINT = ("point", "mode", "status")
 _EXPORTED = ("weights.safetensors", "model.json", "history.jsonl", "reconstructions.npz",
              "mllog.txt", "power.jsonl", "summary.json", "summary.provenance.json")  # fmt: skip
 
@@ -233,7 +235,7 @@ def _study_jobs(recipe: Json, results: Path) -> Iterator[Done]:
     for study in recipe.get("studies", []):
         name = study["name"]
         table = results / "scaling" / f"{name}.json"
-        rows = _points(table) if table.is_file() else []
+        rows = read_table(table, _OF_POINT)["points"] if table.is_file() else []
         points = [results / "scaling" / name / f"{row['point']}.json" for row in rows]
         for row, point in zip(rows, points, strict=True):
             yield from done(
@@ -246,18 +248,6 @@ def _study_jobs(recipe: Json, results: Path) -> Iterator[Done]:
         study = plan["study"]
         uses = [str(results / "scaling" / f"{study}.json")] if study else []
         yield from done("forecast", plan["name"], [result], uses=uses)
-
-
-def _points(table: Path) -> list[Json]:
-    """The rows of a study's table."""
-    rows: list[Json] = read_object(table, points=list)["points"]
-    for row in rows:
-        if not isinstance(row, dict) or {"point", "mode", "status"} - set(row):
-            raise UserError(
-                f"{table}: a point is {row!r:.60}, which is not what `snakemake scaling` writes; "
-                "delete the table and make it again: points that are there are not measured again"
-            )
-    return rows
 
 
 def _read_by(study: Json, row: Json) -> list[str]:

@@ -13,6 +13,7 @@ from workflow_scripts.plan.fit import Observation
 from workflow_scripts.plan.workload import workload_of
 from workflow_scripts.pretrain.peaks import peak_flops
 from workflow_scripts.scaling.words import DONE, STEPS, SYNTHETIC
+from workflow_scripts.study.table import damaged, read_table
 
 Json = dict[str, Any]
 
@@ -91,32 +92,16 @@ def study_precision(path: Path) -> str:
 
 
 def _study(path: Path) -> Json:
-    study: Json = read_json(path)
-    if not isinstance(study, dict) or study.get("stage") != "study":
-        raise UserError(f"{path}: no study; expected what `snakemake scaling` writes")
-    if not _is_whole(study):
-        raise UserError(
-            f"{path}: damaged, its points are not as `snakemake scaling` writes them; delete it "
-            "and make it again: points that are there are not measured again"
-        )
-    return study
-
-
-def _is_whole(study: Json) -> bool:
-    """Whether all points of a study have what is asked of them below."""
-    rows, digests = study.get("points"), study.get("digests")
+    study = read_table(path, _NEEDED)
+    digests = study.get("digests")
     stored = digests.get("inputs") if isinstance(digests, dict) else None
-    return (
-        isinstance(rows, list)
-        and bool(rows)
-        and isinstance(stored, dict)
-        and all(
-            isinstance(row, dict)
-            and not set(_NEEDED) - set(row)
-            and f"point:{row['point']}" in stored
-            for row in rows
-        )
-    )
+    if not study["points"]:
+        raise damaged(path, "no point")
+    if not isinstance(stored, dict) or any(
+        f"point:{row['point']}" not in stored for row in study["points"]
+    ):
+        raise damaged(path, "points without their digests")
+    return study
 
 
 def _check_machine(path: Path, rows: Sequence[Json], machine: Machine) -> None:

@@ -12,11 +12,12 @@ from pathlib import Path
 from workflow_scripts.code_digest import code_digest
 from workflow_scripts.digests import digest
 from workflow_scripts.errors import UserError
-from workflow_scripts.files import read_json, read_object
+from workflow_scripts.files import read_object
 from workflow_scripts.results import stamp, write_result
 from workflow_scripts.stage import add_log, read_recipe, run_program
 from workflow_scripts.study.forget import forget_failed
 from workflow_scripts.study.shown import shown
+from workflow_scripts.study.table import damaged, read_table
 
 _OF_STAMP = ("schema_version", "stage", "recipe", "digests")
 
@@ -65,16 +66,11 @@ def _table(file: Path) -> str:
     Raises:
         UserError: The file is not what this stage writes.
     """
-    study = read_json(file)
-    if not isinstance(study, dict) or study.get("stage") != "study":
-        raise UserError(f"{file}: no study; expected what `snakemake scaling` writes")
+    study = read_table(file)
     try:
         return shown(study)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{file}: damaged, its points are not as `snakemake scaling` writes them ({error!r}); "
-            "delete it and make it again: points that are there are not measured again"
-        ) from error
+        raise damaged(file, repr(error)) from error
 
 
 def work(arguments: argparse.Namespace) -> None:
