@@ -102,10 +102,11 @@ def small_points(strategies=("ddp", "full_shard"), ranks=(1, 2, 4)):
 
 
 def write_study(results, name, points, label="Sample study"):
-    """A study's result; returns its entry in the report's recipe, without what its figures need."""
+    """A study's result; returns its path."""
+    path = results / "scaling" / f"{name}.json"
     write_json(
-        results / "scaling" / f"{name}.json",
+        path,
         {"schema_version": 1, "stage": "study", "recipe": {}, "digests": {}, "study": name,
          "label": label, "points": [{**row, "study": name} for row in points]},
     )  # fmt: skip
-    return {"name": name, "label": label}
+    return path

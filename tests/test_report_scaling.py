@@ -49,7 +49,9 @@ def made(tmp_path_factory):
     recipe["probes"] = [one for one in recipe["probes"] if one["encoder"] == "scenes-gfm"]
     rows = [*small_points(ranks=(1, 2)),
             point(None, strategy="shard_grad_op", local=2, status="out_of_memory")]  # fmt: skip
-    recipe["studies"] = [{**write_study(results, "sample", rows, "Study <b> here"), **EVERY}]
+    label = "Study <b> here"
+    write_study(results, "sample", rows, label)
+    recipe["studies"] = [{"name": "sample", "label": label, **EVERY}]
     recipe["plans"] = [{"name": "trip", "label": "A trip", "study": "sample"}]
     make_plan(results, "sample")
     folders = {name: results / name for name in ("figures", "tables", "records")}

@@ -8,84 +8,42 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.study_results import point, published_points, small_points, write_study
+from tests.study_results import point, write_study
 from tests.test_sites import at_home, configured, mistakes, profile, slurm  # noqa: F401
 from workflow_scripts.errors import UserError
 from workflow_scripts.files import read_json, write_json
 from workflow_scripts.plan.node_hours import study_rows
-from workflow_scripts.report.study_data import read_study
-from workflow_scripts.report.tables_scaling import study_table
 from workflow_scripts.site_checks import OnSite
 from workflow_scripts.site_points import missing_points
 from workflow_scripts.studies import points
 from workflow_scripts.study.__main__ import parser, work
 from workflow_scripts.study.forget import forget_failed
-from workflow_scripts.study.shown import efficiency, shown
+from workflow_scripts.study.points import read_study
+from workflow_scripts.study.shown import shown
 
 
-def row(name, speed, *, ranks, nodes=1, **changes):
-    """A point of a table; speed None: it ran out of memory."""
-    done = speed is not None
-    return {
-        "point": name, "encoder": "a", "patch": None, "mode": "synthetic", "nodes": nodes,
-        "strategy": "full_shard" if ranks > 1 else "no_shard", "ranks": ranks, "batch": 32,
-        "workers": None, "prefetch": None, "gather_ahead": 0 if ranks > 1 else None,
-        "ranks_per_node": ranks // nodes, "device": "cpu" if done else None,
-        "images_per_s": {"median": speed, "least": speed - 1, "most": speed + 2} if done else None,
-        "data_wait": 0.0 if done else None, "peak_memory_bytes": 2_500_000_000 if done else None,
-        "status": "done" if done else "out_of_memory",
-        "error": None if done else "HIP out of memory", **changes,
-    }  # fmt: skip
-
-
-def test_efficiency_is_held_against_the_fewest_ranks_of_the_same():
-    alone, eight = row("one", 100.0, ranks=1), row("eight", 600.0, ranks=8)
-    many = row("many", 1000.0, ranks=16, nodes=2)
-    silent = row("silent", 760.0, ranks=8, mode="no_communication")
-    assert efficiency(eight, [alone, eight, many]) == pytest.approx(0.75)
-    assert efficiency(many, [alone, eight, many]) == pytest.approx(0.625)
-    assert efficiency(many, [eight, many]) == pytest.approx(1000 / 16 / (600 / 8))
-    assert efficiency(silent, [alone, eight, silent]) == pytest.approx(0.95)
-    assert efficiency(row("none", None, ranks=4), [alone]) is None
-    other = row("other", 10.0, ranks=8, batch=16)
-    assert efficiency(other, [alone, other]) == 1.0
-    elsewhere = row("elsewhere", 60.0, ranks=8, device="H100")
-    assert efficiency(elsewhere, [alone, elsewhere]) == 1.0
-
-
-_FAST = [point(rate, strategy="ddp", local=n, device="H100") for n, rate in ((2, 9e2), (4, 12e2))]
-_NODES = [point(rate, strategy="ddp", nodes=n, local=2) for n, rate in ((1, 140.0), (2, 250.0))]
-
-
-@pytest.mark.parametrize(
-    ("points", "fewest"),
-    [(small_points(), 20), (small_points() + _FAST, 20), (published_points(), 100),
-     ([*_NODES, point(100.0), point(350.0, strategy="ddp", nodes=2, local=4)], 4)],
-)  # fmt: skip
-def test_the_report_and_the_terminal_say_the_same_of_every_point(points, fewest, tmp_path):
-    table = study_table(read_study(write_study(tmp_path, "s", points), tmp_path))
-    told = [value and value / 100 for value in table.column("efficiency")]
-    pairs = [(one["point"], efficiency(one, points), share)
-             for one, share in zip(points, told, strict=True) if share is not None]  # fmt: skip
-    assert len(pairs) >= fewest
-    assert [one for one in pairs if one[1] != pytest.approx(one[2])] == []
-
-
-def test_a_table_shows_medians_with_their_spread_and_what_failed():
-    alone, none = row("one", 100.0, ranks=1), row("big", None, ranks=8)
-    text = shown({"label": "L", "study": "s", "points": [alone, none]})
-    first, second = text.splitlines()[2:4]
-    assert "100.0 ± 1.5" in first
-    assert first.split()[-6:] == ["100", "%", "0", "%", "2.50", "done"]
-    assert second.split()[-4:] == ["-", "out", "of", "memory"]
-    assert text.splitlines()[-1] == "big: HIP out of memory"
+def test_a_table_shows_medians_with_their_spread_and_what_failed(tmp_path):
+    rows = [
+        point(100.0),
+        point(150.0, strategy="ddp", local=2),
+        point(None, strategy="ddp", local=4, status="out_of_memory", error="HIP: no memory"),
+    ]
+    text = shown(read_study(write_study(tmp_path, "s", rows, "L")))
+    title, _, first, second, third, failed = text.splitlines()
+    assert title == "L (s)"
+    assert "100.0 ± 2.0" in first
+    assert first.split()[-6:] == ["100", "%", "0", "%", "2.00", "done"]
+    assert second.split()[-6:] == ["75", "%", "0", "%", "2.00", "done"]
+    assert third.split()[-4:] == ["-", "out", "of", "memory"]
+    assert failed == f"{rows[2]['point']}: HIP: no memory"
 
 
 def test_the_table_is_made_from_points_that_failed_too_and_these_are_forgotten(tmp_path):
     folder = tmp_path / "s"
     stamp = {"schema_version": 1, "stage": "scaling", "recipe": {}, "digests": {}}
-    for name, speed in (("one", 100.0), ("big", None)):
-        write_json(folder / f"{name}.json", stamp | row(name, speed, ranks=8))
+    big = point(None, status="out_of_memory")
+    for name, row in (("one", point(100.0)), ("big", big)):
+        write_json(folder / f"{name}.json", stamp | row | {"point": name})
         write_json(folder / f"{name}.provenance.json", {})
         (folder / f"{name}.mllog").touch()
     recipe = {"study": "s", "label": "L", "points": ["one", "big"]}
@@ -127,7 +85,7 @@ def test_a_table_is_made_of_its_own_points_alone(tmp_path, body):
         ([], "no study"),
         ({"stage": "scaling"}, "no study"),
         ({"stage": "study", "points": [1]}, "damaged"),
-        ({"stage": "study", "points": [row("a", 1.0, ranks=1) | {"images_per_s": 3}]}, "damaged"),
+        ({"stage": "study", "points": [point(1.0) | {"images_per_s": 3}]}, "damaged"),
     ],
 )
 def test_what_is_no_table_is_not_shown(study, told, tmp_path):

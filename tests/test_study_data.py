@@ -10,16 +10,17 @@ from workflow_scripts.report.figures_modes import fastest_reader, reader_text
 from workflow_scripts.report.figures_reading import curves, panels_of, wanted
 from workflow_scripts.report.figures_strategies import limit_of, predicted
 from workflow_scripts.report.figures_sweeps import SETTINGS, sweeps
+from workflow_scripts.report.plan_data import PlanData, read_plan
 from workflow_scripts.report.strategy_looks import strategies_in_order, strategy_look
-from workflow_scripts.report.study_data import PlanData, read_plan, read_study
 from workflow_scripts.report.study_names import study_kinds
-from workflow_scripts.report.study_series import efficiency, per_node, series
 from workflow_scripts.report.study_time import step_times
 from workflow_scripts.report.tables_scaling import published_rows, published_table, study_table
+from workflow_scripts.study.points import read_study
+from workflow_scripts.study.series import efficiency, per_node, series, shares
 
 
 def study_of(tmp_path, rows, name="sample"):
-    return read_study(write_study(tmp_path, name, rows), tmp_path)
+    return read_study(write_study(tmp_path, name, rows))
 
 
 def lines_of(study, mode="synthetic"):
@@ -65,6 +66,20 @@ def test_points_of_different_devices_are_never_on_one_line(tmp_path):
         assert {one.device for one in line.points} == {line.device}
     (fast,) = (line for line in found if line.device == "H100")
     assert efficiency(fast)[-1][1] == pytest.approx(1700 / 1800)
+
+
+def test_efficiency_is_that_of_a_rank_over_the_fewest_of_the_same(tmp_path):
+    rows = [point(100.0), point(150.0, strategy="ddp", local=2),
+            point(190.0, strategy="ddp", local=2, mode="no_communication"),
+            point(90.0, strategy="ddp", local=2, batch=8)]  # fmt: skip
+    names = [row["point"] for row in rows]
+    expected = dict(zip(names[:3], (1.0, 0.75, 0.95), strict=True))
+    assert shares(study_of(tmp_path, rows)) == pytest.approx(expected)
+    # Where nodes differ, a line has one number of ranks a node: the last is alone.
+    rows = [point(140.0, strategy="ddp", local=2), point(250.0, strategy="ddp", nodes=2, local=2),
+            point(400.0, strategy="ddp", nodes=2, local=4)]  # fmt: skip
+    expected = {rows[0]["point"]: 1.0, rows[1]["point"]: 250 / 280}
+    assert shares(study_of(tmp_path, rows)) == pytest.approx(expected)
 
 
 def test_a_single_point_and_a_single_rank_are_lines_of_one(tmp_path):
@@ -207,21 +222,21 @@ def test_the_planner_s_word_and_the_device_s_memory_come_from_a_plan_of_the_stud
 
 
 def test_a_result_that_is_no_study_is_refused(tmp_path):
-    entry = write_study(tmp_path, "sample", [point(5.0)])
-    path = tmp_path / "scaling" / "sample.json"
+    path = write_study(tmp_path, "sample", [point(5.0)])
     found = json.loads(path.read_text())
     for broken, told in (
         ({**found["points"][0], "images_per_s": None}, "is done and has no images_per_s"),
-        ({**found["points"][0], "status": "lost"}, "has the status 'lost', expected one of done"),
+        ({**found["points"][0], "status": "lost"}, "has the status 'lost', expected done"),
         ({**found["points"][0], "images_per_s": {"median": 1}}, "expected median, least and most"),
-        ({"point": "x"}, "a point without encoder, mode"),
+        ({**found["points"][0], "encoder": None, "mode": None}, "a point without encoder, mode"),
+        ({"point": "x"}, r"a point is \{'point': 'x'\}"),
     ):
         path.write_text(json.dumps({**found, "points": [broken]}))
         with pytest.raises(UserError, match=told):
-            read_study(entry, tmp_path)
-    path.write_text("[]")
-    with pytest.raises(UserError, match="no list `points`"):
-        read_study(entry, tmp_path)
+            read_study(path)
+    path.write_text(json.dumps({**found, "label": None}))
+    with pytest.raises(UserError, match="its label is None"):
+        read_study(path)
     (tmp_path / "plans").mkdir()
     (tmp_path / "plans" / "p.json").write_text("{}")
     with pytest.raises(UserError, match=r"p\.json: 'machine' is missing"):

@@ -22,8 +22,9 @@ from workflow_scripts.report.figures_strategies import memory_figure, strategies
 from workflow_scripts.report.figures_sweeps import SETTINGS, sweep_figure
 from workflow_scripts.report.figures_time import time_figure
 from workflow_scripts.report.panels import MOST_PANELS
-from workflow_scripts.report.study_data import PlanData, StudyData, read_study
+from workflow_scripts.report.plan_data import PlanData
 from workflow_scripts.report.style import styled
+from workflow_scripts.study.points import StudyData, read_study
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -34,7 +35,7 @@ def texts(path: Path) -> list[str]:
 
 
 def study_of(tmp_path, rows, name="sample", label="Sample study"):
-    return read_study(write_study(tmp_path, name, rows, label), tmp_path)
+    return read_study(write_study(tmp_path, name, rows, label))
 
 
 def draw_all(study: StudyData, folder: Path) -> list[Path]:

@@ -14,10 +14,11 @@ from workflow_scripts import dates
 from workflow_scripts.errors import UserError
 from workflow_scripts.files import read_object
 from workflow_scripts.report.days import MOST_SINGLE_DAYS, DaySums, sum_days, sum_manifests
+from workflow_scripts.report.plan_data import PlanData, read_plan
 from workflow_scripts.report.probe_data import ProbeData, read_probe, result_paths
-from workflow_scripts.report.study_data import PlanData, StudyData, read_plan, read_study
 from workflow_scripts.results import provenance_path
 from workflow_scripts.shards.corpus import Corpus
+from workflow_scripts.study.points import StudyData, read_study
 
 Json = dict[str, Any]
 
@@ -234,7 +235,9 @@ def collect(recipe: Json, *, results: Path, data: Path, records: Path) -> Collec
         probes=[
             read_probe(entry, recipe, results=results, data=data) for entry in recipe["probes"]
         ],
-        studies=[read_study(entry, results) for entry in recipe["studies"]],
+        studies=[
+            read_study(results / "scaling" / f"{entry['name']}.json") for entry in recipe["studies"]
+        ],
         plans=[read_plan(entry, results) for entry in recipe["plans"]],
         records=read_records(records, names) if records.is_dir() else [],
         provenances=[p for p in made if p is not None],

@@ -21,10 +21,10 @@ from workflow_scripts.report.panels import (
     size_axis,
 )
 from workflow_scripts.report.study_columns import RATES
-from workflow_scripts.report.study_data import StudyData
-from workflow_scripts.report.study_series import Series, Variant, per_node, series, size_of, titles
 from workflow_scripts.report.style import BLUE, GREEN, ORANGE, RED, plain, save
 from workflow_scripts.scaling.words import IO, NO_COMMUNICATION, REAL, SYNTHETIC
+from workflow_scripts.study.points import StudyData
+from workflow_scripts.study.series import Series, Variant, per_node, series, size_of, titles
 
 # Of a mode: colour, marker, and what it is called.
 MODES = {

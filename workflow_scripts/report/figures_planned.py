@@ -12,8 +12,8 @@ from matplotlib.patches import Patch
 
 from workflow_scripts.report.figure_data import Column, Table
 from workflow_scripts.report.panels import legend, rate_axis, strategy_handles
+from workflow_scripts.report.plan_data import Json, PlanData
 from workflow_scripts.report.strategy_looks import strategies_in_order, strategy_look
-from workflow_scripts.report.study_data import Json, PlanData
 from workflow_scripts.report.style import GREY, bare, save
 
 BAND = 0.15  # share by which the planner may be wrong, median of held-out models

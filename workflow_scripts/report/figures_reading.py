@@ -17,7 +17,6 @@ from workflow_scripts.report.panels import (
     panels,
 )
 from workflow_scripts.report.study_columns import RATES
-from workflow_scripts.report.study_data import PointData, StudyData
 from workflow_scripts.report.style import (
     BLUE,
     GREEN,
@@ -31,6 +30,7 @@ from workflow_scripts.report.style import (
     save,
 )
 from workflow_scripts.scaling.words import DONE, IO, REAL, SYNTHETIC
+from workflow_scripts.study.points import PointData, StudyData
 
 # Of a number of batches ahead.
 _LOOKS = ((BLUE, "o"), (RED, "^"), (GREEN, "s"), (PURPLE, "D"), (ORANGE, "v"))

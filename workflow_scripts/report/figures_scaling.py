@@ -25,9 +25,9 @@ from workflow_scripts.report.panels import (
 )
 from workflow_scripts.report.strategy_looks import strategies_in_order, strategy_look
 from workflow_scripts.report.study_columns import ON_A_LINE, RATES, on_a_line
-from workflow_scripts.report.study_data import StudyData
-from workflow_scripts.report.study_series import Series, efficiency, per_node, series, size_of
 from workflow_scripts.report.style import GREY, save
+from workflow_scripts.study.points import StudyData
+from workflow_scripts.study.series import Series, efficiency, per_node, series, size_of
 
 # Lines of one strategy that differ in something else.
 DASHES = ("-", (0, (5, 1.5)), (0, (1, 1.2)), (0, (5, 1, 1, 1)))

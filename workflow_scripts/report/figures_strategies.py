@@ -22,12 +22,13 @@ from workflow_scripts.report.panels import (
     size_axis,
     strategy_handles,
 )
+from workflow_scripts.report.plan_data import PlanData
 from workflow_scripts.report.strategy_looks import strategies_in_order, strategy_look
 from workflow_scripts.report.study_columns import ON_A_LINE, on_a_line
-from workflow_scripts.report.study_data import PlanData, PointData, StudyData
-from workflow_scripts.report.study_series import Series, per_node, series, size_of
 from workflow_scripts.report.style import GREY, INK, plain_ticks, save
 from workflow_scripts.scaling.words import DONE
+from workflow_scripts.study.points import PointData, StudyData
+from workflow_scripts.study.series import Series, per_node, series, size_of
 
 _GB = 1e9
 _FAR = 2.5  # times what was needed: a limit beyond is told in words

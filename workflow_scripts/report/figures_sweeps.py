@@ -22,9 +22,9 @@ from workflow_scripts.report.panels import (
 )
 from workflow_scripts.report.strategy_looks import strategies_in_order, strategy_look
 from workflow_scripts.report.study_columns import RATES
-from workflow_scripts.report.study_data import PointData, StudyData
 from workflow_scripts.report.style import GREY, plain, plain_ticks, save
 from workflow_scripts.scaling.words import DONE
+from workflow_scripts.study.points import PointData, StudyData
 
 _GB = 1e9
 

@@ -10,10 +10,10 @@ from matplotlib.patches import Patch
 
 from workflow_scripts.report.figure_data import Column, Table
 from workflow_scripts.report.panels import legend
-from workflow_scripts.report.study_data import StudyData
-from workflow_scripts.report.study_series import titles
 from workflow_scripts.report.study_time import StepTime, step_times
 from workflow_scripts.report.style import BLUE, GREEN, GREY, INK, ORANGE, SKY, plain, save
+from workflow_scripts.study.points import StudyData
+from workflow_scripts.study.series import titles
 
 _LANE = 0.25  # inches of a bar
 _MOST_BARS = 60

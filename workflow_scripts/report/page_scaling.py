@@ -8,11 +8,12 @@ from workflow_scripts.report.figure_data import Table
 from workflow_scripts.report.figures_modes import reader_text
 from workflow_scripts.report.figures_planned import median_error, pairs
 from workflow_scripts.report.figures_plans import plan_table
-from workflow_scripts.report.study_data import PlanData, StudyData
+from workflow_scripts.report.plan_data import PlanData
 from workflow_scripts.report.study_names import study_kinds, together_figures
 from workflow_scripts.report.table_forms import view
 from workflow_scripts.report.tables_scaling import published_rows, published_table, study_table
 from workflow_scripts.scaling.words import DONE
+from workflow_scripts.study.points import StudyData
 from workflow_scripts.study.words import STATUS_TEXTS
 
 Json = dict[str, Any]

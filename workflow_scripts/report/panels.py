@@ -12,10 +12,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from workflow_scripts.report.strategy_looks import strategy_look
-from workflow_scripts.report.study_data import PointData, StudyData
-from workflow_scripts.report.study_series import Series, Variant, size_of, titles, variants
 from workflow_scripts.report.style import GREY, INK, WIDTH, plain
 from workflow_scripts.scaling.words import DONE, FAILED, OUT_OF_MEMORY, TIMEOUT
+from workflow_scripts.study.points import PointData, StudyData
+from workflow_scripts.study.series import Series, Variant, size_of, titles, variants
 from workflow_scripts.study.words import STATUS_TEXTS
 
 MOST_PANELS = 12  # more encoders, patch sizes and batches than these are in the table alone

@@ -1,8 +1,8 @@
 """Columns that the tables behind a study's figures share."""
 
 from workflow_scripts.report.figure_data import Column, Value
-from workflow_scripts.report.study_data import PointData
-from workflow_scripts.report.study_series import Series
+from workflow_scripts.study.points import PointData
+from workflow_scripts.study.series import Series
 
 # A point on a line: what it is, and how it ended.
 ON_A_LINE = (

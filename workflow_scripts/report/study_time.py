@@ -8,9 +8,9 @@ zero is noise and counts as none, so that the parts always add up to the whole.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from workflow_scripts.report.study_data import PointData, StudyData
-from workflow_scripts.report.study_series import Variant, variant
 from workflow_scripts.scaling.words import DONE, IO, NO_COMMUNICATION, REAL, SYNTHETIC
+from workflow_scripts.study.points import PointData, StudyData
+from workflow_scripts.study.series import Variant, variant
 
 
 @dataclass(frozen=True, kw_only=True)

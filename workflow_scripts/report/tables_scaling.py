@@ -6,9 +6,9 @@ from typing import Any
 
 from workflow_scripts.published import throughput
 from workflow_scripts.report.figure_data import Column, Table
-from workflow_scripts.report.study_data import PointData, StudyData
-from workflow_scripts.report.study_series import efficiency, series
 from workflow_scripts.scaling.words import DONE
+from workflow_scripts.study.points import PointData, StudyData
+from workflow_scripts.study.series import shares
 from workflow_scripts.study.words import STATUS_TEXTS
 
 # Of each other's number of parameters: what counts as the same encoder. Published counts are up to
@@ -19,18 +19,12 @@ SAME = 0.03
 def study_table(study: StudyData) -> Table:
     """Every point: what was measured, its spread, efficiency, memory, or how it ended.
 
-    Efficiency is that of weak scaling along the lines of the figures: images/s over those of the
-    smallest number of ranks times the growth of ranks. A first point that several strategies share
-    has 100 %.
+    Efficiency is that of weak scaling along the lines of the figures.
     """
-    shares: dict[str, float] = {}
-    for mode in dict.fromkeys(one.mode for one in study.points):
-        for line in series(study, mode):
-            if len(line.points) > 1:
-                shares |= {one.point: median for one, median, _, _ in efficiency(line)}
+    share = shares(study)
     rows = [
         [one.encoder, one.patch, one.mode, one.strategy, one.nodes, one.ranks, one.batch,
-         one.workers, one.prefetch, one.gather_ahead, *one.rates, _percent(shares.get(one.point)),
+         one.workers, one.prefetch, one.gather_ahead, *one.rates, _percent(share.get(one.point)),
          _percent(one.data_wait),
          one.peak_memory_bytes / 1e9 if one.peak_memory_bytes is not None else None,
          _percent(one.mfu), one.device, STATUS_TEXTS[one.status], one.error]

@@ -16,8 +16,9 @@ from workflow_scripts.files import read_object
 from workflow_scripts.results import stamp, write_result
 from workflow_scripts.stage import add_log, read_recipe, run_program
 from workflow_scripts.study.forget import forget_failed
+from workflow_scripts.study.points import read_study
 from workflow_scripts.study.shown import shown
-from workflow_scripts.study.table import damaged, read_table
+from workflow_scripts.study.table import damaged
 
 _OF_STAMP = ("schema_version", "stage", "recipe", "digests")
 
@@ -66,7 +67,7 @@ def _table(file: Path) -> str:
     Raises:
         UserError: The file is not what this stage writes.
     """
-    study = read_table(file)
+    study = read_study(file)
     try:
         return shown(study)
     except (AttributeError, KeyError, TypeError, ValueError) as error:

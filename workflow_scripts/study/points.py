@@ -1,12 +1,12 @@
-"""Read the results of scaling studies and plans: points and options as plain, checked objects."""
+"""The points of a study as plain, checked objects."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from workflow_scripts.errors import UserError
-from workflow_scripts.files import read_json, read_object
 from workflow_scripts.scaling.words import DONE, REAL, SYNTHETIC
+from workflow_scripts.study.table import damaged, read_table
 from workflow_scripts.study.words import STATUS_TEXTS
 
 Json = dict[str, Any]
@@ -17,6 +17,7 @@ _GIVEN = (
     "encoder_parameters", "status", "error", "data_wait", "peak_memory_bytes", "tflops", "mfu",
     "device",
 )  # fmt: skip
+_NEEDED = ("point", "encoder", "mode", "nodes", "ranks_per_node", "ranks", "batch", "status")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,31 +108,6 @@ class StudyData:
         return "a batch in memory" if self.main_mode == SYNTHETIC else "real data"
 
 
-@dataclass(frozen=True, kw_only=True)
-class PlanData:
-    """A plan: what each way of laying a training over a machine would take."""
-
-    name: str
-    label: str
-    study: str | None  # the study that the machine's constants are fitted to
-    result: Json
-
-    @property
-    def options(self) -> list[Json]:
-        """Every layout that was considered."""
-        return list(self.result["options"])
-
-    @property
-    def measured(self) -> list[Json]:
-        """Points of the machine's study beside what the planner says of them."""
-        return list(self.result.get("measured") or [])
-
-    @property
-    def machine(self) -> Json:
-        """The machine's numbers."""
-        return dict(self.result["machine"])
-
-
 def _spread(path: Path, row: Json, key: str) -> Spread | None:
     found = row.get(key)
     if found is None:
@@ -139,21 +115,18 @@ def _spread(path: Path, row: Json, key: str) -> Spread | None:
     try:
         return Spread(**{name: float(found[name]) for name in ("median", "least", "most")})
     except (TypeError, KeyError, ValueError):
-        raise UserError(
-            f"{path}: point {row.get('point')}: {key} is {found!r}, expected median, least and "
-            "most; make the study again"
-        ) from None
+        seen = f"point {row['point']}: {key} is {found!r}, expected median, least and most"
+        raise damaged(path, seen) from None
 
 
-def _point(path: Path, row: Any) -> PointData:
-    needed = ("point", "encoder", "mode", "nodes", "ranks_per_node", "ranks", "batch", "status")
-    missing = [name for name in needed if not isinstance(row, dict) or row.get(name) is None]
+def _point(path: Path, row: Json) -> PointData:
+    missing = [name for name in _NEEDED if row[name] is None]
     if missing:
-        raise UserError(f"{path}: a point without {', '.join(missing)}; make the study again")
+        raise damaged(path, f"a point without {', '.join(missing)}")
     if row["status"] not in STATUS_TEXTS:
-        raise UserError(
-            f"{path}: point {row['point']} has the status {row['status']!r}, expected one of "
-            f"{', '.join(STATUS_TEXTS)}; make the study again"
+        expected = ", ".join(STATUS_TEXTS)
+        raise damaged(
+            path, f"point {row['point']} has the status {row['status']!r}, expected {expected}"
         )
     rate = _spread(path, row, "images_per_s") if row["status"] == DONE else None
     if row["status"] == DONE and (rate is None or rate.median <= 0):
@@ -161,29 +134,18 @@ def _point(path: Path, row: Any) -> PointData:
             f"{path}: point {row['point']} is done and has no images_per_s above zero; measure it "
             "again"
         )
-    return PointData(rate=rate, **{name: row.get(name) for name in _GIVEN})
+    given: Json = {name: row.get(name) for name in _GIVEN}
+    return PointData(rate=rate, **given)
 
 
-def read_study(entry: Json, results: Path) -> StudyData:
-    """One entry of `studies` in the report's recipe.
+def read_study(path: Path) -> StudyData:
+    """Read the table of a study: `results/scaling/<study>.json`.
 
     Raises:
-        UserError: No such result, or not one of a study.
+        UserError: No such file, or it is not one of a study.
     """
-    path = results / "scaling" / f"{entry['name']}.json"
-    found = read_json(path)
-    if not isinstance(found, dict) or not isinstance(found.get("points"), list):
-        raise UserError(f"{path}: no result of a study (no list `points`); make the study again")
+    found = read_table(path, _NEEDED)
+    if not isinstance(found.get("label"), str):
+        raise damaged(path, f"its label is {found.get('label')!r:.60}")
     points = [_point(path, row) for row in found["points"]]
-    return StudyData(name=entry["name"], label=entry["label"], points=points)
-
-
-def read_plan(entry: Json, results: Path) -> PlanData:
-    """One entry of `plans` in the report's recipe.
-
-    Raises:
-        UserError: No such result, or not one of a plan.
-    """
-    path = results / "plans" / f"{entry['name']}.json"
-    found = read_object(path, machine=dict, options=list, recommended=dict)
-    return PlanData(name=entry["name"], label=entry["label"], study=entry["study"], result=found)
+    return StudyData(name=path.stem, label=found["label"], points=points)

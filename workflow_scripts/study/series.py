@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from workflow_scripts.report.study_data import PointData, StudyData
 from workflow_scripts.scaling.words import DONE, NO_COMMUNICATION, SYNTHETIC
+from workflow_scripts.study.points import PointData, StudyData
 
 # What tells points of one panel apart, and how it is written where it differs.
 _FACTORS = {
@@ -179,4 +179,17 @@ def efficiency(line: Series) -> list[tuple[PointData, float, float, float]]:
         ideal = first.rate.median * one.ranks / first.ranks
         rate = one.rate
         found.append((one, rate.median / ideal, rate.least / ideal, rate.most / ideal))
+    return found
+
+
+def shares(study: StudyData) -> dict[str, float]:
+    """By name, the efficiency of points along their lines (its median, as a share).
+
+    A point that is alone on its line has none. A first point that several lines share has 1.
+    """
+    found: dict[str, float] = {}
+    for mode in dict.fromkeys(one.mode for one in study.points):
+        for line in series(study, mode):
+            if len(line.points) > 1:
+                found |= {one.point: median for one, median, _, _ in efficiency(line)}
     return found

@@ -1,0 +1,45 @@
+"""Read the results of plans: options as plain, checked objects."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from workflow_scripts.files import read_object
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanData:
+    """A plan: what each way of laying a training over a machine would take."""
+
+    name: str
+    label: str
+    study: str | None  # the study that the machine's constants are fitted to
+    result: Json
+
+    @property
+    def options(self) -> list[Json]:
+        """Every layout that was considered."""
+        return list(self.result["options"])
+
+    @property
+    def measured(self) -> list[Json]:
+        """Points of the machine's study beside what the planner says of them."""
+        return list(self.result.get("measured") or [])
+
+    @property
+    def machine(self) -> Json:
+        """The machine's numbers."""
+        return dict(self.result["machine"])
+
+
+def read_plan(entry: Json, results: Path) -> PlanData:
+    """One entry of `plans` in the report's recipe.
+
+    Raises:
+        UserError: No such result, or not one of a plan.
+    """
+    path = results / "plans" / f"{entry['name']}.json"
+    found = read_object(path, machine=dict, options=list, recommended=dict)
+    return PlanData(name=entry["name"], label=entry["label"], study=entry["study"], result=found)
