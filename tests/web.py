@@ -34,6 +34,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import count
@@ -73,6 +74,7 @@ http {{
     ssl_certificate {folder}/server.pem; ssl_certificate_key {folder}/server.key;
     root {folder}/files;
     location / {{ }}
+    location = /settled {{ access_log off; return 204; }}
     location /private/ {{ if ($known = 0) {{ return 401; }} alias {folder}/files/; }}
     location ~ ^/login/(.*)$ {{
       if ($known = 0) {{ return 302 http://localhost:{http}/login.html?next=$1; }}
@@ -146,8 +148,19 @@ class Web:
 
     def requests(self) -> list[dict[str, Any]]:
         """What was asked for and answered, in the order of the answers' ends."""
+        self._settle()
         log = self.folder / "access.log"
         return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+
+    def _settle(self) -> None:
+        """Wait until answers that have come are in the log: it is written after their last byte.
+
+        The server does one thing after the other: what it is asked for now comes after that.
+        """
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 30) as one:
+            one.sendall(b"GET /settled HTTP/1.0\r\n\r\n")
+            while one.recv(1000):
+                pass
 
     def paths(self) -> list[str]:
         """The paths of `requests`."""
@@ -206,23 +219,26 @@ def start(folder: Path, extra: str = "") -> Web:
         )  # fmt: skip
         text = text.replace("    location / { }\n", f"    location / {{ }}\n{extra}\n")
         (folder / "nginx.conf").write_text(text)
+        (folder / "nginx.pid").unlink(missing_ok=True)
         process = subprocess.Popen(
             [program, "-e", folder / "error.log", "-p", folder, "-c", folder / "nginx.conf"]
         )
-        if _answers(process, http):
+        if _listens(process, folder / "nginx.pid"):
             return Web(folder, http, other, tls, folder / "authority.pem", process)
     raise RuntimeError(f"nginx does not start:\n{(folder / 'error.log').read_text()}")
 
 
-def _answers(process: subprocess.Popen[bytes], port: int) -> bool:
-    for _ in range(1000):
+def _listens(process: subprocess.Popen[bytes], note: Path) -> bool:
+    """Whether it has its ports: it writes its process id once it listens on all of them.
+
+    That a port answers would not tell: another test's server may have been the first to take it.
+    """
+    for _ in range(3000):
         if process.poll() is not None:
             return False
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        if note.exists():
             return True
-        except OSError:
-            time.sleep(0.01)
+        time.sleep(0.01)
     process.kill()
     process.wait()
     return False
