@@ -160,7 +160,7 @@ def test_a_manifest_that_changes_while_its_day_is_tiled_makes_no_chips(site):
     site.list()
     site.server.gate.clear()
     stage = site.stage()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not site.server.given and time.monotonic() < deadline:
         time.sleep(0.02)
     put_granule(site.server.top, DAY, 10)
@@ -283,7 +283,7 @@ def test_a_stage_killed_while_it_downloads_goes_on(site):
     site.list()
     site.server.gate.clear()
     first = site.stage()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not site.server.given and time.monotonic() < deadline:
         time.sleep(0.02)
     time.sleep(0.2)

@@ -30,7 +30,7 @@ def page_file(tmp_path_factory):
 def browser():
     path = chromium()
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path)
+        browser = playwright.chromium.launch(executable_path=path, timeout=120_000)
         yield browser
         browser.close()
 
@@ -39,7 +39,7 @@ def browser():
 def opened(browser, file, width=DESKTOP, **how):
     """The page, and the list that everything it complains of and asks for is noted in."""
     context = browser.new_context(viewport={"width": width, "height": 800}, **how)
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(60_000)
     noted = []
 
     def asked(route):

@@ -24,7 +24,7 @@ from workflow_scripts.transfer.remote import Remote
 from workflow_scripts.transfer.settings import Settings
 
 DATA = bytes(range(256)) * 4000
-FAST = Settings(retries=2, timeout_s=0.5, first_wait_s=0.01, longest_wait_s=2.0)
+FAST = Settings(retries=2, timeout_s=20.0, first_wait_s=0.01, longest_wait_s=2.0)
 
 
 def client_of(web, *, settings=FAST, **tokens):
