@@ -254,7 +254,7 @@ def test_no_place_of_this_machine_is_told(whole):
     ]
     for text in written:
         assert str(root) not in text
-        assert str(Path.home()) + "/" not in text
+        assert Path.home() == Path("/") or f"{Path.home()}/" not in text
         assert "somebody" not in text
     for entity in document["@graph"]:
         assert not re.match(r"/|~|file:|\.\./", entity["@id"])

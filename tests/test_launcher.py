@@ -27,6 +27,9 @@ def site(tmp_path):
             f'echo "{name} complains" >&2\n[[ ! -e {tmp_path}/{name}-fails ]]\n'
         )
         program.chmod(0o755)
+    own = programs / "hostname"  # the real one fails where the host's name has no address
+    own.write_text("#!/bin/bash\necho 192.0.2.7\n")
+    own.chmod(0o755)
     return tmp_path
 
 
