@@ -8,6 +8,7 @@ from tiny_runs import tiny_images, tiny_recipe, train_here
 
 from tests.fake_slurm import program
 from workflow_scripts.energy.accounting import NAME, counted_joules
+from workflow_scripts.export.__main__ import _whole_run
 from workflow_scripts.files import write_json
 from workflow_scripts.pretrain import attempts
 
@@ -40,6 +41,12 @@ def test_attempts_that_were_all_counted_are_added_up(sacct):
 )
 def test_a_run_of_which_a_part_was_not_counted_is_not_measured(sacct, tried):
     assert counted_joules(tried) is None
+
+
+def test_a_run_whose_counter_did_not_move_is_not_measured():
+    last = {"seconds": 9.0, "energy_j": 0.0}
+    assert _whole_run(last, []) == {"seconds": 9.0, "energy_j": None, "watts": None}
+    assert _whole_run({**last, "energy_j": 18.0}, [])["watts"] == 2.0
 
 
 def test_the_export_asks_the_accounting_where_no_counter_was_read(tmp_path, sacct):

@@ -33,7 +33,10 @@ def test_the_first_rank_of_a_node_reads_the_node_and_each_its_device():
 
 
 def test_a_counter_that_begins_again_or_fails_makes_the_sum_unknown():
-    again = Energy(Ranks(), node=[counting(100, 3)], own=None)
+    again = Energy(Ranks(), node=[counting(100, 900, 300, 1000)], own=None)
+    assert again.joules() == 800
+    # It stays so, though the counter is above its first value all the time.
+    assert math.isnan(again.joules())
     assert math.isnan(again.joules())
     assert math.isnan(Energy(Ranks(), node=[counting(100)], own=None).joules())
 
@@ -57,6 +60,12 @@ def test_energy_goes_on_from_earlier_segments_unless_one_did_not_know_its_own():
     none = usage(Ranks(), node=[])
     assert none.told(skipped=0).energy_j is None
     assert none.facts(1.0)["energy_counter"] is None
+
+
+def test_a_segment_in_which_the_counter_did_not_move_is_not_measured():
+    stuck = usage(Ranks(), node=[counting(10, 10)])
+    stuck.told(skipped=0)
+    assert stuck.facts(1.0)["energy_j"] is None
 
 
 def test_speed_is_of_one_device_and_a_share_of_its_peak():

@@ -6,7 +6,9 @@ GPU's (NVML; amdsmi, or else the command rocm-smi). What other jobs use on a sha
 well.
 """
 
+import math
 import os
+import threading
 from typing import Any
 
 import torch
@@ -56,15 +58,22 @@ class Energy:
         self.every_s = max((counter.every_s for counter in seen), default=0.0)
         self.load = load
         read_here = seen if ranks.local_rank == 0 else seen[len(node) :]
-        self._counters = [(counter, counter.read()) for counter in read_here]
+        self._counters = read_here
+        self._first = self._last = [counter.read() for counter in read_here]
+        self._began_again = False
+        self._lock = threading.Lock()  # the loop reads, and the sampler's thread
 
     def joules(self) -> float:
-        """Joules of this rank's counters; NaN if one cannot be read any more or began again."""
-        try:
-            parts = [counter.read() - start for counter, start in self._counters]
-        except Exception:  # each library has errors of its own
-            return float("nan")
-        return sum(parts) if all(part >= 0 for part in parts) else float("nan")
+        """Joules of this rank's counters; NaN if one cannot be read or began again."""
+        with self._lock:
+            try:
+                now = [counter.read() for counter in self._counters]
+            except Exception:  # each library has errors of its own
+                return math.nan
+            # For good: later it will be above its first value again, and what it lost is not known.
+            self._began_again |= any(b < a for a, b in zip(self._last, now, strict=True))
+            self._last = now
+        return math.nan if self._began_again else sum(now) - sum(self._first)
 
     def busy(self) -> Load:
         """How busy this rank's device is; NaN for what cannot be read, or not any more."""

@@ -75,9 +75,9 @@ def _whole_run(last: dict[str, Any], tried: list[dict[str, Any]]) -> dict[str, A
 
     From the curve's last line: segments that were killed have left no line of their own. Where no
     counter could be read, as Slurm counted, which is of every attempt from its beginning to its
-    end.
+    end. A counter that did not move has measured nothing: 0 would say that training is free.
     """
-    seconds, joules = last.get("seconds"), last.get("energy_j")
+    seconds, joules = last.get("seconds"), last.get("energy_j") or None
     whole: dict[str, Any] = {"seconds": seconds, "energy_j": joules}
     if joules is None and (joules := counted_joules(tried)) is not None:
         seconds = sum(one["seconds"] for one in tried)  # what was counted, with its staging

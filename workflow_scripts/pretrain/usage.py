@@ -111,7 +111,7 @@ class Usage:
         return {
             **self.speed(images_per_s),
             "flops_per_image": self.flops,
-            "energy_j": self.energy_j,
+            "energy_j": self.energy_j or None,  # a counter that did not move measured nothing
             "energy_counter": self.energy_source,
         }
 
