@@ -89,7 +89,7 @@ def test_page_says_what_was_run_and_on_what(tree):
         "Orbweaver on its built-in sample", "scenes-mae: {epochs: 40}", "f" * 64, "2.15.0",
         "Linux x86_64, 2 cores", "3 min 36 s", "851.4 MB", "1 × no image", "saturated 3 (18.8 %)",
         "unreadable", "train/broken.jpg", "steps not finite, skipped",
-        "610.0 images/s", "2 × cpu, full_shard",
+        "609.5 images/s", "2 × cpu, full_shard",
         "700.0 MB",
         "bbbbbbbbbbbb", "aaaaaaaaaaaa", "Different data volumes: context, not a comparison.",
         "78.0 ± 0.5",

@@ -1,5 +1,6 @@
 """Facts of a run, line by line: what it was, how it went, whether it is pinned."""
 
+from statistics import harmonic_mean
 from typing import Any
 
 from workflow_scripts.report.collect import RunData
@@ -9,10 +10,12 @@ Json = dict[str, Any]
 
 
 def mean_of_segments(run: RunData, name: str) -> float | None:
-    """The mean of a recorded number over a run's segments, each weighed by its steps.
+    """The mean of a recorded speed over a run's segments: all that they did over all their time.
+
+    That is the harmonic mean, each weighed by its steps, which are all of as many images.
 
     Returns:
-        In the number's unit; None where no segment has it.
+        In the speed's unit; None where no segment has it.
     """
     facts = run.facts or {}
     found = [
@@ -20,8 +23,7 @@ def mean_of_segments(run: RunData, name: str) -> float | None:
         for row in facts.get("segments") or [facts]
         if row.get(name) is not None
     ]
-    steps = sum(weight for _, weight in found)
-    return sum(value * weight for value, weight in found) / steps if found else None
+    return harmonic_mean(*zip(*found, strict=True)) if found else None
 
 
 def how_it_ran(run: RunData) -> Json:
