@@ -114,6 +114,10 @@ def test_a_study_that_cannot_be_is_refused(study, told):
     [
         ({"run": "scenes-mae", "encoder": "vit_1b"}, "expected either run or encoder"),
         ({"encoder": "vit_1b"}, "encoder needs images"),
+        (
+            {"encoder": "swinv2_tiny", "images": 1, "objective": "mae"},
+            "plans.mine.encoder.family: Input should be 'vit'",
+        ),
         ({"run": "scenes-mea"}, "did you mean 'scenes-mae'?"),
         ({"run": "scenes-mae", "machine": "fronteer"}, "did you mean 'frontier'?"),
         # Numbers with which the planner's products would be no numbers any more.

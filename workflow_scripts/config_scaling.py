@@ -61,4 +61,5 @@ def _told(key: str, make: Callable[[], Any]) -> Iterator[str]:
         yield from impossible_mask(key, make())
     except ValidationError as error:
         for problem in error.errors(include_url=False):
-            yield f"{key}: {problem['msg'].removeprefix('Value error, ')}"
+            where = ".".join(map(str, (key, *problem["loc"])))
+            yield f"{where}: {problem['msg'].removeprefix('Value error, ')}"
