@@ -38,6 +38,11 @@ def test_a_table_shows_medians_with_their_spread_and_what_failed(tmp_path):
     assert failed == f"{rows[2]['point']}: HIP: no memory"
 
 
+def test_a_slow_point_is_shown_with_the_digits_that_tell_it(tmp_path):
+    text = shown(read_study(write_study(tmp_path, "s", [point(0.04)], "L")))
+    assert "  0.040 ± 0.001  " in text
+
+
 def test_the_table_is_made_from_points_that_failed_too_and_these_are_forgotten(tmp_path):
     folder = tmp_path / "s"
     stamp = {"schema_version": 1, "stage": "scaling", "recipe": {}, "digests": {}}

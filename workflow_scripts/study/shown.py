@@ -59,5 +59,5 @@ def _reader(one: PointData) -> str:
 
 def _speed(speed: Spread) -> str:
     half = (speed.most - speed.least) / 2
-    digits = 0 if speed.median >= 1000 else 1
+    digits = 0 if speed.median >= 1000 else 1 if speed.median >= 10 else 3
     return f"{speed.median:,.{digits}f} ± {half:,.{digits}f}"
