@@ -155,9 +155,72 @@ def test_the_picture_comes_with_its_data(tmp_path: Path) -> None:
     assert lines[1:] == ['"Base","ddp",1,853.0,805.0,"no"']
 
 
-def test_an_unknown_encoder_is_named(tmp_path: Path) -> None:
-    """With those that there are."""
-    other = tmp_path / "more.yaml"
-    other.write_text("encoders: {X: vit_9b}\nnodes: [1]\nimages_per_s: {X: {ddp: [1]}}\n")
-    with pytest.raises(UserError, match="vit_9b"):
-        judge._known(points(other), other)
+def _file(folder: Path, **more: Any) -> Path:
+    """A file of one point, with more keys or other ones."""
+    found = {"encoders": {"X": "vit_base"}, "nodes": [1], "images_per_s": {"X": {"ddp": [1]}}}
+    path = folder / "more.yaml"
+    path.write_text(yaml.safe_dump(found | more, sort_keys=False))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"encoders": {"X": "vit_9b"}}, "vit_9b"),
+        ({"encoders": {"X": {"family": "vit"}}}, "expected one of vit_tiny"),
+        ({"encoders": {"X": "gfm_swin_base"}}, "224"),  # windows of 6 do not divide 56 tokens
+        ({"images_per_s": {"X": {"DDP": [1]}}}, "X, DDP, 1 nodes: strategy 'DDP' is none of"),
+        ({"images_per_s": {"X": {"hybrid_shard_16": [1]}}}, "does not divide 8 ranks"),
+        ({"images_per_s": {"X": {"ddp": [0]}}}, "a figure is 0; expected more than 0, or null"),
+        ({"images_per_s": {"X": {"ddp": [float("nan")]}}}, "a figure is nan"),
+        ({"images_per_s": {"X": {"ddp": [None]}}}, "no point"),
+        ({"nodes": [0]}, "whole number of nodes"),
+        ({"nodes": ["1"]}, "whole number of nodes"),
+        ({"batch": 0}, "batch is 0"),
+        ({"recompute": "yes"}, "recompute is 'yes'"),
+        ({"machine": "summit"}, "machine is 'summit'"),
+    ],
+)
+def test_a_file_of_points_that_cannot_be_is_refused_with_its_name(
+    tmp_path: Path, more: dict[str, Any], told: str
+) -> None:
+    """What was seen, and what was expected."""
+    with pytest.raises(UserError, match=r"more\.yaml") as error:
+        judge.of_file(_file(tmp_path, **more))
+    assert told in str(error.value)
+
+
+def test_a_file_of_points_says_what_holds_for_them(tmp_path: Path) -> None:
+    """Its batch, image size and devices are taken; figures of null are left out."""
+    memory = {"memory_unit": 1e9, "memory": {"X": {"ddp": {1: 2.5, 2: None}}}}
+    (plain,) = judge.of_file(_file(tmp_path, **memory))
+    assert (plain.point.images_per_s, plain.point.memory_bytes) == (1.0, 2.5e9)
+    for changed in ({"batch": 8}, {"image_size": 512}, {"devices_per_node": 4}):
+        (one,) = judge.of_file(_file(tmp_path, **changed))
+        assert one.images_per_s < 0.75 * plain.images_per_s, changed
+    (kept,) = judge.of_file(_file(tmp_path, recompute=False))
+    assert kept.images_per_s > plain.images_per_s
+    assert kept.memory_bytes > plain.memory_bytes
+
+
+@pytest.mark.parametrize(
+    ("encoder", "size"), [("vit_tiny", 224), ("vit_modis_100m", 224), ("swinv2_tiny", 256)]
+)
+def test_every_kind_of_encoder_and_of_strategy_can_be_a_point(
+    tmp_path: Path, encoder: str, size: int
+) -> None:
+    """By its name in the configuration, at an image size that it can have."""
+    names = ("ddp", "no_shard", "hybrid_shard_4", "hybrid_shard_16", "shard_grad_op", "full_shard")
+    file = _file(
+        tmp_path, encoders={"X": encoder}, image_size=size, nodes=[4], batch=2,
+        images_per_s={"X": {name: [1] for name in names}},
+    )  # fmt: skip
+    found = judge.of_file(file)
+    assert [one.point.strategy for one in found] == list(names)
+    assert min(one.images_per_s for one in found) > 0
+
+
+def test_a_picture_of_memory_alone_is_refused(tmp_path: Path) -> None:
+    """It has no panel."""
+    with pytest.raises(UserError, match="no images_per_s"):
+        draw([Guess(Point("X", "vit_base", "ddp", 1, None, 2.0), 47.0, 1.0)], tmp_path, "x")

@@ -10,7 +10,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,8 @@ from workflow_scripts.models.library import LIBRARY
 from workflow_scripts.plan.cost import BUILT_IN, FILE, Constants, predicted_step
 from workflow_scripts.plan.fit import fit
 from workflow_scripts.plan.reference import observation
-from workflow_scripts.published.throughput import Point, points
+from workflow_scripts.pretrain.strategies import shard_count
+from workflow_scripts.published.throughput import Point, points, settings
 
 RANKED = (1, 8, 32, 128)  # nodes at which strategies are compared
 APART = 32  # nodes from which full_shard is not monotone
@@ -44,11 +45,19 @@ class Guess:
         return self.point.strategy == "full_shard" and self.point.nodes >= APART
 
 
-def guesses(some: Iterable[Point], constants: Constants) -> list[Guess]:
-    """Predictions of points."""
+def guesses(
+    some: Iterable[Point], constants: Constants, settings: Mapping[str, Any] | None = None
+) -> list[Guess]:
+    """Predictions of points.
+
+    Args:
+        some: Points.
+        constants: Of the model.
+        settings: Of the file that the points are of, if that is another.
+    """
     found = []
     for point in some:
-        one = observation(point)
+        one = observation(point, settings)
         step = predicted_step(one.workload, one.layout, one.machine, constants)
         found.append(Guess(point, step.images_per_s, step.memory_bytes))
     return found
@@ -148,7 +157,7 @@ def plan(arguments: argparse.Namespace) -> None:
         write(fit([observation(p) for p in points()], start="known"))
         return
     if arguments.points:
-        some = _known(points(arguments.points), arguments.points)
+        some = of_file(arguments.points)
         found: dict[str, Any] = {"pooled": score(some)}
     else:
         found, some = judgement()
@@ -163,13 +172,26 @@ def plan(arguments: argparse.Namespace) -> None:
         sys.stdout.write("\n".join(_details(some)) + "\n")
 
 
-def _known(some: Sequence[Point], file: Path) -> list[Guess]:
+def of_file(file: Path) -> list[Guess]:
+    """Predictions of the points of a file by the built-in constants.
+
+    Raises:
+        UserError: It cannot be read, an encoder is not known, or a point cannot be.
+    """
+    some, found = points(file), settings(file)
     for point in some:
-        if LIBRARY.get(point.encoder, None) is None:
+        if not isinstance(point.encoder, str) or point.encoder not in LIBRARY:
             raise UserError(
                 f"{file}: encoders has {point.encoder!r}; expected one of {', '.join(LIBRARY)}"
             )
-    return guesses(some, BUILT_IN)
+        where = f"{file}: {point.model}, {point.strategy}, {point.nodes} nodes"
+        if type(point.nodes) is not int or point.nodes < 1:
+            raise UserError(f"{where}: expected a whole number of nodes from 1 on")
+        try:
+            shard_count(point.strategy, observation(point, found).layout.ranks)
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from None
+    return guesses(some, BUILT_IN, found)
 
 
 def write(constants: Constants, file: Path = FILE) -> None:

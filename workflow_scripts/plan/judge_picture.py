@@ -6,6 +6,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
+from workflow_scripts.errors import UserError
 from workflow_scripts.plan.judge import Guess
 from workflow_scripts.published.throughput import table
 from workflow_scripts.report import style
@@ -25,8 +26,13 @@ def draw(some: Sequence[Guess], folder: Path, name: str) -> Path:
         some: Predictions of models that their constants have not seen.
         folder: Where it goes.
         name: Of the files.
+
+    Raises:
+        UserError: There is no such point.
     """
     timed = [g for g in some if g.point.images_per_s is not None]
+    if not timed:
+        raise UserError("no images_per_s in the points: there is nothing to draw")
     models = list(dict.fromkeys(g.point.model for g in timed))
     with style.styled():
         figure, panels = plt.subplots(

@@ -5,10 +5,14 @@ saw whole images of 224 pixels, that blocks were computed again, and that `ddp` 
 """
 
 import functools
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from workflow_scripts.config_encoders import Vit
+from pydantic import ValidationError
+
+from workflow_scripts.config_encoders import named_encoder
+from workflow_scripts.errors import UserError
 from workflow_scripts.models.library import LIBRARY
 from workflow_scripts.plan.cost import Layout, Machine
 from workflow_scripts.plan.fit import Observation
@@ -35,32 +39,43 @@ def frontier(precision: str) -> Machine:
 
 
 @functools.cache
-def workload(encoder: str, precision: str) -> Workload:
-    """An encoder of `models/library.py` on whole images, as the published runs are read."""
+def workload(encoder: str, precision: str, image_size: int) -> Workload:
+    """An encoder of `models/library.py` on whole images, as the published runs are read.
+
+    Raises:
+        UserError: An image that its patches or windows do not divide.
+    """
     if precision == "fp32":  # as many numbers and operations, twice as wide: not counted again
-        half = workload(encoder, "bf16")
+        half = workload(encoder, "bf16", image_size)
         return replace(
             half, precision=precision, recipe={**half.recipe, "precision": precision},
             activation_bytes_per_image=2 * half.activation_bytes_per_image,
         )  # fmt: skip
-    numbers: dict[str, Any] = LIBRARY[encoder].numbers
-    size = table()["image_size"]
-    plain = Vit(**{**numbers, "image_size": size}).plain()
+    try:
+        plain = named_encoder(encoder, image_size=image_size).plain()
+    except ValidationError as error:
+        raise UserError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
     recipe = {"objective": "supervised", "encoder": plain, "precision": precision, "decoder": None}
     return workload_of(recipe, LIBRARY[encoder].channels, flat=True)
 
 
-def observation(point: Point) -> Observation:
-    """A published point as the model sees it."""
-    found = table()
+def observation(point: Point, settings: Mapping[str, Any] | None = None) -> Observation:
+    """A published point as the model sees it.
+
+    Args:
+        point: Of `throughput.yaml`, or of another file.
+        settings: Of that file, as `throughput.settings` reads them.
+    """
+    found = settings or table()
     precision = found["precision"].get(point.strategy, found["precision"]["others"])
     layout = Layout(
         strategy=point.strategy, nodes=point.nodes, devices=found["devices_per_node"],
         batch=found["batch"], recompute=found["recompute"],
     )  # fmt: skip
     return Observation(
-        workload=workload(point.encoder, precision), layout=layout, machine=frontier(precision),
-        images_per_s=point.images_per_s, memory_bytes=point.memory_bytes,
+        workload=workload(point.encoder, precision, found["image_size"]), layout=layout,
+        machine=frontier(precision), images_per_s=point.images_per_s,
+        memory_bytes=point.memory_bytes,
     )  # fmt: skip
 
 
