@@ -1,13 +1,15 @@
 import os
 import re
 import signal
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
 from tiny_runs import curve, ended, start, tiny_images, tiny_recipe, train_here, wait_for
 
-from workflow_scripts.pretrain import attempts, saved
+from workflow_scripts.errors import UserError
+from workflow_scripts.pretrain import attempts, saved, spawn
 from workflow_scripts.pretrain.spawn import STOPPED_STATUS
 
 JOB = ("--ranks", "2", "--strategy", "full_shard", "--checkpoint-every", "20", "--log-every", "5",
@@ -28,6 +30,14 @@ def alive(pid):
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def test_of_ranks_that_ended_at_the_same_time_the_killed_one_is_named():
+    ranks = [subprocess.Popen(["/bin/sh", "-c", how]) for how in ("exit 1", "kill -KILL $$")]
+    for rank in ranks:
+        rank.wait()
+    with pytest.raises(UserError, match=r"rank 1 of 2 was ended by SIGKILL"):
+        spawn._wait(ranks)
 
 
 @pytest.mark.distributed

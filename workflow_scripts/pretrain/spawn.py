@@ -90,7 +90,8 @@ def _wait(children: list[subprocess.Popen[bytes]]) -> None:
         if any(code == STOPPED_STATUS for _, code in failed):
             sys.exit(STOPPED_STATUS)
         if failed:
-            rank, code = failed[0]
+            # A rank that was killed first: the others may have failed for want of it since.
+            rank, code = min(failed, key=lambda one: one[1] != -signal.SIGKILL)
             pid = children[rank].pid
             if code < 0:
                 name = signal.Signals(-code).name
