@@ -198,6 +198,20 @@ def test_a_death_does_not_break_into_the_training_step(lethal):
     assert len(list(batches)) == 9
 
 
+def idle_workers(feed):
+    """The processes of all workers, once all that may be made ahead is made."""
+    end, seen, since = time.monotonic() + 120, None, 0.0
+    while time.monotonic() < end:
+        (pids, samples), before = zip(*feed._board.tolist(), strict=True), seen
+        # A worker that has not begun has no process yet; an idle one is at no sample.
+        seen = pids if -1 not in pids and {*samples} == {-1} else None
+        since = time.monotonic() if seen is None or seen != before else since
+        if time.monotonic() - since > 0.5:
+            return pids
+        time.sleep(0.005)
+    raise AssertionError(feed._board)
+
+
 def test_workers_killed_with_large_batches_on_their_way_leave_no_half_message(tmp_path):
     corpus = corpus_of(tmp_path)
     _, whole = fed(corpus, workers=0, cells=20_000)
@@ -207,9 +221,7 @@ def test_workers_killed_with_large_batches_on_their_way_leave_no_half_message(tm
     for batch in feed:
         found.append({name: value.clone() for name, value in batch.items()})
         if len(found) == 1:
-            time.sleep(0.5)  # until all that may be made ahead is made
-            for pid, sample in feed._board.tolist():
-                assert sample == -1  # which an idle worker's death is not blamed on
+            for pid in idle_workers(feed):
                 os.kill(pid, signal.SIGKILL)
     assert feed.restarts == 1
     for one, other in zip(found, whole, strict=True):
@@ -221,8 +233,8 @@ def test_an_idle_workers_death_makes_no_sample_a_bad_one(tmp_path):
     feed = Feed(batches, start=0, workers=1, pin=False)
     for number, _ in enumerate(feed):
         if number in (0, 3, 6):  # oftener than retries, but each time after some batches
-            time.sleep(0.3)
-            os.kill(feed._board[0, 0].item(), signal.SIGKILL)
+            (pid,) = idle_workers(feed)
+            os.kill(pid, signal.SIGKILL)
     assert feed.restarts == 3
     assert feed.skipped == 0
     assert not batches.lethal
