@@ -120,7 +120,7 @@ next(found)
 def _runs(pid):
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
     return state not in "ZX"
 
@@ -134,7 +134,7 @@ def test_workers_end_with_a_parent_that_was_killed():
         alive = _runs(worker)
         parent.kill()
     assert alive
-    for _ in range(200):
+    for _ in range(2000):
         if not _runs(worker):
             break
         time.sleep(0.05)
