@@ -8,6 +8,7 @@ One process forks the others, so that a trial costs no start of Python; it has n
 
 import hashlib
 import json
+import math
 import os
 import random
 import shutil
@@ -26,7 +27,6 @@ from workflow_scripts.transfer.remote import Remote
 from workflow_scripts.transfer.settings import Settings
 
 SETTINGS = Settings(retries=10, timeout_s=0.2, first_wait_s=0.002, longest_wait_s=0.05)
-LONGEST_S = 0.4  # about what a whole download takes
 
 
 def main() -> None:
@@ -36,8 +36,13 @@ def main() -> None:
         Remote(name=name, **{key: value for key, value in one.items() if key != "allowed"})
         for name, one in files.items()
     ]
+    begin = time.monotonic()
+    if one_trial(remotes, folder, math.inf) != "whole":
+        raise RuntimeError("a download that nobody killed has failed")
+    longest = 1.3 * (time.monotonic() - begin)  # so that some trials end by themselves
+    shutil.rmtree(folder)
     for trial in range(trials):
-        ended = one_trial(remotes, folder, rng.uniform(0, LONGEST_S))
+        ended = one_trial(remotes, folder, rng.uniform(0, longest))
         print(json.dumps({"trial": trial, "ended": ended, **left(folder, files)}), flush=True)
         if ended == "whole":
             shutil.rmtree(folder)
