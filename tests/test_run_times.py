@@ -78,7 +78,7 @@ def test_a_run_of_several_segments_has_one_start_and_one_stop(tmp_path, index):
 def test_lines_of_steps_that_are_trained_again_are_cut_off(tmp_path, index):
     recipe, run = tiny_recipe(epochs=20), tmp_path / "run"
     process = start(recipe, index, run, "--checkpoint-every", "8", "--log-every", "5")
-    wait_for(run, "*/step-*16", process)
+    wait_for(run, 16, process)
     process.kill()
     process.wait()
     with log_of(run).open("a") as file:

@@ -171,7 +171,7 @@ def test_a_stopped_and_killed_run_goes_on_to_the_same_weights_curve_and_segment(
     run, recipe = tmp_path / "run", tiny_recipe(**LONG)
     for step, number in ((40, signal.SIGTERM), (120, signal.SIGKILL)):
         process = start(recipe, index, run, *EVERY, *how)
-        wait_for(run, f"*/step-{step:09d}", process)
+        wait_for(run, step, process)
         process.send_signal(number)
         text = process.communicate()[1]
         assert not list((run / "segments").glob("*.json"))
@@ -235,7 +235,7 @@ def test_segments_end_at_a_signal_or_when_time_is_up_and_chain_to_the_same_resul
     index, whole = reference
     run, recipe = tmp_path / "run", tiny_recipe(**LONG)
     process = start(recipe, index, run, *EVERY)
-    wait_for(run, "*/step-000000040", process)
+    wait_for(run, 40, process)
     process.send_signal(signal.SIGUSR1)
     first = ended(process, run)
     assert first["reason"] == "walltime"

@@ -22,7 +22,7 @@ from workflow_scripts.digests import digest, file_sha256
 from workflow_scripts.loader.batches import Batches
 from workflow_scripts.loader.normalise import Normalise
 from workflow_scripts.pretrain import __main__ as pretrain
-from workflow_scripts.pretrain import checkpoint, parallel
+from workflow_scripts.pretrain import checkpoint, parallel, saved
 from workflow_scripts.pretrain.construct import adamw, meta_objective, order_of
 from workflow_scripts.pretrain.launch import Ranks
 from workflow_scripts.pretrain.step import NORM, Step
@@ -179,13 +179,22 @@ def start(
     )  # fmt: skip
 
 
-def wait_for(run: Path, pattern: str, process: subprocess.Popen[str], seconds: float = 90) -> None:
-    """Wait until a file below the run's checkpoints exists; fail if the process ends before."""
+def wait_for(run: Path, step: int, process: subprocess.Popen[str], seconds: float = 300) -> None:
+    """Wait until a process saves that step of a run or, from now on, a later one.
+
+    On a busy machine the very checkpoint may be gone before it is seen, or the process before may
+    have come further.
+    """
     end = time.monotonic() + seconds
-    while not list((run / "checkpoints").glob(pattern)):
+    least = max(step, 1 + _last_saved(run))
+    while _last_saved(run) < least:
         assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < end, f"no {pattern} after {seconds} s"
+        assert time.monotonic() < end, f"no checkpoint of step {least} after {seconds} s"
         time.sleep(0.005)
+
+
+def _last_saved(run: Path) -> int:
+    return max((saved.latest(one) or 0 for one in (run / "checkpoints").glob("*")), default=0)
 
 
 def ended(process: subprocess.Popen[str], run: Path, *, number: int = 1) -> dict[str, Any]:
