@@ -31,6 +31,7 @@ from workflow_scripts.pretrain.stalled import END, START, Beat, account
 
 _SHORTEST_BEAT, _LONGEST_BEAT = 0.1, 30.0
 _SHORTEST_ANSWER, _LONGEST_ANSWER = 2.0, 30.0  # seconds that the store is given
+_SHORTEST_SILENCE = 1.0  # without a beat, before a rank counts as not heard from
 _LAST_WORDS = 20.0  # seconds for a log on a file system that hangs
 T = TypeVar("T")
 _HERE = str(Path(__file__).resolve().parent.parent)
@@ -175,7 +176,7 @@ class Watchdog:
         if self._store is None:
             return account({rank: self._beat()}, world=1, silent=set())
         before = self._asked(self._beats)
-        time.sleep(2.5 * self.period)
+        time.sleep(max(2.5 * self.period, _SHORTEST_SILENCE))
         after = self._asked(self._beats)
         if before is None or after is None:
             return self._no_answer()
