@@ -16,6 +16,7 @@ from tiny_runs import ROOT, arguments, curve, run_ranks, tiny_images, tiny_recip
 from workflow_scripts.errors import UserError
 from workflow_scripts.files import exclusive
 from workflow_scripts.pretrain import address, launch, meeting, parallel
+from workflow_scripts.pretrain.parallel.arrival import Arrival
 
 TOLD = "*.meeting-*"
 RUN_MODULE = "import runpy, sys\ntry:\n    runpy.run_module('workflow_scripts.pretrain', " \
@@ -24,7 +25,7 @@ RUN_MODULE = "import runpy, sys\ntry:\n    runpy.run_module('workflow_scripts.pr
 
 def told(run, process):
     """What rank 0 has told, as soon as it has."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + 300
     while not (file := run / ".meeting-4711.0.json").exists():
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < end
@@ -44,7 +45,7 @@ def test_two_nodes_of_srun_meet_and_train_as_one_process_does(tmp_path):
            for rank in (1, 0)]  # fmt: skip
     assert told(run, job[1])["host"] == "frontier00001"
     for process in job:
-        assert process.wait(120) == 0, process.communicate()[1]
+        assert process.wait(600) == 0, process.communicate()[1]
     assert not list(run.glob(TOLD))
     train_here(recipe, index, tmp_path / "alone", "--log-every", "1")
     ours, alone = curve(run), curve(tmp_path / "alone")
@@ -70,12 +71,13 @@ def nothing_is_left_to_train(recipe, index, run):
 
 @pytest.mark.distributed
 def test_rank_0_names_the_ranks_and_nodes_that_do_not_come(tmp_path):
+    index = tiny_images(tmp_path / "c")
     job = [
-        task(rank, tiny_recipe(), tiny_images(tmp_path / "c"), tmp_path / "run", "--meet-s", "6",
-             ranks=4, variables=srun_variables(rank, per_node=2))
+        task(rank, tiny_recipe(), index, tmp_path / "run", "--meet-s", "6", ranks=4,
+             variables=srun_variables(rank, per_node=2))
         for rank in (0, 1)
     ]  # fmt: skip
-    text = job[0].communicate(timeout=90)[1]
+    text = job[0].communicate(timeout=300)[1]
     assert job[0].returncode == 1
     assert "rank 0 of 4 (on frontier00001, job 4711) waits at " in text
     assert "for 2 of 4 ranks, which after 6 s have not come" in text
@@ -83,20 +85,20 @@ def test_rank_0_names_the_ranks_and_nodes_that_do_not_come(tmp_path):
     assert "GLOO_SOCKET_IFNAME" in text
     assert not list((tmp_path / "run").glob(TOLD))
     # The other leaves it to rank 0 to say so; srun would have ended it by now.
-    text = job[1].communicate(timeout=60)[1]
+    text = job[1].communicate(timeout=300)[1]
     assert job[1].returncode == 1
     assert "ERROR" not in text
 
 
 @pytest.mark.distributed
 def test_a_rank_whose_rank_0_died_says_where_it_looked_for_it(tmp_path):
-    run = tmp_path / "run"
-    job = [task(rank, tiny_recipe(), tiny_images(tmp_path / "c"), run, "--meet-s", "5", ranks=4,
+    index, run = tiny_images(tmp_path / "c"), tmp_path / "run"
+    job = [task(rank, tiny_recipe(), index, run, "--meet-s", "5", ranks=4,
                 variables=srun_variables(rank, nodes=4)) for rank in (0, 1)]  # fmt: skip
     word = told(run, job[0])
     job[0].kill()
     job[0].communicate()
-    text = job[1].communicate(timeout=90)[1]
+    text = job[1].communicate(timeout=300)[1]
     assert job[1].returncode == 1
     assert f"rank 0 on frontier00001 at {word['address']}:{word['port']}" in text
     assert "rank 1 of 4 (on frontier00002, job 4711)" in text
@@ -109,7 +111,7 @@ def test_ranks_that_cannot_connect_name_the_setting_of_the_network(tmp_path, mon
     index = tiny_images(tmp_path / "c")
     job = [task(rank, tiny_recipe(), index, tmp_path / "run") for rank in (0, 1)]
     for rank, process in enumerate(job):
-        text = process.communicate(timeout=90)[1]
+        text = process.communicate(timeout=300)[1]
         assert process.returncode == 1
         assert f"rank {rank} of 2 (on frontier0000{rank + 1}, job 4711) cannot connect" in text
         assert "Set GLOO_SOCKET_IFNAME" in text
@@ -142,7 +144,7 @@ def test_a_rank_that_comes_and_does_not_connect_is_named(tmp_path):
         )
         for rank in (0, 1)
     ]  # fmt: skip
-    text = job[0].communicate(timeout=90)[1]
+    text = job[0].communicate(timeout=300)[1]
     job[1].kill()
     job[1].communicate()
     assert job[0].returncode == 1
@@ -160,7 +162,7 @@ def test_under_torchrun_rank_0_decides_too(tmp_path):
         return subprocess.run(
             [*command, *arguments(tiny_recipe(batch=batch), index, run, "--ranks", "2",
                                   number=number)],
-            cwd=ROOT, env=environment, text=True, capture_output=True, timeout=120,
+            cwd=ROOT, env=environment, text=True, capture_output=True, timeout=600,
         )  # fmt: skip
 
     refused = under_torchrun(7, 1)
@@ -194,6 +196,21 @@ def test_if_rank_0_gets_no_lock_the_others_leave_without_a_word(tmp_path, monkey
     with in_step(monkeypatch, 1), pytest.raises(SystemExit) as left:
         train_here(tiny_recipe(), index, run, "--ranks", "2", "--wait-s", "0.1")
     assert left.value.code == 1
+
+
+def test_a_rank_that_finds_rank_0_gone_after_its_word_leaves_without_one(tmp_path, at_once):
+    class Gone:
+        """Of a stage: the verdict has come, and its server has ended since."""
+
+        def wait(self, *_):
+            pass
+
+        def get(self, _):
+            raise RuntimeError("Connection reset by peer")
+
+    ranks = launch.Ranks(rank=1, world=2, rendezvous=f"file://{tmp_path}/store")
+    with pytest.raises(SystemExit):
+        Arrival(ranks, patience_s=1.0)._await_verdict(Gone())
 
 
 @pytest.mark.parametrize(
@@ -319,7 +336,7 @@ def test_of_several_ranks_a_few_are_connected_to_each_other(tmp_path):
 
 
 def few_connections(ranks, folder):
-    parallel.join(ranks, timeout_s=60)
+    parallel.join(ranks, timeout_s=300)
     before = sockets()
     group = parallel.host_group()
     # One that listens and one for each neighbour; all to all would be four with it.

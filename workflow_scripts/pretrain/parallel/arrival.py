@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -139,7 +139,10 @@ class Arrival:
                 f"answer ({_cause(error)}): it has died, or its node has; see what the log says "
                 "of it. Start the same command again to go on from the last checkpoint"
             ) from error
-        if stage.get("verdict") != b"all":
+        verdict = b""
+        with suppress(RuntimeError):  # rank 0 has told it, says why in its log, and is gone
+            verdict = stage.get("verdict")
+        if verdict != b"all":
             leave_words_to_first()
 
     def _missing(self, *stages: Any) -> str:
