@@ -58,6 +58,15 @@ def started(folder: Path, output: Path, dice: random.Random) -> list[int]:
     return [fork(folder, one, rank, dice.choice((1, 2))) for one, rank in todo]
 
 
+def wait_for_part(output: Path, seconds: float) -> None:
+    """Wait until an extraction has made a part of a set, or all, so many seconds at most."""
+    end = time.monotonic() + seconds
+    while not output.exists() and time.monotonic() < end:
+        if any((output.parent / "store").glob("*/part-*")):
+            break
+        time.sleep(0.001)
+
+
 def trial(folder: Path, dice: random.Random, number: int, seconds: float) -> dict:
     """Kill some extractions at random moments, let others end, and look at what is there.
 
@@ -71,7 +80,10 @@ def trial(folder: Path, dice: random.Random, number: int, seconds: float) -> dic
     met = set()
     for _ in range(dice.choice((1, 2, 3))):
         children = started(folder, output, dice)
-        time.sleep(dice.uniform(0.0, seconds))
+        if dice.random() < 0.5:  # however long that takes beside what else the machine does
+            wait_for_part(output, 20 * seconds)
+        else:
+            time.sleep(dice.uniform(0.0, seconds))
         for child in children:
             os.kill(child, signal.SIGKILL)
         for child in children:
