@@ -237,7 +237,7 @@ class Cluster:
     def run(self, *command: str, check: bool = True) -> str:
         """Run a command in the cluster's environment and return what it printed."""
         done = subprocess.run(
-            command, env=self.environment, capture_output=True, text=True, timeout=60, check=False
+            command, env=self.environment, capture_output=True, text=True, timeout=300, check=False
         )
         if check and done.returncode:
             raise AssertionError(
@@ -265,7 +265,7 @@ class Cluster:
         """State of a job in the controller, such as PENDING; empty if it knows it no more."""
         return next((row.state for row in self.squeue() if row.id == job), "")
 
-    def wait_for(self, fact: Callable[[], bool], what: str, *, seconds: float = 60) -> None:
+    def wait_for(self, fact: Callable[[], bool], what: str, *, seconds: float = 300) -> None:
         """Wait until something is so; after `seconds` fail with `what` and the daemons' logs."""
         deadline = time.monotonic() + seconds
         while not fact():

@@ -1,7 +1,7 @@
 """Processes of a cluster: started so that they die with the tests, found again, ended for sure."""
 
+import contextlib
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -38,7 +38,7 @@ class Daemon:
         """Whether it still runs."""
         return self._process.poll() is None
 
-    def wait_until(self, ready: Callable[[], bool], *, seconds: float = 60) -> None:
+    def wait_until(self, ready: Callable[[], bool], *, seconds: float = 300) -> None:
         """Wait until it answers.
 
         Raises:
@@ -71,16 +71,16 @@ class Daemon:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on, below those the system hands out by itself."""
+    """Ports that nobody listens on, below those the system hands out by itself.
+
+    Processes look in different places: nothing keeps a port from being taken until it is used.
+    """
     found: list[int] = []
+    candidates = (20000 + (10 * os.getpid() + number) % 10000 for number in range(10000))
     while len(found) < count:
-        port = random.SystemRandom().randrange(20000, 30000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        if port not in found:
+        port = next(candidates)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
             found.append(port)
     return found
 

@@ -67,7 +67,7 @@ class Runs(Site):
             assert ended is None, f"the driver ended, and not yet: {what}\n{self.messages()}"
             return False
 
-        self.cluster.wait_for(so, what, seconds=600)
+        self.cluster.wait_for(so, what, seconds=1200)
 
     def messages(self) -> str:
         """The ends of what all drivers said."""

@@ -40,7 +40,7 @@ def test_a_step_runs_on_both_nodes_and_is_accounted_for(slurm):
     line = ("srun", "-A", slurm.account, "--nodes=2", "--ntasks-per-node=2", "-C", "nvme")
     said = slurm.run(*line, "--gpus-per-node=8", "bash", "-c", "echo $SLURMD_NODENAME")
     assert sorted(said.split()) == sorted(2 * slurm.nodes)
-    job = slurm.squeue()[-1].id
+    job = max(row.id for row in slurm.squeue())
     slurm.wait_for(
         lambda: (job, "COMPLETED") in [(row.id, row.state) for row in slurm.sacct()],
         "the job in the accounting",

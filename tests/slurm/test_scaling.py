@@ -17,7 +17,7 @@ def site(slurm, tmp_path_factory):
     site = Site(tmp_path_factory.mktemp("scaling"), slurm, "scaling.yaml")
     driver = site.submit("driver.log", *TABLES)
     try:
-        assert driver.wait(timeout=600) == 0, site.text("driver.log")
+        assert driver.wait(timeout=1800) == 0, site.text("driver.log")
     finally:
         driver.kill()
         slurm.run("scancel", "--user=root")
@@ -58,5 +58,5 @@ def test_a_point_that_does_not_fit_is_a_result_and_its_job_ends_well(site):
 
 def test_the_same_command_measures_nothing_again(site):
     driver = site.submit("again.log", *TABLES)
-    assert driver.wait(timeout=120) == 0
+    assert driver.wait(timeout=600) == 0
     assert "Nothing to be done" in site.text("again.log")

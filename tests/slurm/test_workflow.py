@@ -25,7 +25,7 @@ def whole(site):
     """The site after `all` on two nodes; then one run made twice more, on this machine."""
     driver = site.submit("driver.log", "all")
     try:
-        assert driver.wait(timeout=1500) == 0, site.text("driver.log")
+        assert driver.wait(timeout=6000) == 0, site.text("driver.log")
     finally:  # the cluster is for others, too
         driver.kill()
         site.cluster.run("scancel", "--user=root")
@@ -39,14 +39,15 @@ def curve(site, run):
 
 
 def test_a_rejected_account_is_told_before_anything_is_submitted(site):
-    before = len(site.cluster.squeue())
+    before = {job.id for job in site.cluster.squeue()}
     driver = site.submit("nobody.log", "all", ORBWEAVER_ACCOUNT="nobody")
-    assert driver.wait(timeout=300) != 0
+    assert driver.wait(timeout=600) != 0
     said = site.text("nobody.log")
     assert "nobody" in said
     assert site.cluster.account in said  # what may be used instead
     assert "rule " not in said
-    assert len(site.cluster.squeue()) == before
+    # Slurm forgets jobs that ended some minutes ago.
+    assert {job.id for job in site.cluster.squeue()} <= before
 
 
 def test_every_stage_runs_as_a_job_that_slurm_calls_completed(whole):
