@@ -108,7 +108,7 @@ def drive(
         own: Variables of the environment.
     """
     core = ["taskset", "-c", pinned_to] if pinned_to else []
-    start = [*slurm.environment(**own), "timeout", "-k", "10", "120", *core, "snakemake", *words]
+    start = [*slurm.environment(**own), "timeout", "-k", "10", "900", *core, "snakemake", *words]
     plan = workspace.run(*start, "-n", "-p")
     slurm.prepare(plan.stdout + plan.stderr, over=over)
     quick = ["--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "1"]

@@ -62,7 +62,7 @@ class State:
 def save_for_ever(ranks: Ranks, root: Path, how: dict[str, Any], begun: int) -> None:
     """One rank, as a run does it: load the last checkpoint, then step and save until killed."""
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    device = parallel.join(ranks, timeout_s=60)
+    device = parallel.join(ranks, timeout_s=300)
     one = State()
     if ranks.is_first:
         root.mkdir(exist_ok=True)

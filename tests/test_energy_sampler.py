@@ -46,7 +46,7 @@ def rows_of(folder):
 
 
 def wait_for(folder, count):
-    until = time.monotonic() + 30
+    until = time.monotonic() + 300
     path = folder / POWER
     while time.monotonic() < until:
         if path.is_file() and len(path.read_bytes().splitlines()) >= count:

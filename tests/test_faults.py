@@ -67,7 +67,7 @@ def go_on(workspace):
     if any((workspace.folder / ".snakemake" / "orbweaver-drivers").glob("*.json")):
         return start(workspace, *RESUME)
     words = (sys.executable, "-m", "snakemake", "--configfile", "tiny.yaml", "--unlock")
-    assert start(workspace, *words).wait(timeout=60) == 0
+    assert start(workspace, *words).wait(timeout=600) == 0
     return snakemake(workspace)
 
 
@@ -76,7 +76,7 @@ def reference(tmp_path_factory):
     """The uninterrupted results."""
     workspace = Workspace(tmp_path_factory.mktemp("reference"))
     driver = snakemake(workspace)
-    assert driver.wait(timeout=600) == 0
+    assert driver.wait(timeout=1800) == 0
     return workspace.results()
 
 
@@ -98,7 +98,7 @@ def test_killed_anywhere_and_resumed_ends_in_the_same_files(reference, tmp_path)
             killed = kill_something(driver, dice) if code is None else None
             kills += [killed] if killed else []
             failures = 0 if killed else failures
-        code = driver.wait(timeout=900)
+        code = driver.wait(timeout=1800)
         if code == 0:
             assert workspace.results() == reference, f"after {kills}"
             if len(kills) >= TRIALS:
@@ -123,7 +123,7 @@ def test_resume_refuses_while_the_driver_lives(tmp_path):
     assert refused.returncode == 1
     assert f"the driver still runs (process {driver.pid})" in refused.stderr
     os.killpg(driver.pid, signal.SIGKILL)  # with all its jobs: the answer is known
-    driver.wait(timeout=60)
+    driver.wait(timeout=600)
 
 
 def test_resume_without_a_run_says_what_to_do(tmp_path):

@@ -122,7 +122,7 @@ def most_added(step):
 
 
 def measure_each(ranks, folder, cases):
-    parallel.join(ranks, timeout_s=60)
+    parallel.join(ranks, timeout_s=300)
     found = {name: measured(one, ranks) for name, one in cases.items()}
     if ranks.is_first:
         (folder / "measured.json").write_text(json.dumps(found))

@@ -102,7 +102,7 @@ def test_resume_waits_for_the_trainer_and_starts_the_same_command(workspace, tra
     assert "a `make resume` waits in its place" in second.stderr
     assert str(going_on.pid) in second.stderr
     trainer.communicate()
-    _, text = going_on.communicate(timeout=120)
+    _, text = going_on.communicate(timeout=600)
     assert going_on.returncode == 0, text
     assert f"snakemake {MANIFEST} --profile one --configfile tiny.yaml" in text
     assert (workspace.folder / MANIFEST).is_file()

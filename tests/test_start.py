@@ -191,7 +191,7 @@ def test_what_does_not_fit_is_refused_with_both_sides(tmp_path, index):
 
 
 def started_on_ranks(ranks, folder, index, source, strategy):
-    parallel.join(ranks, timeout_s=60)
+    parallel.join(ranks, timeout_s=300)
     objective = laid(tiny_recipe(start="x"), index, source, ranks=ranks, strategy=strategy)
     state = {name: full(value) for name, value in objective.state_dict().items()}
     if ranks.is_first:

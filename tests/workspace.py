@@ -56,7 +56,7 @@ class Workspace:
         """Run a command in the folder and return what it printed."""
         done = subprocess.run(
             command, cwd=self.folder, env=self.environment, capture_output=True, text=True,
-            check=False, timeout=600,
+            check=False, timeout=1800,
         )  # fmt: skip
         if check and done.returncode:
             raise AssertionError(f"{' '.join(command)}\n{done.stdout}\n{done.stderr}")
