@@ -172,6 +172,19 @@ def test_a_probe_of_other_weights_is_refused(exported, tmp_path):
         write_card(exported, path)
 
 
+def test_a_provenance_file_that_no_job_wrote_is_refused_by_name(exported):
+    _, run, probe = exported
+    path = run / "summary.provenance.json"
+    before = path.read_text()
+    try:
+        for text in ("{}", json.dumps({**json.loads(before), "segments": [1]})):
+            path.write_text(text)
+            with pytest.raises(UserError, match=re.escape(str(path))):
+                write_card(exported, probe)
+    finally:
+        path.write_text(before)
+
+
 def test_the_card_of_a_measured_run_tells_its_energy_and_emissions(exported):
     _, run, probe = exported
     path = run / "summary.provenance.json"

@@ -318,6 +318,10 @@ def test_what_is_missing_is_left_out(whole, tmp_path):
         ("results/scaling/s/one.json", '{"digests": {}}'),
         ("results/scaling/s/one.provenance.json", '{"started": "x", "seconds": 1, "versions": {}}'),
         ("results/scaling/s/one.provenance.json", '{"started": 5, "seconds": 1, "versions": {}}'),
+        (
+            "results/scaling/s/one.provenance.json",
+            '{"started": "2026-01-02", "seconds": 1, "versions": {"torch": 3}}',
+        ),
         ("results/plans/p.json", "null"),
         ("results/runs/scenes-mae/summary.json", '{"run_digest": 3}'),
         ("results/runs/scenes-mae/segments/1.json", "{}"),

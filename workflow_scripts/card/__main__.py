@@ -7,9 +7,10 @@ from typing import Any
 from workflow_scripts.card.text import Sources, card_text
 from workflow_scripts.digests import file_sha256
 from workflow_scripts.errors import UserError
-from workflow_scripts.files import exclusive, read_json, write_text
+from workflow_scripts.files import exclusive, read_json, read_object, write_text
 from workflow_scripts.logs import log
 from workflow_scripts.probe.reading import read_result
+from workflow_scripts.provenance import read_provenance
 from workflow_scripts.results import provenance_path, stamp, write_result
 from workflow_scripts.stage import run_stage, stage_parser
 
@@ -32,7 +33,9 @@ def read_sources(recipe: dict[str, Any], *, run: Path, index: Path, probes: list
     Raises:
         UserError: A file is missing, or is of another run than the rest.
     """
-    summary, model = read_json(run / "summary.json"), read_json(run / "model.json")
+    summary, model = (
+        read_object(run / name, run_digest=str) for name in ("summary.json", "model.json")
+    )
     if summary["run_digest"] != model["run_digest"]:
         raise UserError(
             f"{run}: summary.json is of run {summary['run_digest'][:16]}, model.json of "
@@ -43,7 +46,7 @@ def read_sources(recipe: dict[str, Any], *, run: Path, index: Path, probes: list
     for path, probe in zip(probes, found, strict=True):
         if probe["digests"]["inputs"]["weights"] != weights:
             raise UserError(f"{path}: judges other weights than those in {run}; probe them again")
-    facts = read_json(provenance_path(run / "summary.json"))
+    facts = read_provenance(provenance_path(run / "summary.json"), segments=list)
     return Sources(
         recipe=recipe, summary=summary, model=model, corpus=read_json(index),
         facts=facts, probes=found,

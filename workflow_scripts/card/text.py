@@ -169,7 +169,7 @@ def card_text(sources: Sources) -> str:
     labels = {row["name"]: row["label"] for row in sources.recipe["benchmarks"]}
     judged_on = [(labels[probe["benchmark"]], probe) for probe in sources.probes]
     segments = sources.facts["segments"]
-    seconds = sources.facts.get("seconds") or sum(row.get("seconds", 0.0) for row in segments)
+    seconds = sources.facts.get("seconds") or sum(row.get("seconds") or 0.0 for row in segments)
     return environment.get_template(_TEMPLATE).render(
         head=yaml.safe_dump(head(sources), sort_keys=False, allow_unicode=True).strip(),
         names=sources.recipe,

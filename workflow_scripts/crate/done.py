@@ -10,6 +10,7 @@ from workflow_scripts import dates
 from workflow_scripts.crate.names import corpus_id, data_id
 from workflow_scripts.errors import UserError
 from workflow_scripts.files import read_object
+from workflow_scripts.provenance import read_provenance
 from workflow_scripts.results import provenance_path
 from workflow_scripts.scaling.words import READING
 from workflow_scripts.study.table import read_table
@@ -99,7 +100,7 @@ def _stamped(path: Path) -> Json:
 
 def _ran(path: Path) -> Json:
     """A provenance file."""
-    body = read_object(path, started=str, seconds=(int, float), versions=dict)
+    body = read_provenance(path, started=str, seconds=(int, float), versions=dict)
     try:
         _end(body)
     except (ValueError, OverflowError) as error:

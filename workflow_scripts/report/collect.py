@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from workflow_scripts import dates
 from workflow_scripts.errors import UserError
 from workflow_scripts.files import read_object
+from workflow_scripts.provenance import read_provenance
 from workflow_scripts.report.days import MOST_SINGLE_DAYS, DaySums, sum_days, sum_manifests
 from workflow_scripts.report.plan_data import PlanData, read_plan
 from workflow_scripts.report.probe_data import ProbeData, read_probe, result_paths
@@ -90,9 +91,10 @@ class Collected:
     provenances: list[Json] = field(default_factory=list)
 
 
-def optional_json(path: Path) -> Json | None:
-    """A JSON object in a file, or None if there is none."""
-    return read_object(path) if path.is_file() else None
+def made_by(result: Path) -> Json | None:
+    """The provenance of a result, or None if there is none."""
+    path = provenance_path(result)
+    return read_provenance(path) if path.is_file() else None
 
 
 def read_history(path: Path) -> list[Json]:
@@ -183,7 +185,7 @@ def _run(entry: Json, results: Path, digests: Json) -> RunData:
         history=read_history(folder / "history.jsonl"),
         power=read_history(folder / "power.jsonl"),
         pictures=read_pictures(folder / "reconstructions.npz"),
-        facts=optional_json(provenance_path(folder / "summary.json")),
+        facts=made_by(folder / "summary.json"),
         digests=digests.get(entry["name"]) or {},
     )
 
@@ -225,7 +227,7 @@ def collect(recipe: Json, *, results: Path, data: Path, records: Path) -> Collec
     kinds = ("datasets", "corpora", "runs", "benchmarks", "studies", "plans")
     names = {entry["name"] for kind in kinds for entry in recipe[kind]}
     names |= {entry["encoder"] for entry in recipe["probes"]}
-    made = [optional_json(provenance_path(path)) for path in paths]
+    made = [made_by(path) for path in paths]
     return Collected(
         recipe=recipe,
         manifests=manifests,
