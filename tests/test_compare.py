@@ -12,12 +12,13 @@ from html.parser import HTMLParser
 import pytest
 
 from tests.conftest import ROOT
-from workflow_scripts.compare.beside import MADE, made_anew
+from workflow_scripts.compare.beside import made_anew
 from workflow_scripts.compare.differing import differing
 from workflow_scripts.compare.page import compare_page
 from workflow_scripts.compare.pairs import corresponding
 from workflow_scripts.compare.site import Site, read_sites
 from workflow_scripts.errors import UserError
+from workflow_scripts.made_files import MADE
 
 TRAP = "<script>alert(1)</script>"
 

@@ -228,6 +228,26 @@ def test_configuration_without_probes_still_has_a_page(tmp_path):
     assert not list((tmp_path / "results" / "figures").glob("accuracy*"))
 
 
+def test_what_the_configuration_has_no_more_goes_and_what_is_somebody_elses_stays(tmp_path):
+    recipe, results = make_tree(tmp_path), tmp_path / "results"
+    make(tmp_path, recipe)
+    folders = [results / name for name in ("figures", "tables")]
+    for folder in folders:
+        (folder / "run_mine.csv").write_text("mine")
+    made = {path for folder in folders for path in folder.iterdir()}
+    smaller = recipe | {"runs": recipe["runs"][:-1], "probes": [], "benchmarks": []}
+    gone = recipe["runs"][-1]["name"]
+    make(tmp_path, smaller)
+    left = {path for folder in folders for path in folder.iterdir()}
+    assert left < made
+    assert {f"run_{gone}.svg", f"run_{gone}.csv", f"power_{gone}.svg", "probes_scenes.tex"} <= {
+        path.name for path in made - left
+    }
+    assert {"dag.svg", "run_mine.csv", "runs.tex"} <= {path.name for path in left}
+    make(tmp_path, recipe)
+    assert {path for folder in folders for path in folder.iterdir()} == made
+
+
 def test_reading_the_report_needs_no_torch():
     code = "import sys, workflow_scripts.report.__main__; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -67,7 +67,7 @@ def test_what_is_named_is_there_and_nothing_else(made):
         assert sorted(path.stem for path in (results / "figures").glob(f"*.{suffix}")) == sorted(
             names
         )
-    assert {path.stem for path in (results / "tables").iterdir()} == set(
+    assert {path.stem for path in (results / "tables").glob("[!.]*")} == set(
         figure_names.tables(recipe)
     )
 

@@ -6,12 +6,13 @@ from typing import Any
 
 from workflow_scripts.files import exclusive, write_json, write_text
 from workflow_scripts.logs import log
+from workflow_scripts.made_files import noted
 from workflow_scripts.report.chosen_probes import judged_runs, whole_probes
 from workflow_scripts.report.collect import Collected, collect
 from workflow_scripts.report.data_tables import data_tables
 from workflow_scripts.report.draw_scaling import draw_plans, draw_studies, draw_together
 from workflow_scripts.report.figure_data import Table
-from workflow_scripts.report.figure_names import runs_along
+from workflow_scripts.report.figure_names import figures, runs_along
 from workflow_scripts.report.figures_accuracy import accuracy_figure
 from workflow_scripts.report.figures_along import along_figure
 from workflow_scripts.report.figures_bands import bands_figure
@@ -34,6 +35,8 @@ from workflow_scripts.report.style import styled
 from workflow_scripts.report.table_forms import write_table
 from workflow_scripts.shards.layout import IMAGES
 from workflow_scripts.stage import run_stage, stage_parser
+
+FIGURE, TABLE = ("svg", "csv"), ("csv", "md", "tex")  # what each is written as
 
 
 def draw(collected: Collected, folder: Path) -> None:
@@ -100,13 +103,20 @@ def work(arguments: argparse.Namespace, recipe: dict[str, Any]) -> None:
         collected = collect(
             recipe, results=arguments.results, data=arguments.data, records=arguments.records
         )
-        draw(collected, arguments.figures)
+        drawn = [name for names in figures(recipe).values() for name in names]
         shown = all_tables(collected)
-        for table in shown:
-            write_table(table, arguments.tables)
-        text = render(collected, arguments.figures)
-        write_json(arguments.json, report_data(collected, arguments.results, shown))
-        write_text(arguments.html, text)
+        # What the configuration has no more goes: who archives the folder would take it for a
+        # part of this report.
+        with (
+            noted(arguments.figures, [f"{name}.{form}" for name in drawn for form in FIGURE]),
+            noted(arguments.tables, [f"{one.name}.{form}" for one in shown for form in TABLE]),
+        ):
+            draw(collected, arguments.figures)
+            for table in shown:
+                write_table(table, arguments.tables)
+            text = render(collected, arguments.figures)
+            write_json(arguments.json, report_data(collected, arguments.results, shown))
+            write_text(arguments.html, text)
         log.info("%s: %.1f MB", arguments.html, len(text.encode()) / 1e6)
 
 
