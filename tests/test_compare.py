@@ -339,8 +339,14 @@ def test_no_name_of_a_run_leads_out_of_the_folder(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "damage", [{"runs": [1]}, {"probes": [{}]}, {"studies": [{"study": "s", "points": [{}]}]},
-               {"made": {}}],
+    "damage",
+    [{"runs": [1]}, {"probes": [{}]}, {"studies": [{"study": "s", "points": [{}]}]}, {"made": {}},
+     {"runs": [run("mae", {}, images_per_s="fast")]}, {"runs": [run("mae", {}, loss=[[1, "x"]])]},
+     {"runs": [run("mae", {}, label=3)]}, {"runs": [run("mae", {}, loss=[[1]])]},
+     {"probes": [verdict("mae", "70")]}, {"studies": [{"study": "s", "points": {}}]},
+     {"studies": [{"study": "s", "points": [point("a", 1.0, images_per_s={"least": 1})]}]},
+     {"made": {"machines": [1], "commits": [], "versions": {}}},
+     {"made": {"machines": [], "commits": [], "versions": {"torch": "2"}}}],
 )  # fmt: skip
 def test_rows_that_are_not_those_of_a_report_are_refused_by_name(tmp_path, two, damage):
     two[1].update(damage)

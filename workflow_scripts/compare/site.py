@@ -17,20 +17,26 @@ _KEYS = {
     "title": str, "name": str, "config_digest": str, "config": dict, "made": dict, "runs": list,
     "probes": list, "studies": list,
 }  # fmt: skip
-# What is read of each row of its lists.
-_ROWS = {
-    "runs": (
-        "name", "label", "synthetic", "recipe", "recipe_digest", "loss", "loss_last", "seconds",
-        "images_per_s", "peak_memory_bytes", "energy_j",
-    ),
-    "probes": (
-        "encoder", "label", "run", "step", "benchmark", "benchmark_label", "protocol", "headline",
-        "metric", "mean", "std", "trials", "splits", "synthetic",
-    ),
-    "studies": ("study", "points"),
+# What is read of each row of its lists, and as what.
+_NUMBER, _TEXT = int | float | None, str | None
+_ROWS: dict[str, dict[str, Any]] = {
+    "runs": {
+        "name": str, "label": str, "synthetic": bool, "recipe": dict, "recipe_digest": _TEXT,
+        "loss": list, "loss_last": _NUMBER, "seconds": _NUMBER, "images_per_s": _NUMBER,
+        "peak_memory_bytes": _NUMBER, "energy_j": _NUMBER,
+    },
+    "probes": {
+        "encoder": str, "label": str, "run": _TEXT, "step": int | None, "benchmark": str,
+        "benchmark_label": str, "protocol": str, "headline": bool, "metric": str, "mean": _NUMBER,
+        "std": _NUMBER, "trials": int, "splits": str, "synthetic": bool,
+    },
+    "studies": {"study": str, "points": list},
 }  # fmt: skip
-_POINT = ("point", "status", "images_per_s", "peak_memory_bytes", "energy_j")
-_MADE = ("machines", "commits", "versions")
+_POINT = {
+    "point": str, "status": str, "images_per_s": dict | None, "peak_memory_bytes": _NUMBER,
+    "energy_j": _NUMBER,
+}  # fmt: skip
+_MADE = {"machines": list, "commits": list, "versions": dict}
 
 Json = dict[str, Any]
 
@@ -82,11 +88,9 @@ def read_report(folder: Path) -> Json:
                 f"{path}: {key!r} is {'missing' if key not in found else 'not as expected'}: "
                 "it is of another version, or was cut off; make the report there again"
             )
-    points = [row for study in found["studies"] for row in _rows_of(study)]
-    checked = [("made", [found["made"]], _MADE), ("studies", points, _POINT)]
-    checked += [(key, found[key], needed) for key, needed in _ROWS.items()]
-    for key, rows, needed in checked:
-        if any(not isinstance(row, dict) or set(needed) - set(row) for row in rows):
+    checked = [(key, found[key], kinds) for key, kinds in _ROWS.items()]
+    for key, rows, kinds in [("made", [found["made"]], _MADE), *checked]:
+        if not all(_is(row, kinds) and _holds(key, row) for row in rows):
             raise UserError(
                 f"{path}: {key!r} is not as expected: it is of another version, or was changed; "
                 "make the report there again"
@@ -94,10 +98,33 @@ def read_report(folder: Path) -> Json:
     return found
 
 
-def _rows_of(study: Any) -> list[Any]:
-    """The points of a study; one that is none where it has no list of them."""
-    points = study.get("points") if isinstance(study, dict) else None
-    return points if isinstance(points, list) else [None]
+def _is(row: Any, kinds: dict[str, Any]) -> bool:
+    """Whether a row has these keys, and as these types."""
+    return isinstance(row, dict) and all(
+        key in row and isinstance(row[key], kind) for key, kind in kinds.items()
+    )
+
+
+def _holds(key: str, row: Json) -> bool:
+    """Whether the lists in a row of `key` hold what is read of them."""
+    if key == "runs":
+        return all(_is_pair(one) for one in row["loss"])
+    if key == "studies":
+        return all(_is(one, _POINT) and _is_spread(one["images_per_s"]) for one in row["points"])
+    if key == "made":
+        lists = [row["machines"], row["commits"], *row["versions"].values()]
+        return all(isinstance(n, list) and all(isinstance(one, str) for one in n) for n in lists)
+    return True
+
+
+def _is_pair(value: Any) -> bool:
+    """Whether it is a point of a curve: step and loss."""
+    whole = isinstance(value, list) and len(value) == 2
+    return whole and all(isinstance(one, int | float) for one in value)
+
+
+def _is_spread(value: Any) -> bool:
+    return value is None or _is(value, {"median": int | float})
 
 
 def read_sites(folders: Sequence[Path]) -> list[Site]:
