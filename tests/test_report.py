@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from html.parser import HTMLParser
 from types import SimpleNamespace
 from urllib.parse import unquote
@@ -16,7 +17,7 @@ from tests.report_tree import make_page as make
 from workflow_scripts.errors import UserError
 from workflow_scripts.report import page, run_facts, tables
 from workflow_scripts.report.collect import collect, read_records
-from workflow_scripts.report.figures_runs import smooth
+from workflow_scripts.report.figures_runs import run_figure, smooth
 from workflow_scripts.report.pictures import FalseColour, colour_bands, cover, map_band
 from workflow_scripts.report.style import plain, pretty_units
 from workflow_scripts.report.templates import FOLDERS
@@ -226,6 +227,20 @@ def test_configuration_without_probes_still_has_a_page(tmp_path):
     assert "No probe in this configuration." in html
     assert "No run in this configuration." in html
     assert not list((tmp_path / "results" / "figures").glob("accuracy*"))
+
+
+def test_a_run_of_one_logged_step_is_seen(tmp_path, tree):
+    root, recipe, _ = tree
+    results = root / "results"
+    found = collect(recipe, results=results, data=root / "data", records=results / "records")
+    run = replace(found.runs[0], history=found.runs[0].history[:1])
+    drawn = ET.parse(run_figure(run, tmp_path))
+    for panel in ("axes_1", "axes_2", "axes_3"):
+        (axes,) = (g for g in drawn.iter(f"{SVG}g") if g.get("id") == panel)
+        ticks = [g for g in axes.iter(f"{SVG}g") if (g.get("id") or "").startswith("xtick_")]
+        assert len(ticks) == 1
+        lines = [g for g in axes if (g.get("id") or "").startswith("line2d_")]
+        assert any(line.find(f".//{SVG}use") is not None for line in lines)
 
 
 def test_what_the_configuration_has_no_more_goes_and_what_is_somebody_elses_stays(tmp_path):

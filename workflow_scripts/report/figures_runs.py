@@ -51,10 +51,15 @@ def _curve(axes: Axes, steps: Any, values: Any, *, colour: str, label: str = "")
     if not np.isfinite(values).any():
         return
     width = max(1, len(values) // 25)
-    axes.plot(steps, values, color=colour, alpha=0.35 if width > 1 else 1, lw=1)
+    axes.plot(steps, values, _line(steps), color=colour, alpha=0.35 if width > 1 else 1, lw=1)
     if width > 1:
         axes.plot(steps, smooth(values, width), color=colour)
     axes.plot([], [], color=colour, label=plain(label))
+
+
+def _line(steps: Any) -> str:
+    """How a curve is drawn: a line through one point alone would not be seen."""
+    return "-" if len(steps) > 1 else "o"
 
 
 def run_figure(run: RunData, folder: Path) -> Path:
@@ -72,7 +77,7 @@ def run_figure(run: RunData, folder: Path) -> Path:
             loc="lower right", bbox_to_anchor=(1, 0.98), ncols=4, fontsize=8, borderpad=0,
             handlelength=1.2, columnspacing=1.2,
         )  # fmt: skip
-    rate.plot(steps, column(run.history, "lr"), color=GREEN)
+    rate.plot(steps, column(run.history, "lr"), _line(steps), color=GREEN)
     _curve(speed, steps, column(run.history, "images_per_s"), colour=SKY)
     speed.set_ylim(bottom=0)
     titles = ("Loss", "Learning rate", "Speed"), ("loss", "learning rate", "images per second")
