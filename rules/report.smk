@@ -52,7 +52,7 @@ rule crate:
     input:
         results=reported,
         made=rules.report.output,
-        dag=f"{RESULTS}/figures/dag.svg",
+        dag=rules.dag_figure.output,
         cards=[f"{RESULTS}/runs/{run}/README.md" for run in wanted_runs(CONFIG)],
     output:
         crate=f"{RESULTS}/ro-crate-metadata.json",
