@@ -47,7 +47,7 @@ def losses_figure(groups: Sequence[Group], sites: Sequence[Site], folder: Path) 
         for number, run in enumerate(runs_of(group, sites)):
             if run and run["loss"]:
                 steps, losses = np.array(run["loss"], float).T
-                dash = "-" if number % 2 == 0 else "--"
+                dash = "o" if len(steps) == 1 else "--" if number % 2 else "-"
                 axes.plot(steps, losses, dash, color=look(number)[0], lw=1.3)
         axes.set_title(plain(group.label))
         axes.set_xlabel("optimiser step")
