@@ -86,7 +86,11 @@ def test_a_number_that_json_does_not_know_is_refused(tmp_path):
     assert not (tmp_path / "a.json").exists()
 
 
-@pytest.mark.parametrize(("text", "words"), [(None, "no such file"), ("{", "not valid JSON")])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [(None, "no such file"), ("{", "not valid JSON"), ('{"a": NaN}', "NaN in place of a number"),
+     ("[-Infinity]", "-Infinity in place of a number")],
+)  # fmt: skip
 def test_unreadable_json_is_named(tmp_path, text, words):
     path = tmp_path / "a.json"
     if text is not None:

@@ -73,13 +73,17 @@ def read_json(path: Path) -> Any:
         UserError: The file is missing, cannot be read or is not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     except ValueError as error:
         raise UserError(f"{path}: not valid JSON ({error}); delete it and make it again") from None
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} in place of a number")  # which `json_text` never writes
 
 
 def read_object(path: Path, **kinds: type | tuple[type, ...]) -> dict[str, Any]:
