@@ -1,6 +1,7 @@
 """Studies, plans and runs together in the report: files, tables and page agree with the recipe."""
 
 import csv
+import json
 import re
 from argparse import Namespace
 from dataclasses import asdict
@@ -12,10 +13,13 @@ from tests.plan_options import option, too_large
 from tests.report_tree import make_tree
 from tests.study_results import point, small_points, write_study
 from workflow_scripts.config_check import load_config
+from workflow_scripts.errors import UserError
 from workflow_scripts.files import write_json
 from workflow_scripts.report import figure_names
 from workflow_scripts.report.__main__ import work
+from workflow_scripts.report.plan_data import read_plan
 from workflow_scripts.report_recipe import shown
+from workflow_scripts.study.points import read_study
 from workflow_scripts.study_shape import study_shape
 
 EVERY = {
@@ -109,3 +113,27 @@ def test_the_recipe_names_what_the_points_of_a_study_fill():
     assert found["Scaling"] == [f"{kind}_sample" for kind in
                                 ("scaling", "strategies", "memory", "modes", "time")]  # fmt: skip
     assert found["Plans"] == ["plan_sample-here", "plan_vit-1b-frontier", "planned_sample-here"]
+
+
+@pytest.mark.parametrize(
+    "damage", [3, {"step_s": "fast"}, {"strategy": [1]}, {"kwh": {}}, {"nodes": "two"}]
+)
+def test_a_plan_whose_layouts_are_not_as_written_is_refused_by_name(made, tmp_path, damage):
+    results, recipe, _ = made
+    (entry,) = recipe["plans"]
+    found = json.loads((results / "plans" / "trip.json").read_text())
+    first = found["options"][0]
+    found["options"][0] = {**first, **damage} if isinstance(damage, dict) else damage
+    (tmp_path / "plans").mkdir()
+    (tmp_path / "plans" / "trip.json").write_text(json.dumps(found))
+    with pytest.raises(UserError, match=r"trip\.json: a layout is "):
+        read_plan(entry, tmp_path)
+
+
+@pytest.mark.parametrize("damage", [{"ranks": "two"}, {"device": 3}, {"peak_memory_bytes": [1]}])
+def test_a_point_whose_values_are_not_of_their_kind_is_refused_by_name(made, tmp_path, damage):
+    found = json.loads((made[0] / "scaling" / "sample.json").read_text())
+    found["points"][0] |= damage
+    (tmp_path / "sample.json").write_text(json.dumps(found))
+    with pytest.raises(UserError, match=rf"sample\.json: damaged, .* {next(iter(damage))} is "):
+        read_study(tmp_path / "sample.json")

@@ -17,6 +17,7 @@ _GIVEN = (
     "encoder_parameters", "status", "error", "data_wait", "peak_memory_bytes", "tflops", "mfu",
     "device",
 )  # fmt: skip
+_TEXTS = {"point", "encoder", "mode", "strategy", "status", "error", "device"}
 _NEEDED = ("point", "encoder", "mode", "nodes", "ranks_per_node", "ranks", "batch", "status")
 
 
@@ -123,6 +124,10 @@ def _point(path: Path, row: Json) -> PointData:
     missing = [name for name in _NEEDED if row[name] is None]
     if missing:
         raise damaged(path, f"a point without {', '.join(missing)}")
+    for name in _GIVEN:
+        kind = str if name in _TEXTS else int | float
+        if not isinstance(row.get(name), kind | None):
+            raise damaged(path, f"of a point {name} is {row[name]!r:.60}")
     if row["status"] not in STATUS_TEXTS:
         expected = ", ".join(STATUS_TEXTS)
         raise damaged(
