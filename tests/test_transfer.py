@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from email.utils import formatdate
 
@@ -534,6 +535,26 @@ download(remotes, Path(sys.argv[3]), what="test",
 """
 
 
+def test_ctrl_c_before_all_downloads_have_begun_ends_those_that_have(served, tmp_path, monkeypatch):
+    submit, seen = ThreadPoolExecutor.submit, []
+
+    def interrupted(pool, function, remote, *more):
+        seen.append(remote.name)
+        if remote.name == "two":
+            raise KeyboardInterrupt
+        return submit(pool, function, remote, *more)
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", interrupted)
+    served.put("one", DATA)
+    with FaultProxy(served.port) as proxy:
+        proxy.faults = [Slow(pause_s=0.05)]
+        remotes = [Remote(name=name, urls=(proxy.url(name),)) for name in ("one", "two", "three")]
+        with pytest.raises(KeyboardInterrupt):
+            download(remotes, tmp_path / "raw", what="test", client=Client(FAST))
+    assert seen == ["one", "two"]
+    assert not (tmp_path / "raw" / "one").exists()
+
+
 def test_ctrl_c_ends_at_once_and_keeps_what_came(served, tmp_path):
     with FaultProxy(served.port) as busy, FaultProxy(served.port) as proxy:
         for name in ("slow", "slow2", "waits"):
@@ -543,7 +564,7 @@ def test_ctrl_c_ends_at_once_and_keeps_what_came(served, tmp_path):
         proxy.faults = [Slow(pause_s=0.05)] * 9
         done = subprocess.run(
             [sys.executable, "-c", CALLED_OFF, busy.url("waits"), proxy.url(""), tmp_path / "raw"],
-            cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
+            cwd=ROOT, capture_output=True, text=True, check=False, timeout=300,
         )  # fmt: skip
     assert "KeyboardInterrupt" in done.stderr
     left = names(tmp_path / "raw")

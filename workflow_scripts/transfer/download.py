@@ -53,8 +53,9 @@ def download(
     with ByteMeter(what=what, total=total) as meter:
         watch = Watch(meter)
         with ThreadPoolExecutor(max(client.settings.parallel, 1)) as pool:
-            jobs = [pool.submit(_one, remote, folder, client, watch) for remote in remotes]
-            try:
+            jobs: list[Future[Received]] = []
+            try:  # from the first one on: the pool would bring what it has begun to its end
+                jobs += (pool.submit(_one, remote, folder, client, watch) for remote in remotes)
                 _until_done(jobs, meter, watch)
             except BaseException:  # Ctrl-C, or the end of the batch job
                 watch.stop.set()
