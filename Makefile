@@ -1,8 +1,8 @@
 # make all: set up, then run the main job on the embedded default.   make test: set up, then check.
 PYTHON ?= python3
 VENV := .venv
-# Processes that run tests side by side.
-JOBS ?= 2
+# Processes that run tests side by side: one more than two cores, since many tests wait.
+JOBS ?= 3
 BIN := $(CURDIR)/$(VENV)/bin
 # The jobs call `python`.
 export PATH := $(BIN):$(PATH)
