@@ -522,6 +522,7 @@ from workflow_scripts.transfer.client import Client
 from workflow_scripts.transfer.download import download
 from workflow_scripts.transfer.remote import Remote
 from workflow_scripts.transfer.settings import Settings
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 def call_off():
     while not (part := Path(sys.argv[3], ".slow.part")).exists() or not part.stat().st_size:
         time.sleep(0.01)
